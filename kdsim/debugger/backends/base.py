@@ -1,0 +1,183 @@
+"""What every way of reaching a target offers: live (KDNET, KDCOM), local, dump.
+
+Life cycle: construct -> `connect()` -> use -> `close()`. Not thread-safe.
+A backend answers in bytes and integers; names and types belong to the session above it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import Protocol
+
+
+class Caps(Flag):
+    """What a backend can do. Commands declare what they need."""
+
+    NONE = 0
+    READ = auto()
+    WRITE = auto()
+    PHYSICAL = auto()
+    REGISTERS = auto()
+    RUN = auto()
+    BREAKPOINTS = auto()
+    MSR = auto()
+    IO = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetVersion:
+    """DBGKD_GET_VERSION64, the fields a debugger uses."""
+
+    major: int
+    minor: int
+    protocol: int
+    flags: int
+    machine: int
+    kernel_base: int
+    module_list: int
+    data_list: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopEvent:
+    """The target stopped with an exception (STATE_CHANGE64 0x3030)."""
+
+    processor: int
+    processors: int
+    thread: int
+    pc: int
+    code: int
+    flags: int = 0
+    address: int = 0
+    parameters: tuple[int, ...] = ()
+    first_chance: bool = True
+    dr6: int = 0
+    dr7: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleEvent:
+    """An image was loaded or unloaded (0x3031); the target waits for a continue."""
+
+    processor: int
+    processors: int
+    thread: int
+    pc: int
+    base: int
+    size: int
+    checksum: int
+    process_id: int
+    path: str
+    unload: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PrintEvent:
+    """DbgPrint text; the target goes on by itself."""
+
+    text: str
+    processor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEvent:
+    """DbgPrompt: the target waits for `Backend.answer_prompt`."""
+
+    text: str
+    limit: int
+    processor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEvent:
+    """The target asks the debugger to run a command string (0x3032); waits for a continue."""
+
+    processor: int
+    name: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The target came back (reboot or a new connection); everything known of it is stale."""
+
+    reason: str = ""
+
+
+Event = StopEvent | ModuleEvent | PrintEvent | PromptEvent | CommandEvent | Reconnected
+
+CONTINUE_HANDLED = 0x0001_0001
+CONTINUE = 0x0001_0002
+CONTINUE_NOT_HANDLED = 0x8001_0001
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """How to continue: NTSTATUS, trace flag for one step, Dr7 for all processors (None: leave)."""
+
+    status: int = CONTINUE
+    trace: bool = False
+    dr7: int | None = field(default=None)
+
+
+class Backend(Protocol):
+    """See the module docstring. Errors: `TargetGone`, `MemoryFault`, `Unsupported`."""
+
+    caps: Caps
+    description: str
+    """For the banner, for instance 'net:port=50000'."""
+    refusals: dict[Caps, str]
+    """Why a capability is missing, one sentence each."""
+
+    def connect(self, timeout: float | None) -> None:
+        """Reach the target; TargetGone after `timeout` seconds (None: wait for ever)."""
+
+    def close(self) -> None: ...
+
+    def version(self) -> TargetVersion: ...
+
+    def wait(self, timeout: float | None) -> Event | None:
+        """Next event, or None after `timeout` seconds. Ctrl+C leaves it as KeyboardInterrupt."""
+
+    def break_in(self) -> None: ...
+
+    def resume(self, how: Resume) -> None: ...
+
+    def switch_processor(self, number: int) -> None:
+        """The next event is a StopEvent from that processor."""
+
+    def read_virtual(self, va: int, size: int) -> bytes:
+        """The readable prefix of the range: shorter than `size` (or empty) where it ends."""
+
+    def write_virtual(self, va: int, data: bytes) -> int:
+        """Bytes written."""
+
+    def read_physical(self, pa: int, size: int) -> bytes: ...
+
+    def write_physical(self, pa: int, data: bytes) -> int: ...
+
+    def read_context(self, processor: int) -> bytes:
+        """CONTEXT of AMD64, 1232 bytes."""
+
+    def write_context(self, processor: int, context: bytes) -> None: ...
+
+    def read_control_space(self, processor: int, selector: int, size: int) -> bytes: ...
+
+    def write_control_space(self, processor: int, selector: int, data: bytes) -> None: ...
+
+    def read_msr(self, msr: int) -> int: ...
+
+    def write_msr(self, msr: int, value: int) -> None: ...
+
+    def set_breakpoint(self, va: int) -> int:
+        """Plant a software breakpoint; returns its handle."""
+
+    def clear_breakpoint(self, handle: int) -> None: ...
+
+    def reboot(self) -> None: ...
+
+    def bugcheck(self) -> None:
+        """Ask for a manual crash (0xE2); no reply, the next event is the bug check's stop."""
+
+    def answer_prompt(self, text: str) -> None: ...
