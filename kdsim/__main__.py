@@ -1,0 +1,7 @@
+"""`python -m kdsim`."""
+
+import sys
+
+from kdsim.cli import main
+
+sys.exit(main())

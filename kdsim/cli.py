@@ -1,0 +1,184 @@
+"""The one entry point: `kdsim`, `kdsim kd`, `kdsim target`, `kdsim console`.
+
+Exit status: 0 when the last command line ended well, 1 when a command reported an error under
+`-c`/`-cf`, 2 for bad usage, 3 when no target answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdsim import __version__
+from kdsim.errors import KdsimError, TargetError, UserError
+
+EXIT_USAGE = 2
+EXIT_NO_TARGET = 3
+
+KEY_VARIABLE = "KDSIM_KEY"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    options = parser.parse_args(arguments or ["kd"])
+    try:
+        return _COMMANDS[options.command](options)
+    except UserError as error:
+        print(f"kdsim: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except TargetError as error:
+        print(f"kdsim: {error}", file=sys.stderr)
+        return EXIT_NO_TARGET
+    except KdsimError as error:
+        print(f"kdsim: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader went away (`kdsim kd ... | head`); nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _kd(options: argparse.Namespace) -> int:
+    from kdsim.debugger.shell.start import KdOptions, run
+
+    _check_kd(options)
+    key = os.environ.get(KEY_VARIABLE, "")
+    if options.key_file:
+        key = _read_key(options.key_file)
+    return run(
+        KdOptions(
+            transport=options.transport,
+            local=options.local,
+            machine=options.machine,
+            dump=options.dump,
+            key=key,
+            commands=options.commands,
+            script=options.script,
+            symbol_path=options.symbol_path,
+            image_path=options.image_path,
+            log=options.log,
+            append_log=options.append_log,
+            break_in=options.break_in,
+            break_on_load=options.break_on_load,
+            verbose=options.verbose,
+            json=options.json,
+            timeout=options.timeout,
+            seed=options.seed,
+        )
+    )
+
+
+def _check_kd(options: argparse.Namespace) -> None:
+    chosen = [
+        name
+        for name, value in (
+            ("-k", options.transport),
+            ("-kl", options.local),
+            ("-z", options.dump),
+        )
+        if value
+    ]
+    if len(chosen) > 1:
+        raise UserError(f"{' and '.join(chosen)} exclude each other")
+    if options.machine and not options.local:
+        raise UserError("--machine goes with -kl")
+
+
+def _target(options: argparse.Namespace) -> int:
+    from kdsim.target.runner import TargetOptions, run_target
+
+    key = options.key or os.environ.get(KEY_VARIABLE, "")
+    if options.key_file:
+        key = _read_key(options.key_file)
+    return run_target(
+        TargetOptions(
+            machine=options.machine,
+            host=options.host,
+            port=options.port,
+            key=key,
+            com=options.com,
+            seed=options.seed,
+            processors=options.cpus,
+            ram=options.ram,
+            wait=options.wait,
+            parent_pipe=options.parent_pipe,
+        )
+    )
+
+
+def _console(options: argparse.Namespace) -> int:
+    from kdsim.target.console import run_console
+
+    return run_console(options.machine, options.commands)
+
+
+def _read_key(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the key file {path}: {error}") from error
+
+
+_COMMANDS = {"kd": _kd, "target": _target, "console": _console}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kdsim",
+        description="A Windows kernel to debug, and the kd> to debug it with.",
+        epilog="Without a command: start the lab machine and debug it.",
+    )
+    parser.add_argument("--version", action="version", version=f"kdsim {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _kd_options(commands.add_parser("kd", help="the kernel debugger", allow_abbrev=False))
+    _target_options(commands.add_parser("target", help="run a machine in the foreground"))
+    console = commands.add_parser("console", help="the C:\\> prompt of a running machine")
+    console.add_argument("machine", nargs="?", default="lab")
+    console.add_argument("-c", dest="commands", metavar="COMMAND")
+    return parser
+
+
+def _kd_options(kd: argparse.ArgumentParser) -> None:
+    add = kd.add_argument
+    add(
+        "-k",
+        dest="transport",
+        metavar="TRANSPORT",
+        help="net:port=N,key=K | com:pipe,port=PATH[,reconnect] | com:ipport=N,port=HOST",
+    )
+    add("-kl", dest="local", action="store_true", help="local kernel debugging")
+    add("--machine", metavar="NAME", help="with -kl: which running machine")
+    add("-z", dest="dump", metavar="FILE", help="open a crash dump")
+    add("-c", dest="commands", metavar="CMDS", help="commands to run, then leave at end of input")
+    add("-cf", dest="script", metavar="FILE", help="a file of commands to run first")
+    add("-y", dest="symbol_path", metavar="PATH", help="symbol path")
+    add("-i", dest="image_path", metavar="PATH", help="image path")
+    add("-logo", dest="log", metavar="FILE", help="write a log file")
+    add("-loga", dest="append_log", metavar="FILE", help="append to a log file")
+    add("-b", dest="break_in", action="store_true", help="break in as soon as the target is there")
+    add("-d", dest="break_on_load", action="store_true", help="break at the next module load")
+    add("-v", dest="verbose", action="store_true", help="say more")
+    add("--json", action="store_true", help="records as JSON, one per line")
+    add("--timeout", type=float, metavar="SECONDS", help="give up when no target answers")
+    add("--key-file", metavar="FILE", help="KDNET key from a file")
+    add("--seed", type=int, metavar="N", help="private machine: its seed")
+
+
+def _target_options(target: argparse.ArgumentParser) -> None:
+    add = target.add_argument
+    add("machine", nargs="?", default="lab", metavar="NAME|FILE.toml")
+    add("--host", metavar="IP", help="KDNET: where the debugger listens")
+    add("--port", type=int, metavar="N", help="KDNET: the debugger's UDP port")
+    add("--key", metavar="K", help="KDNET: the key w.x.y.z")
+    add("--key-file", metavar="FILE", help="KDNET: the key, from a file")
+    add("--com", metavar="unix:PATH|tcp:PORT", help="KDCOM over a socket (listens)")
+    add("--seed", type=int, metavar="N", help="fixes every address; counts time by instructions")
+    add("--cpus", type=int, metavar="N", help="processors")
+    add("--ram", metavar="SIZE", help="for instance 512M")
+    add("--wait", action="store_true", help="stop at the end of boot until a debugger comes")
+    add("--parent-pipe", type=int, help=argparse.SUPPRESS)
