@@ -1,0 +1,143 @@
+"""Processes and threads.
+
+Walks: nt!PsActiveProcessHead (EPROCESS.ActiveProcessLinks), EPROCESS.ThreadListHead
+(ETHREAD.ThreadListEntry), nt!KiProcessorBlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kdsim.debugger.inspect.nt import Nt
+from kdsim.symbols.views import View
+
+# Bits of EX_FAST_REF that count references.
+FAST_REF_MASK = 0xF
+RUNNING, WAITING = 2, 5
+SEMAPHORE_OBJECT, THREAD_OBJECT, PROCESS_OBJECT = 5, 6, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What `!process` prints first."""
+
+    address: int
+    pid: int
+    parent_pid: int
+    session: int
+    peb: int
+    directory_base: int
+    object_table: int
+    handle_count: int
+    image: str
+
+
+def processes(nt: Nt) -> Iterator[Process]:
+    head = nt.address("PsActiveProcessHead")
+    for view in nt.list_entries(head, "_EPROCESS", "ActiveProcessLinks"):
+        yield process(nt, view)
+
+
+def process_at(nt: Nt, address: int) -> Process:
+    return process(nt, nt.view("_EPROCESS", address))
+
+
+def process(nt: Nt, view: View) -> Process:
+    session = view.Session
+    table = view.ObjectTable
+    return Process(
+        address=view.address,
+        pid=view.UniqueProcessId,
+        parent_pid=view.InheritedFromUniqueProcessId,
+        session=nt.view("_MM_SESSION_SPACE", session).SessionId if session else 0,
+        peb=view.Peb,
+        directory_base=view.Pcb.DirectoryTableBase,
+        object_table=table,
+        handle_count=handle_count(nt, table) if table else 0,
+        image=image_name(view),
+    )
+
+
+def image_name(view: View) -> str:
+    """EPROCESS.ImageFileName: 15 characters at most."""
+    raw: bytes = view.ImageFileName.bytes()
+    return raw.split(b"\0", 1)[0].decode("latin-1")
+
+
+def handle_count(nt: Nt, table: int) -> int:
+    """Handles in use: HANDLE_TABLE keeps the count in its free list."""
+    return int(nt.view("_HANDLE_TABLE", table).FreeLists[0].HandleCount)
+
+
+def threads(nt: Nt, process_address: int) -> Iterator[View]:
+    """The ETHREADs of a process."""
+    head = nt.view("_EPROCESS", process_address).at("ThreadListHead")
+    yield from nt.list_entries(head, "_ETHREAD", "ThreadListEntry")
+
+
+def prcb(nt: Nt, processor: int) -> View:
+    """KPRCB of a processor, from nt!KiProcessorBlock."""
+    return nt.view(
+        "_KPRCB", nt.read_integer(nt.address("KiProcessorBlock") + 8 * processor, 8)
+    )
+
+
+def processor_count(nt: Nt) -> int:
+    return nt.u32("KeNumberProcessors")
+
+
+def current_thread(nt: Nt, processor: int) -> int:
+    return int(prcb(nt, processor).CurrentThread)
+
+
+def running_on(nt: Nt, thread: int) -> int | None:
+    """The processor that runs this thread now."""
+    for number in range(processor_count(nt)):
+        if current_thread(nt, number) == thread:
+            return number
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitObject:
+    """One object a thread waits for."""
+
+    address: int
+    kind: str
+
+
+def wait_objects(nt: Nt, thread: View) -> list[WaitObject]:
+    """What KTHREAD.WaitBlockList leads to, a thread's own timer left out."""
+    tcb = thread.Tcb
+    block = tcb.WaitBlockList
+    found: list[WaitObject] = []
+    timer = tcb.at("Timer")
+    layout = nt.record("_KWAIT_BLOCK")
+    for index in range(tcb.WaitBlockCount):
+        entry = View(nt.memory, layout, block + index * layout.size)
+        target = entry.Object
+        if target and target != timer:
+            header = nt.view("_DISPATCHER_HEADER", target)
+            found.append(WaitObject(target, object_kind(nt, header.Type)))
+    return found
+
+
+_KIND_NAMES = {
+    "EventNotificationObject": "NotificationEvent",
+    "EventSynchronizationObject": "SynchronizationEvent",
+    "MutantObject": "Mutant",
+    "ProcessObject": "ProcessObject",
+    "QueueObject": "QueueObject",
+    "SemaphoreObject": "Semaphore Limit",
+    "ThreadObject": "Thread",
+    "GateObject": "Gate",
+    "TimerNotificationObject": "NotificationTimer",
+    "TimerSynchronizationObject": "SynchronizationTimer",
+}
+
+
+def object_kind(nt: Nt, kind: int) -> str:
+    """`!thread`'s word for a dispatcher object."""
+    name = nt.enum_name("_KOBJECTS", kind & 0x7F)
+    return _KIND_NAMES.get(name, name)
