@@ -1,9 +1,9 @@
 """Make ``include/nttypes.h`` from the layout table of the real kernel.
 
-The table lists each type as flat (offset, type, name) rows, as a PDB does. This module finds unions,
-inner structures and gaps again and writes C in which every field lands on its offset. Gaps become
-members named ``_Padding<n>``, which a debugger may hide. ``check_text`` makes one static assertion
-per field and type; the kernel is built with it.
+The table lists each type as flat (offset, type, name) rows, as a PDB does. This module finds
+unions, inner structures and gaps again and writes C in which every field lands on its offset. Gaps
+become members named ``_Padding<n>``, which a debugger may hide. ``check_text`` makes one static
+assertion per field and type; the kernel is built with it.
 """
 
 from __future__ import annotations
@@ -258,8 +258,10 @@ class HeaderWriter:
             plain.append(self._group(tag, name, members, depth, padding))
         for (offset, unit), members in units.items():
             size = SCALARS[unit][1]
-            for lines in bit_units(unit, size * 8, members):
-                plain.append(Item(offset, size, min(size, pack), tuple(lines), len(lines) > 1))
+            views = bit_units(unit, size * 8, members)
+            plain.extend(
+                Item(offset, size, min(size, pack), tuple(view), len(view) > 1) for view in views
+            )
         return plain
 
     def _group(self, tag: str, name: str, rows: list[Row], depth: int, padding: Padding) -> Item:
@@ -294,7 +296,8 @@ class HeaderWriter:
     def checks(self) -> Iterator[str]:
         for tag in sorted(self._types):
             spelled = f"{self._types[tag]['kind']} {tag}"
-            yield f"_Static_assert(sizeof({spelled}) == {self._types[tag]['size']}, {json.dumps(tag)});"
+            size = self._types[tag]["size"]
+            yield f"_Static_assert(sizeof({spelled}) == {size}, {json.dumps(tag)});"
             for row in self._rows(tag):
                 if row.bits is None:
                     where = f"__builtin_offsetof({spelled}, {row.name})"
