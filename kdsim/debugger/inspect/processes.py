@@ -78,9 +78,7 @@ def threads(nt: Nt, process_address: int) -> Iterator[View]:
 
 def prcb(nt: Nt, processor: int) -> View:
     """KPRCB of a processor, from nt!KiProcessorBlock."""
-    return nt.view(
-        "_KPRCB", nt.read_integer(nt.address("KiProcessorBlock") + 8 * processor, 8)
-    )
+    return nt.view("_KPRCB", nt.read_integer(nt.address("KiProcessorBlock") + 8 * processor, 8))
 
 
 def processor_count(nt: Nt) -> int:

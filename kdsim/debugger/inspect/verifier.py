@@ -140,9 +140,7 @@ def statistics(nt: Nt) -> Statistics:
 
 def drivers(nt: Nt, *, with_allocations: bool = True) -> list[VerifiedDriver]:
     """The suspect list, each entry joined with its target-driver record where one exists."""
-    targets = {
-        data.SuspectDriverEntry: (target.address, data) for target, data in _targets(nt)
-    }
+    targets = {data.SuspectDriverEntry: (target.address, data) for target, data in _targets(nt)}
     found = []
     head = nt.address("VfSuspectDriversList")
     for suspect in nt.list_entries(head, "_VF_SUSPECT_DRIVER_ENTRY", "Links"):

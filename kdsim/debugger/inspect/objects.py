@@ -1,0 +1,156 @@
+"""Object manager: headers, names, types, directories; drivers and devices on top of them.
+
+Reads: nt!ObTypeIndexTable, nt!ObHeaderCookie, nt!ObpInfoMaskToOffset, nt!ObpRootDirectoryObject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kdsim.debugger.inspect.nt import LIST_LIMIT, Nt
+from kdsim.errors import ArgumentError, MemoryFault
+from kdsim.symbols.views import View
+
+CREATOR_INFO, NAME_INFO = 0x1, 0x2
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object as `!object` shows it.
+
+    Attributes:
+        address: of the body; `header` of the OBJECT_HEADER before it.
+        directory: the directory that holds its name, 0 for none.
+        type_address: its OBJECT_TYPE.
+    """
+
+    address: int
+    header: int
+    type_address: int
+    type_name: str
+    handles: int
+    pointers: int
+    directory: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """One name in a directory and the bucket it lies in."""
+
+    bucket: int
+    entry: ObjectInfo
+
+
+def header_of(nt: Nt, body: int) -> View:
+    layout = nt.record("_OBJECT_HEADER")
+    offset = View(nt.memory, layout, 0).at("Body")
+    return View(nt.memory, layout, body - offset)
+
+
+def object_at(nt: Nt, body: int) -> ObjectInfo:
+    """MemoryFault or ArgumentError when there is no object at `body`."""
+    header = header_of(nt, body)
+    type_address = _type_of(nt, header)
+    directory, name = _name_of(nt, header)
+    return ObjectInfo(
+        address=body,
+        header=header.address,
+        type_address=type_address,
+        type_name=nt.unicode(nt.view("_OBJECT_TYPE", type_address).Name),
+        handles=header.HandleCount,
+        pointers=header.PointerCount,
+        directory=directory,
+        name=name,
+    )
+
+
+def _type_of(nt: Nt, header: View) -> int:
+    """OBJECT_TYPE of a header: its index is XORed with the header's address and a cookie."""
+    cookie = nt.read_integer(nt.address("ObHeaderCookie"), 1)
+    index = header.TypeIndex ^ (header.address >> 8 & 0xFF) ^ cookie
+    found = nt.read_integer(nt.address("ObTypeIndexTable") + 8 * index, 8)
+    # Entries 0 and 1 are reserved: no type, and the mark of a freed header.
+    if index < 2 or not found:
+        raise ArgumentError(f"{header.address:#x}: not an object header (type index {index})")
+    return found
+
+
+def _info_header(nt: Nt, header: View, bit: int) -> int:
+    """Address of an optional header, 0 when the object has none."""
+    mask = header.InfoMask
+    if not mask & bit:
+        return 0
+    below = mask & (bit | bit - 1)
+    offset = nt.read_integer(nt.address("ObpInfoMaskToOffset") + below, 1)
+    return int(header.address) - offset
+
+
+def _name_of(nt: Nt, header: View) -> tuple[int, str]:
+    info = _info_header(nt, header, NAME_INFO)
+    if not info:
+        return 0, ""
+    view = nt.view("_OBJECT_HEADER_NAME_INFO", info)
+    return view.Directory, nt.unicode(view.Name)
+
+
+def directory_entries(nt: Nt, directory: int) -> Iterator[DirectoryEntry]:
+    """Every name of an OBJECT_DIRECTORY, bucket by bucket."""
+    buckets = nt.view("_OBJECT_DIRECTORY", directory).HashBuckets
+    for bucket in range(len(buckets)):
+        link = buckets[bucket]
+        for _ in range(LIST_LIMIT):
+            if not link:
+                break
+            entry = nt.view("_OBJECT_DIRECTORY_ENTRY", link)
+            yield DirectoryEntry(bucket, object_at(nt, entry.Object))
+            link = entry.ChainLink
+        else:
+            raise MemoryFault(link, 8, "a directory bucket does not end")
+
+
+def root_directory(nt: Nt) -> int:
+    return nt.pointer("ObpRootDirectoryObject")
+
+
+def lookup(nt: Nt, path: str) -> ObjectInfo | None:
+    r"""The object at a path such as `\Driver\leaky`; case does not count."""
+    current = object_at(nt, root_directory(nt))
+    for part in filter(None, path.split("\\")):
+        if current.type_name != "Directory":
+            return None
+        wanted = part.lower()
+        found = next(
+            (
+                e.entry
+                for e in directory_entries(nt, current.address)
+                if e.entry.name.lower() == wanted
+            ),
+            None,
+        )
+        if found is None:
+            return None
+        current = found
+    return current
+
+
+def full_name(nt: Nt, info: ObjectInfo) -> str:
+    """The path from the root, `\\` joined; just the name when the directory is unknown."""
+    parts = [info.name]
+    directory, root = info.directory, root_directory(nt)
+    while directory and directory != root:
+        parent = object_at(nt, directory)
+        parts.append(parent.name)
+        directory = parent.directory
+    return "\\" + "\\".join(reversed(parts)) if info.directory else info.name
+
+
+def devices_of(nt: Nt, driver: View) -> list[int]:
+    """DRIVER_OBJECT.DeviceObject and its NextDevice chain."""
+    found: list[int] = []
+    device = driver.DeviceObject
+    while device and len(found) < LIST_LIMIT:
+        found.append(device)
+        device = nt.view("_DEVICE_OBJECT", device).NextDevice
+    return found
