@@ -1,0 +1,74 @@
+"""How numbers are read."""
+
+from __future__ import annotations
+
+import re
+
+MASK = (1 << 64) - 1
+
+_BASES = {"0x": 16, "0n": 10, "0t": 8, "0y": 2}
+_PLAIN = {
+    8: re.compile(r"[0-7]+"),
+    10: re.compile(r"[0-9]+"),
+    16: re.compile(r"[0-9A-Fa-f`]*[0-9A-Fa-f]`*"),
+}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b"}
+
+
+class TooBig(ValueError):
+    """More than 64 bits."""
+
+
+def prefixed_number(text: str) -> tuple[int, bool]:
+    """Value of `0x12`, `0n12`, `12h` ..., and whether a tick divides it."""
+    base = _BASES.get(text[:2].lower())
+    if base is None:
+        return _digits(text[:-1], 16)
+    return _digits(text[2:], base)
+
+
+def plain_number(text: str, radix: int) -> tuple[int, bool] | None:
+    """Value of bare digits, and whether a tick divides it; None for anything else."""
+    if not _PLAIN[radix].fullmatch(text):
+        return None
+    return _digits(text, radix)
+
+
+def _digits(digits: str, base: int) -> tuple[int, bool]:
+    # The tick stands between the high and the low 32 bits, so 1`0 is 0x100000000.
+    high, tick, low = digits.partition("`")
+    low = low.replace("`", "")
+    if tick and base == 16 and len(low) <= 8:
+        value = int(high or "0", 16) << 32 | int(low or "0", 16)
+    else:
+        value = int(digits.replace("`", "") or "0", base)
+    if value > MASK:
+        raise TooBig(digits)
+    return value, bool(tick)
+
+
+def line_number(text: str) -> int:
+    """A source line: decimal unless it says 0x; nothing is the start of the file."""
+    text = text.strip()
+    if text[:2].lower() == "0x":
+        return int(text[2:] or "0", 16)
+    return int(text or "0")
+
+
+def signed(value: int, size: int = 8) -> int:
+    """The low `size` bytes read as a signed number."""
+    bits = size * 8
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def unescape(text: str) -> str:
+    r"""C escapes: `\n`, `\t`, `\"`, `\x41`; an unknown one stands for its character."""
+
+    def replace(match: re.Match[str]) -> str:
+        escape = match[1]
+        if escape[0] == "x" and len(escape) > 1:
+            return chr(int(escape[1:], 16))
+        return _ESCAPES.get(escape, escape)
+
+    return re.sub(r"\\(x[0-9A-Fa-f]{1,2}|.)", replace, text, flags=re.DOTALL)
