@@ -110,7 +110,7 @@ def _verbose_row(use: pool.TagUse) -> str:
 def poolused(session: Session, args: Arguments, name: str) -> PoolUse:
     """Reads: nt!ExPoolTagTables, nt!PoolTrackTableExpansion."""
     flags = args.optional_expression() or 0
-    pattern = args.rest() or "*"
+    pattern = args.raw().lstrip() or "*"
     if flags & BY_NONPAGED and flags & BY_PAGED:
         raise ArgumentError("!poolused sorts by nonpaged (2) or by paged (4), not by both")
     if flags & SESSION_POOL:
@@ -121,8 +121,6 @@ def poolused(session: Session, args: Arguments, name: str) -> PoolUse:
         uses.sort(key=lambda u: -u.nonpaged_bytes)
     elif flags & BY_PAGED:
         uses.sort(key=lambda u: -u.paged_bytes)
-    if not uses:
-        uses = []
     return PoolUse(tuple(uses), flags)
 
 
@@ -224,7 +222,7 @@ def poolfind(session: Session, args: Arguments, name: str) -> None:
 
 def _poolfind_arguments(args: Arguments) -> tuple[str, int]:
     """Tag and pool type; a tag may hold blanks (`Abc `) and only lower-case 0x starts a number."""
-    text = args.rest_raw().removeprefix(" ")
+    text = args.raw()
     if not text.strip():
         raise ArgumentError("!poolfind needs a tag of four characters, or 0x and its value")
     if text.startswith('"'):

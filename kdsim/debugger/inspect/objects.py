@@ -136,7 +136,7 @@ def lookup(nt: Nt, path: str) -> ObjectInfo | None:
 
 
 def full_name(nt: Nt, info: ObjectInfo) -> str:
-    """The path from the root, `\\` joined; just the name when the directory is unknown."""
+    r"""The path from the root, `\\` joined; just the name when the directory is unknown."""
     parts = [info.name]
     directory, root = info.directory, root_directory(nt)
     while directory and directory != root:
