@@ -1,0 +1,328 @@
+"""How a command is declared, found and refused.
+
+A command is a function with a declaration::
+
+    @command("db", "dd", summary="Display memory.", group="memory",
+             params=(Param("range", "range"),), needs=Caps.READ)
+    def display(session: Session, args: Arguments, name: str) -> Dump | None: ...
+
+It pulls its arguments from `args`, and returns a record or None. A record is a frozen dataclass
+with a `lines()` method; a list of strings will do when there is nothing more to say. Text that
+must appear while the command still works goes to `session.out`.
+
+The declaration feeds lookup, refusal, help and completion. Command files are imported when one
+of their names is first typed: `index.py` says which file holds which name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.errors import UnknownCommand, Unsupported
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+ParamKind = Literal[
+    "expression",
+    "range",
+    "symbol",
+    "module",
+    "type",
+    "process",
+    "thread",
+    "register",
+    "breakpoint",
+    "processor",
+    "file",
+    "string",
+    "values",
+    "flags",
+    "pattern",
+    "commands",
+    "command",
+    "text",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One argument: what it is called, what may stand there (for completion), what it means."""
+
+    name: str
+    kind: ParamKind
+    summary: str = ""
+    optional: bool = False
+
+    def usage(self) -> str:
+        return f"[{self.name}]" if self.optional else f"<{self.name}>"
+
+
+class Record(Protocol):
+    """What a command computes."""
+
+    def lines(self) -> Iterable[str]: ...
+
+
+Function = Callable[["Session", "Arguments", str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A declaration.
+
+    Attributes:
+        swallow: the argument is the whole rest of the line, semicolons included.
+        suffix: letters that may follow the name and stay part of it (`kbn`, `lmv`), as a regex.
+        glued: what may follow the name without a space (`recx`), as a regex.
+        processor_prefix: accepts a processor number in front (`2k`, `3r`).
+    """
+
+    names: tuple[str, ...]
+    summary: str
+    group: str
+    function: Function
+    params: tuple[Param, ...] = ()
+    needs: Caps = Caps.NONE
+    see_also: tuple[str, ...] = ()
+    swallow: bool = False
+    suffix: str = ""
+    glued: str = ""
+    processor_prefix: bool = False
+    notes: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    def usage(self) -> str:
+        return " ".join((self.name, *(param.usage() for param in self.params)))
+
+    def help(self) -> list[str]:
+        """The help page, one string per line."""
+        page = [self.usage(), f"    {self.summary}"]
+        page += [f"    {line}" for line in self.notes.splitlines()]
+        width = max((len(param.name) for param in self.params), default=0)
+        page += [f"      {p.name:{width}}  {p.summary}" for p in self.params if p.summary]
+        if self.names[1:]:
+            page.append(f"    also: {' '.join(self.names[1:])}")
+        if self.see_also:
+            page.append(f"    see also: {' '.join(self.see_also)}")
+        return page
+
+
+_declared: dict[str, Command] = {}
+
+F = TypeVar("F", bound=Function)
+
+
+def command(
+    *names: str,
+    summary: str,
+    group: str,
+    params: tuple[Param, ...] = (),
+    needs: Caps = Caps.NONE,
+    see_also: tuple[str, ...] = (),
+    swallow: bool = False,
+    suffix: str = "",
+    glued: str = "",
+    processor_prefix: bool = False,
+    notes: str = "",
+) -> Callable[[F], F]:
+    """Declare the decorated function as a command; see the module docstring and `Command`."""
+
+    def declare(function: F) -> F:
+        declaration = Command(
+            names=names,
+            summary=summary,
+            group=group,
+            function=function,
+            params=params,
+            needs=needs,
+            see_also=see_also,
+            swallow=swallow,
+            suffix=suffix,
+            glued=glued,
+            processor_prefix=processor_prefix,
+            notes=notes,
+        )
+        for name in names:
+            _declared[name] = declaration
+        return function
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A command line taken apart: the command, its name as typed, the text after it."""
+
+    command: Command
+    name: str
+    rest: str
+    processor: int | None = None
+
+
+_PROCESSOR_PREFIX = re.compile(r"(\d+)(?=[a-z])", re.IGNORECASE)
+_DOT = re.compile(r"\.[A-Za-z_]\w*[+-]?")
+_BANG = re.compile(r"!(?:[A-Za-z]\w*\.)?[A-Za-z_]\w*")
+_LETTERS = re.compile(r"[A-Za-z_]+")
+_MARKS = re.compile(r"[^\w\s]+")
+
+# Extension modules whose commands kd also finds by their full name (`!kdexts.pool`).
+_EXTENSIONS = ("kdexts", "kext", "exts", "ext", "ntsdexts")
+
+
+class Registry:
+    """Finds declarations by what the user typed."""
+
+    def __init__(self, index: dict[str, tuple[str, ...]]) -> None:
+        """`index`: command file (a module of this package) -> the names it declares."""
+        self._home = {name: module for module, names in index.items() for name in names}
+        self._folded = {name.lower(): name for name in reversed(self._home)}
+
+    def names(self) -> list[str]:
+        return sorted(self._home)
+
+    def commands(self) -> Iterator[Command]:
+        """Every declaration once, by name. Imports all command files."""
+        return iter({id(c): c for c in map(self.get, self.names()) if c}.values())
+
+    def get(self, name: str) -> Command | None:
+        """The command of exactly this name (or, failing that, this name in other letters' case)."""
+        if name not in self._home:
+            if name.startswith("!"):
+                return None
+            name = self._folded.get(name.lower(), "")
+        module = self._home.get(name)
+        if module is None:
+            return None
+        if name not in _declared:
+            importlib.import_module(f"{__package__}.{module}")
+        return _declared[name]
+
+    def find(self, text: str) -> Match:
+        """Take one command's text apart; UnknownCommand with near names when there is none."""
+        text = text.lstrip()
+        if text.startswith("!"):
+            match = self._whole(_BANG, _without_extension(text))
+        elif text.startswith("."):
+            match = self._whole(_DOT, text)
+        else:
+            match = self._plain(text)
+        if match is None:
+            typed = re.split(r"[\s;,]", text, maxsplit=1)[0]
+            raise UnknownCommand(typed, self.near(typed))
+        return match
+
+    def near(self, name: str) -> list[str]:
+        """Names that look like this one, of the same kind (`!`, `.` or plain)."""
+        kind = name[:1] if name[:1] in "!." else ""
+        same = [n for n in self._home if (n[:1] if n[:1] in "!." else "") == kind]
+        if kind == "" and len(name) < 3:
+            return []
+        return difflib.get_close_matches(name, same, n=3, cutoff=0.7)
+
+    def _whole(self, pattern: re.Pattern[str], text: str) -> Match | None:
+        found = pattern.match(text)
+        if found is None:
+            return None
+        name = found[0]
+        declared = self.get(name)
+        if declared is None and name[-1] in "+-":
+            name = name[:-1]
+            declared = self.get(name)
+        return Match(declared, name, text[len(name) :]) if declared else None
+
+    def _plain(self, text: str) -> Match | None:
+        prefix = _PROCESSOR_PREFIX.match(text)
+        if prefix:
+            match = self._plain(text[prefix.end() :])
+            if match is None or not match.command.processor_prefix:
+                return None
+            return dataclasses.replace(match, processor=int(prefix[1]))
+        letters = _LETTERS.match(text)
+        if letters:
+            return self._lettered(text, letters[0])
+        marks = _MARKS.match(text)
+        for end in range(len(marks[0]) if marks else 0, 0, -1):
+            declared = self.get(text[:end])
+            if declared:
+                return Match(declared, text[:end], text[end:])
+        return None
+
+    def _lettered(self, text: str, letters: str) -> Match | None:
+        for end in range(len(letters), 0, -1):
+            declared = self.get(letters[:end])
+            if declared is None:
+                continue
+            tail = letters[end:]
+            if not tail:
+                return Match(declared, letters, text[end:])
+            if declared.suffix and re.fullmatch(declared.suffix, tail):
+                return Match(declared, letters, text[len(letters) :])
+            if declared.glued and re.match(declared.glued, text[end:], re.IGNORECASE):
+                return Match(declared, letters[:end], text[end:])
+        return None
+
+
+def _without_extension(text: str) -> str:
+    module, dot, rest = text[1:].partition(".")
+    return f"!{rest}" if dot and module.lower() in _EXTENSIONS else text
+
+
+def refuse(declaration: Command, name: str, caps: Caps, refusals: dict[Caps, str]) -> None:
+    """Raise Unsupported, with the backend's reason, when it lacks what the command needs."""
+    missing = [flag for flag in Caps if flag in declaration.needs and flag not in caps]
+    if not missing:
+        return
+    reason = next((refusals[flag] for flag in missing if flag in refusals), "")
+    if Caps.RUN in missing:
+        text = f"No runnable debuggees error in '{name}'"
+    else:
+        text = f"Operation not supported by current debuggee error in '{name}'"
+    raise Unsupported(f"{text}: {reason}" if reason else text)
+
+
+def render(result: object) -> list[str]:
+    """The text of what a command returned."""
+    if result is None:
+        return []
+    if isinstance(result, str):
+        return result.splitlines()
+    lines = getattr(result, "lines", None)
+    if lines is not None:
+        return list(lines())
+    if isinstance(result, Iterable):
+        return [str(line) for line in result]
+    raise TypeError(f"a command returned {type(result).__name__}, which has no lines()")
+
+
+def to_json(value: object) -> Any:
+    """A record as plain dicts, lists, strings and numbers."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: to_json(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not field.name.startswith("_")
+        }
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, bytes | bytearray):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if isinstance(value, Iterable):
+        return [to_json(item) for item in value]
+    return str(value)

@@ -1,0 +1,337 @@
+"""Run control: resume the target, wait for it, decide what a stop means, step.
+
+A *motion* is a function that runs the target once (go, step, until return ...) and answers with a
+`Stop`. `RunControl.drive` performs a motion, reports the stop, and follows with the next motion
+when a breakpoint's command string asks for one; so a breakpoint that continues by itself a million
+times needs no stack.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kdsim.debugger import events
+from kdsim.debugger.backends.base import (
+    CONTINUE,
+    CONTINUE_HANDLED,
+    CONTINUE_NOT_HANDLED,
+    CommandEvent,
+    Event,
+    ModuleEvent,
+    PrintEvent,
+    PromptEvent,
+    Reconnected,
+    Resume,
+    StopEvent,
+)
+from kdsim.debugger.breakpoints import Breakpoint
+from kdsim.debugger.report import Stop, StopReporter
+from kdsim.errors import NotHalted, TargetError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.session import Session
+
+POLL = 0.1
+"""Seconds between looks at the break-in flag while the target runs."""
+
+PATIENCE = 3
+"""Ctrl+C this often without an answer gives the prompt back."""
+
+INT3 = b"\xcc"
+
+Motion = Callable[[], Stop]
+
+
+class CommandStringEnded(Exception):
+    """A breakpoint's command string asked the target to run; the rest of the string is dropped."""
+
+
+class RunControl:
+    """One per session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._reporter = StopReporter(session)
+        self._next: Motion | None = None
+        self._reporting = False
+        self._motion: Motion | None = None
+        self._counting = False
+        self.break_requested = False
+
+    def drive(self, motion: Motion, *, counting: bool = False) -> None:
+        """Perform a motion, report where it ended, and whatever motion that leads to.
+
+        `counting`: the motion is a `g`, so breakpoints count passes and run their commands.
+        """
+        if self._reporting:
+            self._next, self._counting = motion, counting
+            raise CommandStringEnded
+        following: Motion | None = motion
+        while following is not None:
+            self._motion, self._counting = following, counting
+            stop = following()
+            following = self._report(stop)
+            counting = self._counting
+
+    def repeat(self) -> None:
+        """`gc`: go on in the way the breakpoint was reached."""
+        if self._motion is None:
+            raise NotHalted("The target has not run yet")
+        self.drive(self._motion, counting=self._counting)
+
+    def wait_for_stop(self) -> None:
+        """Wait without resuming first: the target runs already."""
+        self.drive(lambda: self._classify(self._wait(), traced=False))
+
+    # -- motions -------------------------------------------------------------------------------
+
+    def go(self, status: int = CONTINUE) -> Stop:
+        """Run until a stop the user wants to see."""
+        self._pass_hard_breakpoint()
+        while True:
+            stop = self._leave(status)
+            if stop is None:
+                stop = self._classify(self._run(Resume(status)), traced=False)
+            next_status = self._verdict(stop)
+            if next_status is None:
+                return stop
+            status = next_status
+
+    def go_until(self, address: int, accept: Callable[[StopEvent], bool]) -> Stop:
+        """Run to an address; arrivals that `accept` turns down do not count."""
+        temporary = self._session.breakpoints.temporary
+        known = address in temporary
+        temporary.add(address)
+        try:
+            while True:
+                stop = self.go()
+                event = stop.event
+                if stop.kind != "temporary" or not isinstance(event, StopEvent):
+                    return stop
+                if event.pc == address and accept(event):
+                    return dataclasses.replace(stop, kind="step")
+        finally:
+            if not known:
+                temporary.discard(address)
+
+    def trace(self) -> Stop:
+        """One instruction."""
+        if self._pass_hard_breakpoint():
+            return self._stepped_over_int3()
+        pc = self._session.instruction_pointer
+        while True:
+            event = self._run(Resume(CONTINUE, trace=True), skip=pc)
+            stop = self._classify(event, traced=True)
+            if self._verdict(stop) is None:
+                return stop
+
+    def step(self) -> Stop:
+        """One instruction, a call together with what it calls."""
+        after = self._session.disassembler.step_target(self._session.instruction_pointer)
+        if after is None:
+            return self.trace()
+        thread, depth = self._current_thread(), self._session.registers["rsp"]
+        return self.go_until(
+            after, lambda e: e.thread == thread and self._session.registers["rsp"] >= depth
+        )
+
+    def up(self) -> Stop:
+        """Until the current function returns to its caller."""
+        frames = self._session.stack(count=2)
+        if len(frames) < 2 or not frames[0].return_address:
+            raise TargetError("Unable to step out: the stack has no caller")
+        thread, depth = self._current_thread(), frames[1].child_sp
+        return self.go_until(
+            frames[0].return_address,
+            lambda e: e.thread == thread and self._session.registers["rsp"] >= depth,
+        )
+
+    # -- running and waiting -------------------------------------------------------------------
+
+    def _run(self, how: Resume, skip: int | None = None) -> StopEvent | ModuleEvent:
+        session = self._session
+        session.breakpoints.plant(skip)
+        session.before_resume()
+        session.backend.resume(dataclasses.replace(how, dr7=session.breakpoints.dr7()))
+        return self._wait()
+
+    def _wait(self) -> StopEvent | ModuleEvent:
+        """The next stop. Prints and module loads that need nobody are dealt with on the way."""
+        session = self._session
+        while True:
+            event = self._next_event()
+            if isinstance(event, StopEvent):
+                session.halt(event)
+                session.breakpoints.unplant()
+                return event
+            if isinstance(event, ModuleEvent):
+                session.halt(event)
+                if self._module_wants_stop(event):
+                    session.breakpoints.unplant()
+                    return event
+                session.breakpoints.plant()
+                session.before_resume()
+                session.backend.resume(Resume(CONTINUE, dr7=session.breakpoints.dr7()))
+            elif isinstance(event, PrintEvent):
+                session.out.write(event.text)
+            elif isinstance(event, PromptEvent):
+                session.backend.answer_prompt(session.ask(event.text)[: event.limit])
+            elif isinstance(event, CommandEvent):
+                session.backend.resume(Resume(CONTINUE))
+                session.out.fresh_line()
+                session.out.line(f"The target asked for '{event.command}', which was not run")
+            elif isinstance(event, Reconnected):
+                session.lose_target(event.reason)
+
+    def _next_event(self) -> Event:
+        backend, asked = self._session.backend, 0
+        while True:
+            try:
+                if self.break_requested:
+                    self.break_requested = False
+                    raise KeyboardInterrupt
+                event = backend.wait(POLL)
+            except KeyboardInterrupt:
+                asked += 1
+                if asked >= PATIENCE:
+                    raise
+                backend.break_in()
+                continue
+            if event is not None:
+                return event
+
+    def _module_wants_stop(self, event: ModuleEvent) -> bool:
+        """Take note of the module, say so, and tell whether `sxe ld` or `sxe ud` asks to stop."""
+        session = self._session
+        session.modules.note(event)
+        wanted = session.filters.module_filter(event)
+        if wanted.mode != "i":
+            session.out.fresh_line()
+            session.out.line(events.module_line(event))
+        if event.unload:
+            session.breakpoints.module_unloaded(event.base, event.size)
+        else:
+            session.breakpoints.resolve_deferred()
+        return wanted.mode == "e" or (session.break_on_load and not event.unload)
+
+    # -- leaving the place we stand on ---------------------------------------------------------
+
+    def _pass_hard_breakpoint(self) -> bool:
+        """Move RIP past an `int3` of the code itself that stopped us here."""
+        session = self._session
+        event = session.event
+        if not isinstance(event, StopEvent) or event.code != events.STATUS_BREAKPOINT:
+            return False
+        pc = session.live_registers["rip"]
+        if pc != event.pc or session.memory.read_some(pc, 1) != INT3:
+            return False
+        session.live_registers["rip"] = pc + 1
+        return True
+
+    def _stepped_over_int3(self) -> Stop:
+        session = self._session
+        assert isinstance(session.event, StopEvent)
+        event = dataclasses.replace(
+            session.event, code=events.STATUS_SINGLE_STEP, pc=session.live_registers["rip"]
+        )
+        session.event = event
+        session.scope.reset_registers()
+        return Stop("step", event)
+
+    def _leave(self, status: int) -> Stop | None:
+        """Step off a breakpoint at RIP. A stop that is not this step's own end is returned."""
+        breakpoints = self._session.breakpoints
+        pc = self._session.live_registers["rip"]
+        if not breakpoints.at(pc) and pc not in breakpoints.temporary:
+            return None
+        stop = self._classify(self._run(Resume(status, trace=True), skip=pc), traced=True)
+        return None if stop.kind == "step" else stop
+
+    # -- what a stop means ---------------------------------------------------------------------
+
+    def _classify(self, event: StopEvent | ModuleEvent, *, traced: bool) -> Stop:
+        if isinstance(event, ModuleEvent):
+            return Stop("module", event)
+        breakpoints = self._session.breakpoints
+        if event.code == events.STATUS_BREAKPOINT:
+            hits = tuple(breakpoints.at(event.pc))
+            if event.pc in breakpoints.temporary:
+                return Stop("temporary", event, hits)
+            if hits:
+                return Stop("breakpoint", event, hits)
+        if event.code == events.STATUS_SINGLE_STEP:
+            hits = tuple(breakpoints.hardware_hits(event.dr6))
+            if hits and any(hit in breakpoints.temporary_hardware for hit in hits):
+                return Stop("temporary", event)
+            if hits:
+                return Stop("breakpoint", event, hits)
+            if traced:
+                return Stop("step", event)
+        return Stop("exception", event)
+
+    def _verdict(self, stop: Stop) -> int | None:
+        """None to stop here; else the status to go on with at once."""
+        if isinstance(stop.event, ModuleEvent) or stop.kind in ("temporary", "step"):
+            return None
+        if stop.kind == "breakpoint":
+            return None if self._wanted(stop) else CONTINUE
+        event = stop.event
+        chosen = self._session.filters.for_code(event.code)
+        if chosen.mode == "e" or (chosen.mode == "d" and not event.first_chance):
+            return None
+        if chosen.mode in ("d", "n"):
+            self._session.out.fresh_line()
+            self._session.out.line(events.exception_text(event))
+        return CONTINUE_HANDLED if chosen.handled else CONTINUE_NOT_HANDLED
+
+    def _wanted(self, stop: Stop) -> bool:
+        """Whether one of the breakpoints that were hit is due; counts passes."""
+        wanted = [self._due(hit) for hit in stop.hits]
+        return any(wanted)
+
+    def _due(self, hit: Breakpoint) -> bool:
+        session = self._session
+        if hit.thread and hit.thread != self._current_thread():
+            return False
+        if hit.process and hit.process != session.current_process():
+            return False
+        if hit.max_depth or hit.min_depth:
+            depth = len(session.stack())
+            if (hit.max_depth and depth > hit.max_depth) or depth < hit.min_depth:
+                return False
+        if hit.condition and not session.evaluate(hit.condition):
+            return False
+        if self._counting and hit.remaining > 1:
+            hit.remaining -= 1
+            return False
+        return True
+
+    def _current_thread(self) -> int:
+        event = self._session.event
+        return event.thread if event is not None else 0
+
+    # -- reporting -----------------------------------------------------------------------------
+
+    def _report(self, stop: Stop) -> Motion | None:
+        """Say what happened; the motion that a command string asked for, if any."""
+        session = self._session
+        breakpoints = session.breakpoints
+        breakpoints.temporary.clear()
+        breakpoints.temporary_hardware.clear()
+        commands = self._reporter.announce(stop, run_commands=self._counting)
+        for hit in stop.hits:
+            if hit.one_shot:
+                breakpoints.remove(hit.id)
+        self._next = None
+        self._reporting = True
+        try:
+            for command in commands:
+                session.execute(command)
+        except CommandStringEnded:
+            return self._next
+        finally:
+            self._reporting = False
+        self._reporter.location()
+        return None

@@ -1,0 +1,199 @@
+"""Target memory as the debugger sees it: page-wise cached while the target is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kdsim.debugger.backends.base import Backend
+from kdsim.debugger.paging import PageTables
+from kdsim.errors import MemoryFault
+
+PAGE_SIZE = 0x1000
+READ_AHEAD = 4
+"""Pages fetched at once when reads move upwards."""
+
+USER_END = 1 << 47
+"""First address past user space (four-level paging)."""
+
+Fetch = Callable[[int, int], bytes]
+Store = Callable[[int, bytes], int]
+
+
+class PageCache:
+    """Whole pages of one address space, by page address."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._pages: dict[int, bytes] = {}
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def clear(self) -> None:
+        self._pages.clear()
+
+    def read(self, address: int, size: int) -> bytes:
+        """The readable prefix of the range."""
+        offset = address % PAGE_SIZE
+        page = address - offset
+        if offset + size <= PAGE_SIZE:
+            return self._page(page, 1)[offset : offset + size]
+        pieces = []
+        left = offset + size
+        while left > 0:
+            data = self._page(page, -(-left // PAGE_SIZE))
+            pieces.append(data[:left])
+            if len(data) < PAGE_SIZE:
+                break
+            page += PAGE_SIZE
+            left -= PAGE_SIZE
+        return b"".join(pieces)[offset:]
+
+    def _page(self, page: int, wanted: int) -> bytes:
+        data = self._pages.get(page)
+        if data is not None:
+            self.hits += 1
+            return data
+        self.misses += 1
+        count = wanted
+        if page - PAGE_SIZE in self._pages:
+            count = max(count, READ_AHEAD)
+        last = 1
+        while last < count and page + last * PAGE_SIZE not in self._pages:
+            last += 1
+        got = self._fetch(page, min(last * PAGE_SIZE, (1 << 64) - page))
+        for start in range(0, max(len(got), 1), PAGE_SIZE):
+            self._pages[page + start] = got[start : start + PAGE_SIZE]
+        return self._pages[page]
+
+
+class CachedMemory:
+    """Reads and writes through a page cache; the integer and string helpers sit on top."""
+
+    def __init__(self, fetch: Fetch, store: Store) -> None:
+        self.cache = PageCache(fetch)
+        self._store = store
+        self.caching = True
+        self.on_write: Callable[[], None] = self.flush
+
+    def flush(self) -> None:
+        self.cache.clear()
+
+    def read_some(self, address: int, size: int) -> bytes:
+        """The readable prefix of the range, possibly empty."""
+        return self.cache.read(address & (1 << 64) - 1, size)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly `size` bytes, or MemoryFault with the first address that failed."""
+        data = self.read_some(address, size)
+        if len(data) < size:
+            raise MemoryFault(address + len(data), size - len(data))
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write all of `data`, or MemoryFault with the first address that failed."""
+        try:
+            written = self._store(address, data)
+        finally:
+            self.on_write()
+        if written < len(data):
+            raise MemoryFault(address + written, len(data) - written)
+
+    def integer(self, address: int, size: int) -> int:
+        return int.from_bytes(self.read(address, size), "little")
+
+    def u32(self, address: int) -> int:
+        return self.integer(address, 4)
+
+    def u64(self, address: int) -> int:
+        return self.integer(address, 8)
+
+    def cstring(self, address: int, limit: int = 0x1000) -> str:
+        """8-bit text up to its NUL, an unreadable byte, or `limit` bytes."""
+        data = self.read_some(address, 1)
+        if not data:
+            raise MemoryFault(address)
+        while b"\0" not in data and len(data) < limit:
+            more = self.read_some(address + len(data), min(64, limit - len(data)))
+            if not more:
+                break
+            data += more
+        return data.split(b"\0", 1)[0].decode("latin-1")
+
+    def wstring(self, address: int, limit: int = 0x2000) -> str:
+        """UTF-16 text up to its NUL, an unreadable byte, or `limit` bytes."""
+        if not self.read_some(address, 2):
+            raise MemoryFault(address, 2)
+        data = bytearray()
+        while len(data) < limit:
+            more = self.read_some(address + len(data), min(128, limit - len(data)))
+            units = [more[i : i + 2] for i in range(0, len(more) - 1, 2)]
+            if b"\0\0" in units:
+                data += b"".join(units[: units.index(b"\0\0")])
+                break
+            data += b"".join(units)
+            if not units:
+                break
+        return data.decode("utf-16-le", errors="replace")
+
+
+class VirtualMemory(CachedMemory):
+    """The address space the user looks at.
+
+    User addresses go through the page tables of `process_cr3` once `.process /p` has set it;
+    everything else is read as the stopped processor sees it.
+    """
+
+    def __init__(self, backend: Backend, physical: CachedMemory) -> None:
+        super().__init__(self._fetch_pages, self._store_bytes)
+        self._backend = backend
+        self._physical = physical
+        self.process_cr3: int | None = None
+        self.decode_all = False
+        """`.cache forcedecodeptes`: walk the page tables for kernel addresses too."""
+
+    def select_process(self, cr3: int | None) -> None:
+        if cr3 != self.process_cr3:
+            self.process_cr3 = cr3
+            self.flush()
+
+    def tables(self, va: int) -> PageTables | None:
+        """The page tables to walk for an address, or None to ask the target."""
+        if self.process_cr3 is None or not (va < USER_END or self.decode_all):
+            return None
+        return PageTables(self._physical.read, self.process_cr3)
+
+    def _fetch_pages(self, va: int, size: int) -> bytes:
+        tables = self.tables(va)
+        if tables is None:
+            return self._backend.read_virtual(va, size)
+        data = b""
+        while len(data) < size:
+            try:
+                pa = tables.translate(va + len(data)).pa
+            except MemoryFault:
+                break
+            page = self._physical.read_some(pa, PAGE_SIZE)
+            data += page
+            if len(page) < PAGE_SIZE:
+                break
+        return data
+
+    def _store_bytes(self, va: int, data: bytes) -> int:
+        tables = self.tables(va)
+        if tables is None:
+            return self._backend.write_virtual(va, data)
+        done = 0
+        while done < len(data):
+            try:
+                pa = tables.translate(va + done).pa
+            except MemoryFault:
+                break
+            part = data[done : done + PAGE_SIZE - pa % PAGE_SIZE]
+            written = self._backend.write_physical(pa, part)
+            done += written
+            if written < len(part):
+                break
+        return done

@@ -1,0 +1,151 @@
+"""The target's module list, read when somebody needs it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.backends.base import ModuleEvent
+from kdsim.errors import FormatError, MemoryFault, SymbolError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.session import Session
+    from kdsim.symbols.space import Module, SymbolSpace
+
+KERNEL = "nt"
+LIST_LIMIT = 4096
+"""A module list longer than this is damaged."""
+
+
+class Modules:
+    """Keeps the session's symbol space in step with the target."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._space: SymbolSpace | None = None
+        self._listed = False
+
+    @property
+    def kernel_space(self) -> SymbolSpace:
+        """The symbol space as it is: the kernel, and whatever else is known by now."""
+        if self._space is None:
+            from kdsim.symbols.space import SymbolSpace
+            from kdsim.symbols.store import SymbolPath
+
+            path = SymbolPath.parse(self._session.symbol_path)
+            self._space = SymbolSpace(path, self._session.memory)
+        return self._space
+
+    @property
+    def space(self) -> SymbolSpace:
+        """The symbol space with all loaded modules."""
+        if not self._listed and self._session.facts is not None:
+            self.list_target()
+        return self.kernel_space
+
+    def add_kernel(self) -> None:
+        """The kernel alone: its base comes from the version reply, the rest from its headers."""
+        base = self._session.version.kernel_base
+        if base and self.kernel_space.module_at(base) is None:
+            self._add(KERNEL, base, 0, "ntoskrnl.exe", "ntoskrnl.exe")
+
+    def kernel_problems(self) -> list[str]:
+        """Why the kernel has no usable symbols; empty when it has."""
+        kernel = self.kernel_space.module_named(KERNEL)
+        if kernel is None:
+            return ["*** ERROR: the target reports no kernel; symbols are not available"]
+        try:
+            self.kernel_space.load(kernel)
+            self.kernel_space.type("nt!_KLDR_DATA_TABLE_ENTRY")
+        except (SymbolError, FormatError, MemoryFault) as error:
+            return [f"*** ERROR: Symbol file could not be found for {kernel.image_name}: {error}"]
+        return []
+
+    def list_target(self) -> None:
+        """Walk PsLoadedModuleList. An entry that cannot be read ends the walk."""
+        self._listed = True
+        session = self._session
+        head = session.version.module_list
+        try:
+            link = session.memory.u64(head)
+            for _ in range(LIST_LIMIT):
+                if link in (head, 0):
+                    break
+                link = self._add_entry(link)
+        except (MemoryFault, SymbolError) as error:
+            session.out.fresh_line()
+            session.out.line(f"*** The module list cannot be read completely: {error}")
+
+    def note(self, event: ModuleEvent) -> None:
+        """A module came or went."""
+        if event.unload:
+            if event.base == (1 << 64) - 1:
+                self.clear()
+            elif self.kernel_space.module_at(event.base):
+                self.kernel_space.remove(event.base)
+            return
+        if self.kernel_space.module_at(event.base) is None:
+            image = _file_name(event.path)
+            name = KERNEL if event.base == self._session.version.kernel_base else module_name(image)
+            self._add(name, event.base, event.size, image, event.path, checksum=event.checksum)
+
+    def clear(self) -> None:
+        """Forget everything; the kernel has to be added again."""
+        if self._space is not None:
+            self._space.clear()
+        self._listed = False
+
+    def _add_entry(self, link: int) -> int:
+        """Add the module of one list entry; answers with the next link."""
+        session = self._session
+        entry = session.nt_view("_KLDR_DATA_TABLE_ENTRY", link)
+        base = int(entry.DllBase)
+        if self.kernel_space.module_at(base) is None:
+            image = self._text(entry.BaseDllName)
+            name = KERNEL if base == session.version.kernel_base else module_name(image)
+            path = self._text(entry.FullDllName) or image
+            self._add(
+                name,
+                base,
+                int(entry.SizeOfImage),
+                image,
+                path,
+                timestamp=int(entry.TimeDateStamp),
+                checksum=int(entry.CheckSum),
+            )
+        return int(entry.InLoadOrderLinks.Flink)
+
+    def _text(self, string: object) -> str:
+        length, buffer = int(string.Length), int(string.Buffer)  # type: ignore[attr-defined]
+        return self._session.memory.read(buffer, length).decode("utf-16-le", "replace")
+
+    def _add(
+        self,
+        name: str,
+        base: int,
+        size: int,
+        image_name: str,
+        image_path: str,
+        *,
+        timestamp: int = 0,
+        checksum: int = 0,
+    ) -> Module:
+        return self.kernel_space.add(
+            name,
+            base,
+            size,
+            image_name=image_name,
+            image_path=image_path,
+            timestamp=timestamp,
+            checksum=checksum,
+        )
+
+
+def module_name(image: str) -> str:
+    """`leaky` for `leaky.sys`; characters that a symbol name cannot have become underscores."""
+    stem = image.rsplit(".", 1)[0]
+    return re.sub(r"[^\w$]", "_", stem)
+
+
+def _file_name(path: str) -> str:
+    return path.replace("/", "\\").rsplit("\\", 1)[-1]

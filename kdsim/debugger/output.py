@@ -1,0 +1,81 @@
+"""Where text goes: the screen, the log file, or a buffer that collects it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from kdsim.errors import UserError
+
+Sink = Callable[[str], None]
+
+
+class Output:
+    """Everything the debugger prints passes here, in order."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._captures: list[list[str]] = []
+        self._log: TextIO | None = None
+        self.log_path: Path | None = None
+        self.at_line_start = True
+
+    def write(self, text: str) -> None:
+        """Print text as it is; no line end is added."""
+        if not text:
+            return
+        if self._captures:
+            self._captures[-1].append(text)
+            return
+        self.at_line_start = text.endswith("\n")
+        self._sink(text)
+        self._log_only(text)
+
+    def line(self, text: str = "") -> None:
+        self.write(text + "\n")
+
+    def fresh_line(self) -> None:
+        """End the current line unless it is empty."""
+        if not self.at_line_start and not self._captures:
+            self.write("\n")
+
+    def echo(self, text: str) -> None:
+        """Note what the user saw without our doing (prompt and typed line) in the log file."""
+        if not self._captures:
+            self._log_only(text)
+        self.at_line_start = text.endswith("\n")
+
+    @contextmanager
+    def capture(self) -> Iterator[list[str]]:
+        """Collect what is written inside the block instead of printing it."""
+        pieces: list[str] = []
+        self._captures.append(pieces)
+        try:
+            yield pieces
+        finally:
+            self._captures.pop()
+
+    def open_log(self, path: Path, *, append: bool = False, encoding: str = "utf-8") -> None:
+        """Start writing a log file; one that is open is closed first."""
+        self.close_log()
+        try:
+            self._log = path.open("a" if append else "w", encoding=encoding)
+        except OSError as error:
+            raise UserError(f"log file could not be opened: {error.strerror} '{path}'") from error
+        self.log_path = path
+
+    def close_log(self) -> Path | None:
+        """The path of the file that was closed, or None."""
+        if self._log is None:
+            return None
+        self._log.close()
+        self._log = None
+        closed, self.log_path = self.log_path, None
+        return closed
+
+    def _log_only(self, text: str) -> None:
+        if self._log is not None:
+            self._log.write(text)
+            self._log.flush()

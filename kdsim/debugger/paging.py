@@ -1,0 +1,68 @@
+"""The processor's four-level page tables, walked over physical reads.
+
+The entry format is the architecture's (AMD64 manual, volume 2, section 5.3), not a type of any PDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdsim.errors import MemoryFault
+
+LEVELS = ("PXE", "PPE", "PDE", "PTE")
+"""The kernel's names of the levels, top first."""
+
+PRESENT = 1
+LARGE = 1 << 7
+FRAME = 0x000F_FFFF_FFFF_F000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step of a walk: the level's name, where the entry lies physically, what it holds."""
+
+    level: str
+    pa: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Where a virtual address lies, and the entries that say so."""
+
+    pa: int
+    page_size: int
+    entries: tuple[Entry, ...]
+
+
+class PageTables:
+    """One address space."""
+
+    def __init__(self, read_physical: Callable[[int, int], bytes], cr3: int) -> None:
+        self._read = read_physical
+        self.root = cr3 & FRAME
+
+    def walk(self, va: int) -> list[Entry]:
+        """The entries down to the first that is not present or maps a page."""
+        entries: list[Entry] = []
+        table = self.root
+        for level, name in enumerate(LEVELS):
+            shift = 39 - 9 * level
+            pa = table + (va >> shift & 0x1FF) * 8
+            value = int.from_bytes(self._read(pa, 8), "little")
+            entries.append(Entry(name, pa, value))
+            if not value & PRESENT or (level in (1, 2) and value & LARGE):
+                break
+            table = value & FRAME
+        return entries
+
+    def translate(self, va: int) -> Translation:
+        """MemoryFault names the level that was not present."""
+        entries = self.walk(va)
+        last = entries[-1]
+        if not last.value & PRESENT:
+            raise MemoryFault(va, reason=f"{last.level} not present")
+        page_size = 1 << (48 - 9 * len(entries))
+        offset = va & page_size - 1
+        return Translation((last.value & FRAME & -page_size) | offset, page_size, tuple(entries))

@@ -1,0 +1,129 @@
+"""What kd prints when the target stops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kdsim.debugger import events
+from kdsim.debugger.backends.base import ModuleEvent, StopEvent
+from kdsim.debugger.breakpoints import Breakpoint
+from kdsim.debugger.events import BreakReason
+from kdsim.errors import KdsimError, MemoryFault, SymbolError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.session import Session
+
+StopKind = Literal["breakpoint", "temporary", "step", "exception", "module"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why the target stands still."""
+
+    kind: StopKind
+    event: StopEvent | ModuleEvent
+    hits: tuple[Breakpoint, ...] = ()
+
+
+class StopReporter:
+    """Prints a stop in two parts; the command strings that belong to it run in between."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def announce(self, stop: Stop, *, run_commands: bool) -> list[str]:
+        """Say why the target stopped; answers with the command strings to run now."""
+        session = self._session
+        session.out.fresh_line()
+        session.last_event = self._summary(stop)
+        event = stop.event
+        if isinstance(event, ModuleEvent):
+            command = session.filters.module_filter(event).command
+            return [command] if command else []
+        if stop.kind == "breakpoint":
+            return self._breakpoint(stop, run_commands)
+        if stop.kind == "exception":
+            return self._exception(event)
+        return []
+
+    def location(self) -> None:
+        """Registers, symbol line and instruction, as far as `.prompt_allow` lets them through."""
+        session = self._session
+        out = session.out
+        out.fresh_line()
+        show = session.settings.show
+        try:
+            if "reg" in show:
+                for line in session.register_lines():
+                    out.line(line)
+            pc = session.instruction_pointer
+            for line in session.disassembler.location(
+                pc, symbol="sym" in show, instruction="dis" in show, registers=session.registers
+            ):
+                out.line(line)
+        except KdsimError as error:
+            out.line(str(error))
+
+    def _breakpoint(self, stop: Stop, run_commands: bool) -> list[str]:
+        commands = [hit.command for hit in stop.hits if hit.command]
+        if run_commands and commands:
+            return commands
+        for hit in stop.hits:
+            self._session.out.line(f"Breakpoint {hit.id} hit")
+        return []
+
+    def _exception(self, event: StopEvent) -> list[str]:
+        session, out = self._session, self._session.out
+        chosen = session.filters.for_code(event.code)
+        out.line(events.exception_text(event))
+        reason = break_reason(session, event)
+        if event.code not in (events.STATUS_BREAKPOINT, events.STATUS_SINGLE_STEP):
+            if event.first_chance:
+                for line in events.FIRST_CHANCE_NOTE:
+                    out.line(line)
+        elif reason is BreakReason.CONTROL_C:
+            if not session.settings.quiet:
+                for line in events.BREAK_IN_BOX:
+                    out.line(line)
+        elif reason is not None:
+            self._bugcheck(reason)
+        command = chosen.command if event.first_chance else chosen.second_command
+        return [command] if command else []
+
+    def _bugcheck(self, reason: BreakReason) -> None:
+        session = self._session
+        data = bugcheck_data(session)
+        if data is None:
+            return
+        for line in events.bugcheck_lines(reason, *data):
+            session.out.line(line)
+        if session.on_bugcheck is not None:
+            session.on_bugcheck(session)
+
+    def _summary(self, stop: Stop) -> str:
+        event = stop.event
+        if isinstance(event, ModuleEvent):
+            return f"{'Unload' if event.unload else 'Load'} module {event.path}"
+        if stop.kind == "breakpoint":
+            return f"Hit breakpoint {stop.hits[0].id}"
+        return events.exception_text(event)
+
+
+def bugcheck_data(session: Session) -> tuple[int, tuple[int, ...]] | None:
+    """Code and four parameters from nt!KiBugCheckData; None when none is pending or readable."""
+    try:
+        base = session.resolve_nt("nt!KiBugCheckData")
+        code, *parameters = (session.memory.u64(base + 8 * i) for i in range(5))
+    except (MemoryFault, SymbolError):
+        return None
+    return (code, tuple(parameters)) if code else None
+
+
+def break_reason(session: Session, event: StopEvent) -> BreakReason | None:
+    """Why nt!DbgBreakPointWithStatus was called, when that is where we stopped."""
+    if event.code != events.STATUS_BREAKPOINT or event.pc != session.break_instruction:
+        return None
+    status = session.live_registers["ecx"]
+    known = {reason.value for reason in BreakReason}
+    return BreakReason(status) if status in known else None

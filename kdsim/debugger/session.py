@@ -1,0 +1,382 @@
+"""One attached debugger: the target, its symbols, and what the user is looking at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from kdsim.debugger import kernel, times
+from kdsim.debugger.backends.base import (
+    Backend,
+    Caps,
+    ModuleEvent,
+    Resume,
+    StopEvent,
+    TargetVersion,
+)
+from kdsim.debugger.breakpoints import Breakpoints
+from kdsim.debugger.control import RunControl
+from kdsim.debugger.disassembly import Disassembler
+from kdsim.debugger.events import EventFilters
+from kdsim.debugger.memory import CachedMemory, VirtualMemory
+from kdsim.debugger.modules import Modules
+from kdsim.debugger.output import Output
+from kdsim.debugger.registers import SLOTS, RegisterFile
+from kdsim.debugger.scope import Scope
+from kdsim.debugger.settings import Settings
+from kdsim.debugger.stack import Frame, walk
+from kdsim.errors import KdsimError, NotHalted, SimBug, SymbolError
+from kdsim.wire.context import Context, SpecialRegisters
+
+if TYPE_CHECKING:
+    from kdsim.symbols.space import SymbolSpace
+    from kdsim.symbols.views import View
+
+DEFAULT_SYMBOL_PATH = "srv*"
+
+CONTROL_SPACE_SPECIAL = 2
+"""Control space selector of KSPECIAL_REGISTERS on AMD64."""
+
+SPECIAL_SIZE_1803 = 0xF0
+SPECIAL_SIZE_1709 = 0xE0
+BUILD_1803 = 17134
+
+
+class Session:
+    """See the module docstring.
+
+    Attributes:
+        memory, physical: target memory, cached while it stands still.
+        symbols: the modules of the target; listed from the target when first asked for.
+        version, facts: of the kernel; set once the target has stopped for the first time.
+        event: the last stop; `last_event` is its text for `.lastevent`.
+        processor, processors: the current one, and how many there are.
+        scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
+        runner: executes a command line; the commands package puts itself here.
+        evaluate: the value of an expression; the same.
+        ask: answers a question of the target or of a command.
+        on_bugcheck: called after kd's bug check banner (`Probably caused by`).
+        errors: how many commands reported an error.
+        ended: set by `q`, `qq` and `qd`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        out: Output,
+        *,
+        symbol_path: str | None = None,
+        image_path: str | None = None,
+        json: bool = False,
+        break_on_load: bool = False,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.backend = backend
+        self.out = out
+        self.symbol_path = DEFAULT_SYMBOL_PATH if symbol_path is None else symbol_path
+        self.image_path = image_path or ""
+        self.clock = clock
+        self.settings = Settings(json=json, symbol_noise=verbose)
+        self.physical = CachedMemory(backend.read_physical, backend.write_physical)
+        self.memory = VirtualMemory(backend, self.physical)
+        self.memory.on_write = self.physical.on_write = self.flush_memory
+        self.modules = Modules(self)
+        self.disassembler = Disassembler(self)
+        self.breakpoints = Breakpoints(self)
+        self.filters = EventFilters()
+        self.control = RunControl(self)
+        self.scope = Scope()
+        self.runner: Callable[[str], None] = _no_runner
+        self.evaluate: Callable[[str], int] = _no_evaluator
+        self.ask: Callable[[str], str] = lambda _prompt: ""
+        self.register_lines: Callable[[], list[str]] = list
+        self.on_bugcheck: Callable[[Session], None] | None = None
+        self.break_on_load = break_on_load
+        self.errors = 0
+        self.ended: Literal["", "q", "qq", "qd"] = ""
+        self._interrupted = False
+        self._closed = False
+        self._forget_target()
+
+    def _forget_target(self) -> None:
+        self.facts: kernel.KernelFacts | None = None
+        self.event: StopEvent | ModuleEvent | None = None
+        self.last_event = ""
+        self.last_event_time = ""
+        self.halted = False
+        self.processor = 0
+        self.processors = 1
+        self._version: TargetVersion | None = None
+        self._break_instruction: int | None = None
+        self._registers: dict[int, RegisterFile] = {}
+
+    # -- connecting ------------------------------------------------------------------------------
+
+    @property
+    def local(self) -> bool:
+        """The target runs while we look at it."""
+        return Caps.RUN not in self.backend.caps and Caps.REGISTERS not in self.backend.caps
+
+    def attach(self, *, break_in: bool = False, timeout: float | None = None) -> None:
+        """Reach the target, and wait for its first stop where it is one that stops."""
+        self.backend.connect(timeout)
+        if Caps.RUN not in self.backend.caps:
+            self.connected()
+            return
+        if break_in:
+            self.backend.break_in()
+        self.control.wait_for_stop()
+
+    def connected(self) -> None:
+        """First contact with a target that stands still (or is read while it runs): the banner."""
+        self._version = self.backend.version()
+        self.modules.add_kernel()
+        facts = kernel.read_facts(self, self._version, self.processors)
+        self.facts = facts
+        self.out.fresh_line()
+        self.out.line(facts.connected_line(times.from_unix(self.clock())))
+        if not self.local:
+            self.out.line("Kernel Debugger connection established.")
+        self.out.line(f"Symbol search path is: {self.symbols.path}")
+        self.out.line(f"Executable search path is: {self.image_path}")
+        for problem in self.modules.kernel_problems():
+            self.out.line(problem)
+        for line in (*facts.lines(), *kernel.clock_lines(self)):
+            self.out.line(line)
+
+    def lose_target(self, reason: str) -> None:
+        """The target restarted or went away; everything known of it is stale."""
+        self.out.fresh_line()
+        when = times.session_time(times.from_unix(self.clock()))
+        self.out.line(f"Shutdown occurred at ({when})...unloading all symbol tables.")
+        self.out.line(f"Waiting to reconnect...{f' ({reason})' if reason else ''}")
+        self.breakpoints.forget_planted()
+        self.modules.clear()
+        self.scope = Scope()
+        self.flush_memory()
+        self.memory.select_process(None)
+        self._forget_target()
+
+    def quit(self, how: Literal["q", "qq", "qd"]) -> None:
+        """`q` and `qq` leave the target as it is, `qd` lets it run."""
+        if how == "qd" and self.halted and Caps.RUN in self.backend.caps:
+            self.before_resume()
+            self.backend.resume(Resume())
+        elif self.halted:
+            self._write_registers()
+        self.ended = how
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the target and of the log file; once is enough, twice does no harm."""
+        self.out.close_log()
+        if not self._closed:
+            self._closed = True
+            self.backend.close()
+
+    # -- standing still and running --------------------------------------------------------------
+
+    def halt(self, event: StopEvent | ModuleEvent) -> None:
+        """The target stopped."""
+        self.event = event
+        self.processor = event.processor
+        self.processors = event.processors
+        self.halted = True
+        self._registers.clear()
+        if self._version is None:
+            self.connected()
+
+    def before_resume(self) -> None:
+        """Write back what was changed and drop what will be stale."""
+        self._write_registers()
+        self._registers.clear()
+        self.scope = Scope()
+        self.memory.process_cr3 = None
+        self.memory.decode_all = False
+        self.flush_memory()
+        self.halted = False
+
+    def flush_memory(self) -> None:
+        self.memory.flush()
+        self.physical.flush()
+
+    def require_halted(self) -> None:
+        if not self.halted and not self.local and Caps.RUN in self.backend.caps:
+            raise NotHalted("The target is running")
+
+    def interrupt(self) -> None:
+        """Ctrl+C from any thread: break into a running target, end a long listing."""
+        if self.halted or Caps.RUN not in self.backend.caps:
+            self._interrupted = True
+        else:
+            self.control.break_requested = True
+
+    def check_interrupt(self) -> None:
+        """Long listings call this between lines."""
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
+
+    # -- what is where ---------------------------------------------------------------------------
+
+    @property
+    def version(self) -> TargetVersion:
+        if self._version is None:
+            raise NotHalted("The target has not answered yet")
+        return self._version
+
+    @property
+    def symbols(self) -> SymbolSpace:
+        return self.modules.space
+
+    def resolve_nt(self, name: str) -> int:
+        """Address of a kernel symbol, without listing the target's modules."""
+        return self.modules.kernel_space.resolve(name)
+
+    def nt_view(self, type_name: str, va: int) -> View:
+        """A kernel type over target memory, without listing the target's modules."""
+        return self.modules.kernel_space.view(f"nt!{type_name}", va)
+
+    @property
+    def break_instruction(self) -> int:
+        """Address of the `int3` in nt!DbgBreakPointWithStatus; 0 when unknown."""
+        if self._break_instruction is None:
+            block = kernel.debugger_data(self)
+            if block is not None:
+                self._break_instruction = int(block.BreakpointWithStatus)
+            else:
+                try:
+                    self._break_instruction = self.resolve_nt("nt!DbgBreakPointWithStatus")
+                except SymbolError:
+                    self._break_instruction = 0
+        return self._break_instruction
+
+    # -- registers -------------------------------------------------------------------------------
+
+    @property
+    def registers(self) -> RegisterFile:
+        """Of the scope: a chosen context, or the current processor."""
+        return self.scope.registers or self.live_registers
+
+    @property
+    def live_registers(self) -> RegisterFile:
+        """Of the current processor as it stopped."""
+        return self.register_file(self.processor)
+
+    def register_file(self, processor: int) -> RegisterFile:
+        if processor not in self._registers:
+            self.require_halted()
+            backend = self.backend
+            self._registers[processor] = RegisterFile(
+                lambda: Context(backend.read_context(processor)),
+                lambda: self.read_special(processor),
+            )
+        return self._registers[processor]
+
+    def register_names(self) -> list[str]:
+        """What completion offers after `@`."""
+        return sorted(SLOTS)
+
+    def read_special(self, processor: int) -> SpecialRegisters:
+        old = self._version is not None and self._version.minor < BUILD_1803
+        size = SPECIAL_SIZE_1709 if old else SPECIAL_SIZE_1803
+        raw = self.backend.read_control_space(processor, CONTROL_SPACE_SPECIAL, size)
+        return SpecialRegisters(raw)
+
+    def _write_registers(self) -> None:
+        for processor, registers in self._registers.items():
+            if registers.context_changed:
+                self.backend.write_context(processor, registers.context.raw)
+            if registers.special_changed:
+                self.backend.write_control_space(
+                    processor, CONTROL_SPACE_SPECIAL, registers.special.raw
+                )
+
+    @property
+    def instruction_pointer(self) -> int:
+        """RIP of the scope. The stop itself says it, so a plain stop costs no register read."""
+        if self.scope.registers is None and self.processor not in self._registers:
+            event = self.event
+            if event is not None and event.processor == self.processor:
+                return event.pc
+        return self.registers["rip"]
+
+    def select_processor(self, number: int) -> None:
+        """`~Ns`."""
+        self.backend.switch_processor(number)
+        event = self.backend.wait(None)
+        while not isinstance(event, StopEvent):
+            event = self.backend.wait(None)
+        self._write_registers()
+        self.halt(event)
+        self.scope = Scope()
+
+    # -- processes and threads -------------------------------------------------------------------
+
+    def current_thread(self) -> int:
+        """The ETHREAD the user means: `.thread`'s, or the current processor's."""
+        if self.scope.thread:
+            return self.scope.thread
+        return self.processor_thread(self.processor)
+
+    def processor_thread(self, processor: int) -> int:
+        """The ETHREAD a processor runs, from its KPRCB (the local debugger asks processor 0)."""
+        event = self.event
+        if event is not None and event.processor == processor and event.thread:
+            return event.thread
+        blocks = self.resolve_nt("nt!KiProcessorBlock")
+        prcb = self.memory.u64(blocks + 8 * processor)
+        return int(self.nt_view("_KPRCB", prcb).CurrentThread)
+
+    def current_process(self) -> int:
+        """The EPROCESS the user means: `.process`'s, or the current thread's."""
+        if self.scope.process:
+            return self.scope.process
+        thread = self.nt_view("_KTHREAD", self.processor_thread(self.processor))
+        return int(thread.ApcState.Process)
+
+    # -- stack -----------------------------------------------------------------------------------
+
+    def stack(self, registers: RegisterFile | None = None, count: int | None = None) -> list[Frame]:
+        """Frames of the scope (or of given registers), innermost first."""
+        return walk(self, registers or self.registers, count or self.settings.stack_frames)
+
+    # -- the user --------------------------------------------------------------------------------
+
+    @property
+    def prompt(self) -> str:
+        """`0: kd> `, `kd> ` or `lkd> `."""
+        if self.local:
+            return "lkd> "
+        if self.processors > 1 and self.settings.echo_processor:
+            return f"{self.processor}: kd> "
+        return "kd> "
+
+    def execute(self, line: str) -> None:
+        """Run a command line; errors are printed and counted, the rest of the line is dropped."""
+        if self.local:
+            self.flush_memory()
+        try:
+            self.runner(line)
+        except SimBug:
+            raise
+        except KdsimError as error:
+            self.report_error(error)
+        except KeyboardInterrupt:
+            self.out.fresh_line()
+            self.out.line("^C")
+
+    def report_error(self, error: KdsimError) -> None:
+        self.errors += 1
+        self.out.fresh_line()
+        self.out.line(str(error))
+
+
+def _no_runner(_line: str) -> None:
+    raise SimBug("no command engine: call kdsim.debugger.commands.engine.equip(session)")
+
+
+def _no_evaluator(_expression: str) -> int:
+    raise SimBug("no command engine: call kdsim.debugger.commands.engine.equip(session)")

@@ -1,0 +1,41 @@
+"""What the user can set; `.push` and `.pop` save and restore it as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KD_SYMBOL_OPTIONS = 0xB0227
+"""Symbol options kd starts with (WinDbg: 0x30237)."""
+
+SYMOPT_LOAD_LINES = 0x10
+
+
+@dataclass(slots=True)
+class Settings:
+    """Mutable; one per session.
+
+    Attributes:
+        evaluator: "masm" or "c++", the default evaluator.
+        register_mask: what `r` shows, bits as in `rm`.
+        stack_frames: how many frames `k` shows.
+        show: what is printed after every step and stop (`.prompt_allow`): the registers, the
+            symbol line, the instruction.
+        echo_processor: `2: kd>` rather than `kd>` on several processors.
+    """
+
+    radix: int = 16
+    evaluator: str = "masm"
+    symbol_options: int = KD_SYMBOL_OPTIONS
+    register_mask: int = 0xA
+    stack_frames: int = 256
+    show: frozenset[str] = frozenset({"dis", "ea", "src", "sym"})
+    prompt_command: str = ""
+    echo_processor: bool = True
+    echo_time: bool = False
+    quiet: bool = False
+    symbol_noise: bool = False
+    json: bool = False
+
+    @property
+    def load_lines(self) -> bool:
+        return bool(self.symbol_options & SYMOPT_LOAD_LINES)

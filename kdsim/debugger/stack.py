@@ -1,0 +1,90 @@
+"""Walking the stack of the scope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.registers import GENERAL, RegisterFile
+from kdsim.errors import MemoryFault, SymbolError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.session import Session
+    from kdsim.symbols.unwind import FrameRegisters, Unwound
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame.
+
+    Attributes:
+        ip: where execution is, or will go on after the call.
+        child_sp: RSP in this frame.
+        return_address: of this frame's function; 0 at the end.
+        registers: as far as unwinding restored them.
+        trap_frame: the trap frame this frame's function built; 0 when it is no trap handler.
+        interrupted: this frame was left by a trap, not by a call.
+    """
+
+    index: int
+    ip: int
+    child_sp: int
+    return_address: int
+    registers: FrameRegisters
+    trap_frame: int = 0
+    interrupted: bool = False
+
+    @property
+    def lookup_ip(self) -> int:
+        """Address to look a function, a line or locals up by: a caller stands after its call."""
+        return self.ip if self.index == 0 or self.interrupted else self.ip - 1
+
+
+def walk(session: Session, registers: RegisterFile, count: int) -> list[Frame]:
+    """Up to `count` frames, innermost first. An unreadable stack ends the walk."""
+    return walk_from(session, frame_registers(registers), count)
+
+
+def frame_registers(registers: RegisterFile) -> FrameRegisters:
+    """The registers unwinding starts from."""
+    from kdsim.symbols.unwind import FrameRegisters
+
+    return FrameRegisters(registers["rip"], [registers[name] for name in GENERAL])
+
+
+def walk_from(session: Session, start: FrameRegisters, count: int) -> list[Frame]:
+    """As `walk`, from the registers of any frame."""
+    frames: list[Frame] = []
+    here, interrupted = start, False
+    while len(frames) < count:
+        session.check_interrupt()
+        up = _unwind(session, here)
+        caller = up.regs.rip if up else 0
+        trap = up.frame_pointer if up and up.machine_frame else 0
+        frames.append(Frame(len(frames), here.rip, here.rsp, caller, here, trap, interrupted))
+        if up is None or not caller or (up.regs.rsp <= here.rsp and not up.machine_frame):
+            break
+        here, interrupted = up.regs, up.machine_frame
+    return frames
+
+
+def _unwind(session: Session, registers: FrameRegisters) -> Unwound | None:
+    try:
+        return session.symbols.unwind(registers)
+    except (MemoryFault, SymbolError):
+        return None
+
+
+def home_slots(session: Session, frame: Frame) -> tuple[int | None, ...]:
+    """The four argument slots above a frame's return address, as `kb` shows them.
+
+    Optimised code need not have stored anything there; None where memory is unreadable.
+    """
+    up = _unwind(session, frame.registers)
+    if up is None:
+        return (None,) * 4
+    data = session.memory.read_some(up.regs.rsp, 32)
+    return tuple(
+        int.from_bytes(data[i : i + 8], "little") if len(data) >= i + 8 else None
+        for i in range(0, 32, 8)
+    )
