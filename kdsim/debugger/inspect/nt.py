@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kdsim.errors import MemoryFault, SymbolError
 from kdsim.symbols.memory import Memory
 from kdsim.symbols.space import SymbolSpace
-from kdsim.symbols.types import BitField, Record, Type
+from kdsim.symbols.types import BitField, Enum, Record, Type
 from kdsim.symbols.views import View
 
 # A list longer than this is taken for a loop or for damage.
@@ -68,12 +68,13 @@ class Nt:
 
     def enum_name(self, enum: str, value: int) -> str:
         """The enumerator of `value`, or the number when there is none."""
-        values: dict[str, int] = getattr(self.type(enum), "values", {})
-        return next((name for name, number in values.items() if number == value), str(value))
+        found = self.type(enum)
+        name = found.name_of(value) if isinstance(found, Enum) else None
+        return name or str(value)
 
     def bits(self, record: str, field: str) -> BitSlice:
         """Place of a bit field (or a plain scalar field) in its record."""
-        found = next((f for f in self.record(record).fields if f.name == field), None)
+        found = self.record(record).by_name.get(field)
         if found is None:
             raise SymbolError(f"nt!{record} has no field {field}")
         if isinstance(found.type, BitField):
@@ -94,7 +95,7 @@ class Nt:
     def list_entries(self, head: int, record: str, field: str) -> Iterator[View]:
         """The records whose `field` is linked behind the LIST_ENTRY at `head`."""
         layout = self.record(record)
-        offset = View(self.memory, layout, 0).at(field)
+        offset = layout.offset(field)
         for link in self.list_addresses(head):
             yield View(self.memory, layout, link - offset)
 

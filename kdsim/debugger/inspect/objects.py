@@ -45,8 +45,7 @@ class DirectoryEntry:
 
 def header_of(nt: Nt, body: int) -> View:
     layout = nt.record("_OBJECT_HEADER")
-    offset = View(nt.memory, layout, 0).at("Body")
-    return View(nt.memory, layout, body - offset)
+    return View(nt.memory, layout, body - layout.offset("Body"))
 
 
 def object_at(nt: Nt, body: int) -> ObjectInfo:
