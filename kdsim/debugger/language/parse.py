@@ -34,6 +34,20 @@ def masm(text: str, start: int = 0) -> Parsed:
     return _longest("masm", text, start)
 
 
+@lru_cache(maxsize=512)
+def line(text: str) -> syntax.Program:
+    """The commands of a line or of a block's body."""
+    from lark import UnexpectedInput
+
+    try:
+        program: syntax.Program = parser("kd").parse(text)  # type: ignore[assignment]
+    except UnexpectedInput as error:
+        column = error.pos_in_stream if error.pos_in_stream is not None else len(text)
+        column = len(text.rstrip()) if column < 0 else column
+        raise CommandSyntaxError(SYNTAX, text, column) from None
+    return program
+
+
 def _longest(grammar: str, text: str, start: int) -> Parsed:
     from lark import TextSlice, Token, UnexpectedInput
 

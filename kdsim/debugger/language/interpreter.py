@@ -1,0 +1,277 @@
+"""Runs lines, blocks and scripts."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from kdsim.debugger.language import parse, syntax
+from kdsim.debugger.language.aliases import Aliases
+from kdsim.debugger.language.arguments import Arguments
+from kdsim.debugger.language.context import Context
+from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.errors import CommandSyntaxError, KdsimError, SimBug, TargetGone, UserError
+
+MAX_DEPTH = 50
+"""Blocks and scripts inside one another; far below Python's own limit on recursion."""
+
+_SCRIPT_WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
+_QUOTED = re.compile(r"\s*'([^']*)'?\s*")
+
+
+class Host(Protocol):
+    """Whoever executes ordinary commands and owns the output."""
+
+    @property
+    def context(self) -> Context: ...
+
+    @property
+    def prompt(self) -> str:
+        """The prompt with its blank, which scripts that echo put before a line."""
+
+    def dispatch(self, text: str) -> None:
+        """Execute one ordinary command, name and arguments, and print its result.
+
+        A command that resumes the target returns at the next stop. To give up all that follows on
+        the line, raise an exception that is no KdsimError; it passes through the interpreter.
+        """
+
+    def write(self, text: str) -> None: ...
+
+    def capture(self) -> AbstractContextManager[list[str]]:
+        """Collects what is written meanwhile instead of printing it."""
+
+    def report(self, error: KdsimError) -> None:
+        """Print an error that ends no more than a `.catch` block or a script's line."""
+
+
+class Flow(enum.Enum):
+    """How a run of commands ended."""
+
+    NEXT = "next"
+    BREAK = "break"
+    CONTINUE = "continue"
+    LEAVE = "leave"
+
+
+class Interpreter:
+    """The first error ends a line and is raised, except inside `.catch` and in plain scripts."""
+
+    def __init__(self, host: Host, aliases: Aliases | None = None) -> None:
+        self.host = host
+        self.aliases = Aliases() if aliases is None else aliases
+        self._depth = 0
+
+    def run(self, line: str) -> None:
+        """Execute a line as the user typed it."""
+        self._program(self.aliases.expand_line(line))
+
+    def run_lines(self, text: str, *, echo: bool = False) -> None:
+        """Execute the lines of a file one by one; an error ends its own line only."""
+        for line in text.splitlines():
+            if echo:
+                self.host.write(f"{self.host.prompt}{line}\n")
+            try:
+                self.run(line)
+            except (SimBug, TargetGone):
+                raise
+            except KdsimError as error:
+                self.host.report(error)
+
+    # ---- programs ---------------------------------------------------------------------------
+
+    def _enter(self, block: syntax.Text) -> Flow:
+        """Run a block's body; aliases are replaced as they are now."""
+        return self._program(self.aliases.expand(block.text))
+
+    def _program(self, text: str) -> Flow:
+        with self._nested():
+            statements = parse.line(text).statements
+            index = 0
+            while index < len(statements):
+                statement = statements[index]
+                index += 1
+                with _anchored(statement, text):
+                    if isinstance(statement, syntax.Repeat):
+                        index = 0 if self._true(statement.condition) else index
+                        continue
+                    flow = self._statement(statement)
+                if flow is not Flow.NEXT:
+                    return flow
+        return Flow.NEXT
+
+    @contextmanager
+    def _nested(self) -> Iterator[None]:
+        if self._depth >= MAX_DEPTH:
+            raise UserError(f"Blocks and scripts are nested more than {MAX_DEPTH} deep")
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def _statement(self, statement: syntax.Statement) -> Flow:
+        match statement:
+            case syntax.Command():
+                self.host.dispatch(statement.text)
+            case syntax.If():
+                return self._if(statement)
+            case syntax.While():
+                return self._while(statement)
+            case syntax.For():
+                return self._for(statement)
+            case syntax.ForEach():
+                return self._foreach(statement)
+            case syntax.Block():
+                return self._catch(statement) if statement.catches else self._enter(statement.body)
+            case syntax.Jump():
+                return self._jump(statement)
+            case syntax.Leave():
+                return Flow(statement.word)
+            case syntax.AliasCommand():
+                self._alias(statement)
+            case syntax.Script():
+                self._script(statement)
+        return Flow.NEXT
+
+    def _true(self, condition: syntax.Text) -> bool:
+        return Evaluator(self.host.context).evaluate(condition.text) != 0
+
+    # ---- control flow -----------------------------------------------------------------------
+
+    def _if(self, statement: syntax.If) -> Flow:
+        for condition, body in statement.branches:
+            if self._true(condition):
+                return self._enter(body)
+        return Flow.NEXT if statement.otherwise is None else self._enter(statement.otherwise)
+
+    def _while(self, statement: syntax.While) -> Flow:
+        skip_test = statement.body_first
+        while skip_test or self._true(statement.condition):
+            skip_test = False
+            flow = self._enter(statement.body)
+            if flow is Flow.BREAK:
+                break
+            if flow is Flow.LEAVE:
+                return flow
+        return Flow.NEXT
+
+    def _for(self, statement: syntax.For) -> Flow:
+        self._enter(statement.start)
+        while not statement.condition.text.strip() or self._true(statement.condition):
+            flow = self._enter(statement.body)
+            if flow is Flow.BREAK:
+                break
+            if flow is Flow.LEAVE:
+                return flow
+            for step in statement.steps:
+                self._enter(step)
+        return Flow.NEXT
+
+    def _foreach(self, statement: syntax.ForEach) -> Flow:
+        if statement.kind == "commands":
+            source = self._output(statement.source.text)
+        elif statement.kind == "file":
+            source = _read_file(statement.source.text)
+        else:
+            source = statement.source.text
+        evaluate = Evaluator(self.host.context).evaluate
+        first, each = evaluate(statement.skip_first), evaluate(statement.skip_each)
+        with self.aliases.scoped(statement.variable) as give:
+            for token in source.split()[first :: each + 1]:
+                give(token)
+                flow = self._enter(statement.body)
+                if flow is Flow.BREAK:
+                    break
+                if flow is Flow.LEAVE:
+                    return flow
+        return Flow.NEXT
+
+    def _catch(self, statement: syntax.Block) -> Flow:
+        try:
+            flow = self._enter(statement.body)
+        except (SimBug, TargetGone):
+            raise
+        except KdsimError as error:
+            self.host.report(error)
+            return Flow.NEXT
+        return Flow.NEXT if flow is Flow.LEAVE else flow
+
+    def _jump(self, statement: syntax.Jump) -> Flow:
+        arguments = Arguments(statement.first.text, self.host.context)
+        chosen = statement.first.text if arguments.expression() else ""
+        if chosen:
+            chosen = arguments.rest()
+        elif statement.second is not None:
+            chosen = statement.second.text
+        quoted = _QUOTED.fullmatch(chosen)
+        return self._enter(syntax.Text(quoted[1] if quoted else chosen))
+
+    # ---- aliases and scripts ----------------------------------------------------------------
+
+    def _output(self, commands: str) -> str:
+        with self.host.capture() as pieces:
+            self._enter(syntax.Text(commands))
+        return "".join(pieces)
+
+    def _alias(self, statement: syntax.AliasCommand) -> None:
+        shown = self.aliases.command(statement.text, self.host.context, self._output)
+        if shown is not None:
+            self.host.write("\n".join(shown.lines()) + "\n")
+
+    def _script(self, statement: syntax.Script) -> None:
+        words = [quoted or plain for quoted, plain in _SCRIPT_WORD.findall(statement.text)]
+        takes_arguments = statement.form == "$$>a<"
+        name = words[0] if takes_arguments and words else statement.text.strip('"')
+        self.run_script(name, words[1:] if takes_arguments else (), form=statement.form)
+
+    def run_script(self, name: str, arguments: Sequence[str] = (), *, form: str = "$$>a<") -> None:
+        """Execute a script file as one of the `$<` forms does."""
+        text = _read_file(name)
+        with self._nested():
+            if form in ("$<", "$$<"):
+                self.run_lines(text, echo=True)
+                return
+            block = ";".join(text.splitlines())
+            if form != "$$>a<":
+                self.host.write(f"{self.host.prompt}{block}\n")
+            self._program(self.aliases.expand(self.aliases.expand_arguments(block, arguments)))
+
+
+@contextmanager
+def _anchored(statement: syntax.Statement, source: str) -> Iterator[None]:
+    """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
+    try:
+        yield
+    except CommandSyntaxError as error:
+        for piece in _pieces(statement):
+            if error.text == piece.text and error.text != source:
+                error.text, error.column = source, error.column + piece.column
+                break
+        raise
+
+
+def _pieces(statement: syntax.Statement) -> tuple[syntax.Text, ...]:
+    """The parts of a statement that are evaluated as they stand, not entered as a block."""
+    match statement:
+        case syntax.Command() | syntax.AliasCommand():
+            return (syntax.Text(statement.text, statement.column),)
+        case syntax.If():
+            return tuple(condition for condition, _ in statement.branches)
+        case syntax.While() | syntax.For() | syntax.Repeat():
+            return (statement.condition,)
+        case syntax.Jump():
+            return (statement.first,)
+    return ()
+
+
+def _read_file(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8-sig", errors="replace")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"Command file execution failed, '{name}': {reason}") from error
