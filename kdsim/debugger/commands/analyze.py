@@ -229,10 +229,14 @@ def _hang(nt: Nt) -> list[str]:
 
 
 def after_bugcheck(session: Session) -> None:
-    """The lines kd prints by itself when a bug check stops the target."""
+    """The verdict kd adds by itself when a bug check stops the target."""
     nt = Nt(session.symbols, session.memory)
     data = analysis.bugcheck_data(nt)
     if data is None:
         return
-    for line in _report(session, nt, data, verbose=False).lines():
+    for line in caused_by(_report(session, nt, data, verbose=False).analysis):
         session.out.line(line)
+    session.out.line()
+    session.out.line("Followup:     MachineOwner")
+    session.out.line("---------")
+    session.out.line()

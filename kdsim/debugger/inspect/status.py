@@ -1,0 +1,36 @@
+"""NTSTATUS and Win32 codes with their names and messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCode:
+    """One code. `message` falls back to the symbolic name, as the system's own tables do."""
+
+    name: str
+    message: str
+
+
+@cache
+def _tables() -> dict[str, dict[int, StatusCode]]:
+    tables: dict[str, dict[int, StatusCode]] = {"nt": {}, "win32": {}}
+    text = Path(__file__).with_name("status_codes.txt").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        kind, value, name, *message = line.split(maxsplit=3)
+        tables[kind][int(value, 16)] = StatusCode(name, message[0] if message else name)
+    return tables
+
+
+def ntstatus(code: int) -> StatusCode | None:
+    return _tables()["nt"].get(code)
+
+
+def win32(code: int) -> StatusCode | None:
+    """Also HRESULTs of the Win32 facility (8007xxxx)."""
+    return _tables()["win32"].get(code & 0xFFFF if code >> 16 == 0x8007 else code)
