@@ -328,6 +328,8 @@ ARGUMENTS: dict[Api, type[Arguments]] = {
     Api.SET_CONTEXT_EX: ContextExArguments,
 }
 
+_ADDRESSED = frozenset(api for api, kind in ARGUMENTS.items() if kind is MemoryArguments)
+
 A = TypeVar("A", bound=Arguments)
 
 _HEAD = Struct("<IHHI")
@@ -417,6 +419,13 @@ class Manipulate(NamedTuple):
     def succeeded(self) -> bool:
         """NT_SUCCESS: the sign bit of the status is clear."""
         return self.status < 0x80000000
+
+    def answers(self, request: Manipulate) -> bool:
+        """Whether this can be the reply to `request`, and not a late one to an earlier request."""
+        if self.api != request.api:
+            return False
+        address = slice(UNION_OFFSET, UNION_OFFSET + 8)
+        return request.api not in _ADDRESSED or self.header[address] == request.header[address]
 
     def __str__(self) -> str:
         try:

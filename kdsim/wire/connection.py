@@ -1,0 +1,480 @@
+"""What the two programs call: a target's machine thread and a debugger's main thread.
+
+A connection owns an endpoint and a link and moves bytes between them; it starts no thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from kdsim.errors import ProtocolError, TargetGone
+from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
+from kdsim.wire.interrupts import Interrupts
+from kdsim.wire.kdcom import KdcomHost, KdcomTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.links import Data, Link, LinkUp, Refused
+from kdsim.wire.manipulate import HEADER_SIZE, Manipulate, Status
+from kdsim.wire.messages import (
+    AnyStateChange,
+    FileIo,
+    GetString,
+    LoadSymbolsChange,
+    PrintString,
+    StateChange,
+    StringAnswer,
+    unpack_debug_io,
+)
+from kdsim.wire.packets import PacketType
+
+E = TypeVar("E", bound=Endpoint)
+Clock = Callable[[], float]
+
+GIVE_UP_TRIES = 20
+"""Transmissions of a print or module notice before the debugger counts as gone."""
+DEBUG_IO_HEADER = 16
+
+
+class _Carrier(Generic[E]):
+    """Moves bytes between an endpoint and a link."""
+
+    def __init__(self, endpoint: E, link: Link, clock: Clock = time.monotonic) -> None:
+        self.endpoint = endpoint
+        self.link = link
+        self._clock = clock
+
+    @property
+    def description(self) -> str:
+        return self.link.description
+
+    @property
+    def data_limit(self) -> int:
+        """Most data bytes of one manipulate message."""
+        return self.endpoint.payload_limit - HEADER_SIZE
+
+    def _service(self) -> list[WireEvent]:
+        """Take what came, do what is due, send what is to be sent. Never sleeps."""
+        endpoint, now = self.endpoint, self._clock()
+        events: list[WireEvent] = []
+        for arrival in self.link.receive():
+            if isinstance(arrival, Data):
+                events += endpoint.receive(arrival.data, now, arrival.source)
+                # At once: a debugger's next response may go elsewhere than this one's.
+                self._flush()
+            elif isinstance(arrival, Refused):
+                if isinstance(endpoint, KdnetTarget):
+                    endpoint.refused()
+                events += endpoint.give_up(now, "nobody listens")
+            elif isinstance(endpoint, KdcomTarget | KdcomHost):
+                if isinstance(arrival, LinkUp):
+                    events += endpoint.link_up(now)
+                else:
+                    events += endpoint.link_down(arrival.reason)
+        deadline = endpoint.deadline
+        if deadline is not None and now >= deadline:
+            events += endpoint.tick(now)
+        self._flush()
+        return events
+
+    def _flush(self) -> None:
+        peer = self.endpoint.peer if isinstance(self.endpoint, KdnetHost) else None
+        for data in self.endpoint.outgoing():
+            self.link.send(data, peer)
+
+    def _until(self, end: float | None) -> float | None:
+        """Seconds to sleep at most: to the endpoint's deadline or `end`."""
+        deadline = self.endpoint.deadline
+        if deadline is None or (end is not None and end < deadline):
+            deadline = end
+        return None if deadline is None else max(0.0, deadline - self._clock())
+
+
+# ---------------------------------------------------------------------------- the target's side
+
+
+class Request(NamedTuple):
+    """The debugger asks something of the stopped target."""
+
+    message: Manipulate
+
+
+TargetEvent = Request | BreakIn | Reset | Connected | Lost
+
+
+class Watched(Protocol):
+    """Something served from the machine thread whenever its descriptor is readable."""
+
+    def fileno(self) -> int: ...
+
+    def service(self) -> None: ...
+
+
+class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
+    """The debug port of a machine.
+
+    While the guest runs its thread calls `poll` between slices. To stop, it calls `report` with a
+    state change and then `wait` until a request tells it to continue. In `wait`, BreakIn, Reset and
+    Connected all ask for the same thing: that the state change be reported again.
+    """
+
+    def __init__(
+        self, endpoint: KdcomTarget | KdnetTarget, link: Link, clock: Clock = time.monotonic
+    ) -> None:
+        super().__init__(endpoint, link, clock)
+        self.present = False
+        """A debugger is there: a session exists and nothing had to be given up since."""
+        self._events: deque[BreakIn | Reset | Connected | Lost] = deque()
+        self._requests: deque[Manipulate] = deque()
+        self._answers: dict[PacketType, bytes] = {}
+        self._starts = 0
+        self._lost_at: float | None = None
+        self._watched: list[Watched] = []
+
+    def watch(self, watched: Watched) -> None:
+        """Serve `watched` from `poll` and `wait`, without a system call of its own."""
+        self._watched.append(watched)
+        self.link.watch(watched.fileno())
+
+    def poll(self) -> BreakIn | Connected | Lost | None:
+        """What happened while the guest ran. Never sleeps; one cheap system call."""
+        if not self._events:
+            deadline = self.endpoint.deadline
+            if not self.link.wait(0) and (deadline is None or self._clock() < deadline):
+                return None
+            self._step()
+        while self._events:
+            event = self._events.popleft()
+            # A running target has nothing to repeat.
+            if not isinstance(event, Reset):
+                return event
+        return None
+
+    def report(self, change: AnyStateChange) -> None:
+        """Tell the debugger that the target stopped, or tell it again.
+
+        Module notices are given up when nobody takes them; `wait` then returns Lost.
+        """
+        # This report answers every wish to see the state change that came before it.
+        self._events.clear()
+        tries = GIVE_UP_TRIES if isinstance(change, LoadSymbolsChange) else None
+        self.endpoint.send(PacketType.STATE_CHANGE64, change.pack(), self._clock(), tries)
+        self._flush()
+
+    def wait(self, timeout: float | None = None) -> TargetEvent | None:
+        """The next event of a stopped target; None after `timeout` seconds."""
+        end = None if timeout is None else self._clock() + timeout
+        while True:
+            event = self._next_event()
+            if event is not None:
+                return event
+            if self._requests:
+                return Request(self._requests.popleft())
+            if not self.link.wait(self._until(end)) and end is not None and self._clock() >= end:
+                return None
+            self._step()
+
+    def reply(self, message: Manipulate) -> None:
+        """Answer a request; returns at once."""
+        self.endpoint.send(PacketType.MANIPULATE, message.pack(), self._clock())
+        self._flush()
+
+    def print(self, text: bytes, processor: int = 0, level: int = 0) -> bool:
+        """Send DbgPrint text and wait until the debugger has it; False when nobody does."""
+        if not self.present:
+            return False
+        room = self.endpoint.payload_limit - DEBUG_IO_HEADER
+        pieces = (text[start : start + room] for start in range(0, len(text), room))
+        return all(
+            self._deliver(
+                PacketType.DEBUG_IO, PrintString(piece, processor, level).pack(), GIVE_UP_TRIES
+            )
+            for piece in pieces
+        )
+
+    def prompt(self, question: GetString) -> bytes | None:
+        """Ask the debugger's user and wait for the answer; None when no debugger is there."""
+        answer = self._ask(PacketType.DEBUG_IO, question.pack(), None)
+        return None if answer is None else StringAnswer.unpack(answer).text[: question.limit]
+
+    def file(self, request: FileIo) -> FileIo | None:
+        """Ask for a file on the debugger's side; None when no debugger answers."""
+        answer = self._ask(PacketType.FILE_IO, request.pack(), GIVE_UP_TRIES)
+        return None if answer is None else FileIo.unpack(answer)
+
+    def restart(self) -> None:
+        """The machine restarts: the session is over and a new one is sought."""
+        self._events.clear()
+        self._requests.clear()
+        self.endpoint.restart()
+        if isinstance(self.endpoint, KdnetTarget):
+            self.present = False
+
+    def close(self) -> None:
+        self._flush()
+        self.link.close()
+
+    def _next_event(self) -> BreakIn | Reset | Connected | Lost | None:
+        while self._events:
+            event = self._events.popleft()
+            # The state change that is still on its way answers a break-in.
+            if not isinstance(event, BreakIn) or self.endpoint.idle:
+                return event
+        return None
+
+    def _deliver(self, kind: PacketType, payload: bytes, tries: int | None) -> bool:
+        """Send a packet and wait for its ACK, from the start again if the session does so."""
+        while self.present:
+            start = self._starts
+            self.endpoint.send(kind, payload, self._clock(), tries)
+            self._flush()
+            while not self.endpoint.idle:
+                self.link.wait(self._until(None))
+                self._step()
+            if self._starts == start:
+                return self.present
+        return False
+
+    def _ask(self, kind: PacketType, payload: bytes, tries: int | None) -> bytes | None:
+        while True:
+            self._answers.pop(kind, None)
+            start = self._starts
+            if not self._deliver(kind, payload, tries):
+                return None
+            while self._starts == start and self.present:
+                if kind in self._answers:
+                    return self._answers.pop(kind)
+                self.link.wait(self._until(None))
+                self._step()
+
+    def _step(self) -> None:
+        for event in self._service():
+            self._take(event)
+        if self._lost_at is not None and (self.endpoint.heard or 0) > self._lost_at:
+            # Whoever was given up speaks again.
+            self._lost_at = None
+            self.present = True
+            self._events.append(Connected(again=True))
+        for watched in self._watched:
+            watched.service()
+
+    def _take(self, event: WireEvent) -> None:
+        if isinstance(event, Packet):
+            self._take_packet(event)
+        elif isinstance(event, Lost):
+            self.present = False
+            self._lost_at = self._clock() if self.endpoint.connected else None
+            self._events.append(event)
+        elif isinstance(event, BreakIn):
+            if BreakIn() not in self._events:
+                self._events.append(event)
+        else:
+            self._starts += 1
+            self._requests.clear()
+            self.present = True
+            self._lost_at = None
+            # A debugger resets as soon as it is connected; repeating things once is enough.
+            wished = self._events and not isinstance(self._events[-1], Lost)
+            if not (wished and isinstance(event, Reset)):
+                self._events.append(event)
+
+    def _take_packet(self, packet: Packet) -> None:
+        if packet.type is not PacketType.MANIPULATE:
+            self._answers[packet.type] = packet.payload
+            return
+        try:
+            self._requests.append(Manipulate.unpack(packet.payload))
+        except ProtocolError:
+            # Acknowledged and not answered: there is no header to echo.
+            return
+
+
+# -------------------------------------------------------------------------- the debugger's side
+
+HostEvent = AnyStateChange | PrintString | GetString | Connected
+
+
+class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
+    """A debugger's way to its target. Ctrl+C leaves every call as KeyboardInterrupt, unharmed."""
+
+    reply_timeout = 3.0
+    """Seconds a target may take to answer before we reset and ask again."""
+    attempts = 3
+    silence = 20.0
+    """Seconds without any datagram after which a KDNET target is gone; it pokes every 3."""
+
+    def __init__(
+        self, endpoint: KdcomHost | KdnetHost, link: Link, clock: Clock = time.monotonic
+    ) -> None:
+        super().__init__(endpoint, link, clock)
+        self._interrupts = Interrupts()
+        self._events: deque[HostEvent | ProtocolError] = deque()
+        self._replies: list[Manipulate] = []
+        self._asking = False
+        self._starts = 0
+        self._gone: str | None = None
+
+    def open(self, timeout: float | None) -> None:
+        """Wait for the target; TargetGone after `timeout` seconds (None: for ever)."""
+        end = None if timeout is None else self._clock() + timeout
+        with self._interrupts:
+            while not self._starts:
+                self._sleep(end)
+                self._check_link()
+                if end is not None and self._clock() >= end and not self._starts:
+                    raise TargetGone(f"no target answered on {self.description}{self._hint()}")
+        # The first session is the caller's own doing, not news.
+        self._events = deque(e for e in self._events if not isinstance(e, Connected))
+
+    def _hint(self) -> str:
+        if isinstance(self.endpoint, KdnetHost) and self.endpoint.foreign:
+            return "; datagrams came that were sealed with another key"
+        return ""
+
+    def request(self, message: Manipulate) -> Manipulate:
+        """Ask the stopped target and return its reply.
+
+        Raises:
+            TargetGone: it does not answer, or restarted meanwhile.
+        """
+        with self._interrupts:
+            self._check_link()
+            sessions, self._asking = self._starts, True
+            try:
+                for attempt in range(self.attempts):
+                    if attempt:
+                        self.endpoint.reset(self._clock())
+                    reply = self._exchange(message, sessions)
+                    if reply is not None:
+                        return reply
+            finally:
+                self._asking = False
+        raise TargetGone(f"the target on {self.description} does not answer")
+
+    def _exchange(self, message: Manipulate, sessions: int) -> Manipulate | None:
+        self._replies.clear()
+        now = self._clock()
+        self.endpoint.send(PacketType.MANIPULATE, message.pack(), now)
+        self._flush()
+        end = now + self.reply_timeout
+        while self._clock() < end:
+            self._sleep(end)
+            self._check_link()
+            if self._starts != sessions:
+                raise TargetGone(f"the target on {self.description} restarted")
+            for reply in self._replies:
+                if reply.answers(message):
+                    return reply
+        return None
+
+    def post(self, message: Manipulate) -> None:
+        """Send a request that has no reply and wait until the target has it."""
+        with self._interrupts:
+            self._check_link()
+            now = self._clock()
+            self.endpoint.send(PacketType.MANIPULATE, message.pack(), now)
+            self._flush()
+            self._settle(now + self.reply_timeout * self.attempts)
+
+    def answer(self, question: GetString, text: bytes) -> None:
+        """Answer a prompt."""
+        with self._interrupts:
+            now = self._clock()
+            self.endpoint.send(PacketType.DEBUG_IO, question.answer(text).pack(), now)
+            self._flush()
+            self._settle(now + self.reply_timeout * self.attempts)
+
+    def _settle(self, end: float) -> None:
+        while not self.endpoint.idle:
+            if self._clock() >= end:
+                raise TargetGone(f"the target on {self.description} does not answer")
+            self._sleep(end)
+            self._check_link()
+
+    def wait(self, timeout: float | None) -> HostEvent | None:
+        """The next thing the target says by itself; None after `timeout` seconds.
+
+        Raises:
+            TargetGone: the stream closed, or a KDNET target has been silent for too long.
+            ProtocolError: a packet made no sense; it is dropped.
+        """
+        start = self._clock()
+        end = None if timeout is None else start + timeout
+        with self._interrupts:
+            while not self._events:
+                self._check_link()
+                patience = self._patience(start)
+                self._sleep(patience if end is None else min(end, patience or end))
+                if self._events:
+                    break
+                now = self._clock()
+                if end is not None and now >= end:
+                    return None
+                if patience is not None and now >= patience == self._patience(start):
+                    raise TargetGone(f"no sign of the target for {self.silence:.0f} seconds")
+            event = self._events.popleft()
+        if isinstance(event, ProtocolError):
+            raise event
+        return event
+
+    def _patience(self, start: float) -> float | None:
+        """Until when a target may stay silent; a stream need not say anything for ever."""
+        if not isinstance(self.endpoint, KdnetHost):
+            return None
+        return max(start, self.endpoint.heard or start) + self.silence
+
+    def break_in(self) -> None:
+        """Ask a running target to stop."""
+        with self._interrupts:
+            self.endpoint.break_in(self._clock())
+            self._flush()
+
+    def reset(self) -> None:
+        """Start over; a stopped target sends its state change again."""
+        with self._interrupts:
+            self.endpoint.reset(self._clock())
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self.link.close()
+
+    def _check_link(self) -> None:
+        if self._gone is not None and not self.link.reconnects:
+            raise TargetGone(self._gone)
+
+    def _sleep(self, end: float | None) -> None:
+        """Wait for something to arrive or to be due, and take it in."""
+        with self._interrupts.sleeping:
+            self.link.wait(self._until(end))
+        for event in self._service():
+            self._take(event)
+        self._flush()
+
+    def _take(self, event: WireEvent) -> None:
+        if isinstance(event, Packet):
+            try:
+                self._take_packet(event)
+            except ProtocolError as error:
+                self._events.append(error)
+        elif isinstance(event, Connected):
+            self._starts += 1
+            self._gone = None
+            self._events.append(event)
+        elif isinstance(event, Lost):
+            self._gone = event.reason
+
+    def _take_packet(self, packet: Packet) -> None:
+        if packet.type is PacketType.STATE_CHANGE64:
+            self._events.append(StateChange.unpack(packet.payload))
+        elif packet.type is PacketType.MANIPULATE:
+            # Without a question it is the late answer to one that was interrupted.
+            if self._asking:
+                self._replies.append(Manipulate.unpack(packet.payload))
+        elif packet.type is PacketType.DEBUG_IO:
+            self._events.append(unpack_debug_io(packet.payload))
+        elif packet.type is PacketType.FILE_IO:
+            # No files are offered; the target then uses its own.
+            refusal = FileIo.unpack(packet.payload).reply(Status.NO_SUCH_FILE)
+            self.endpoint.send(PacketType.FILE_IO, refusal.pack(), self._clock())

@@ -1,0 +1,271 @@
+"""What both ends of a KD connection do: number packets, acknowledge, retransmit, drop duplicates.
+
+An endpoint takes the bytes that came and the time, and gives events and the bytes to send; it does
+no I/O and never reads a clock. `kdcom` and `kdnet` add the two transports.
+
+Whoever owns an endpoint calls `receive` with each arrival, `tick` once `deadline` has passed, and
+sends what `outgoing` hands out after any other call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
+
+
+class Packet(NamedTuple):
+    """A data packet of the peer, delivered once and already acknowledged."""
+
+    type: PacketType
+    payload: bytes
+
+
+class BreakIn(NamedTuple):
+    """The debugger asks a running target to stop; a stopped one repeats its state change."""
+
+
+class Reset(NamedTuple):
+    """The peer started over. Nothing of ours is under way any more: repeat what still matters."""
+
+
+class Connected(NamedTuple):
+    """A session began; as after `Reset`, nothing sent earlier is under way.
+
+    Args:
+        again: a session existed before (a target that came back).
+    """
+
+    again: bool = False
+
+
+class Lost(NamedTuple):
+    """A packet was given up, or the link broke: nobody listens."""
+
+    reason: str = ""
+
+
+WireEvent = Packet | BreakIn | Reset | Connected | Lost
+
+# A packet of the left type proves that the peer had the outstanding packet of the right types,
+# though its ACK has not come: the ACK was lost or overtaken.
+_PROVES = {
+    PacketType.MANIPULATE: {PacketType.MANIPULATE, PacketType.STATE_CHANGE64},
+    PacketType.DEBUG_IO: {PacketType.DEBUG_IO},
+    PacketType.FILE_IO: {PacketType.FILE_IO},
+}
+
+_DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_IN}
+
+
+class _Outgoing:
+    """A packet that waits for its turn or for its ACK."""
+
+    __slots__ = ("due", "payload", "tries", "type")
+
+    def __init__(self, kind: PacketType, payload: bytes, tries: int | None) -> None:
+        self.type = kind
+        self.payload = payload
+        self.tries = tries
+        self.due = 0.0
+
+
+class Endpoint:
+    """Base of the four ends. One packet is outstanding at a time; the rest queue behind it."""
+
+    retry = 0.5
+    """Seconds until an unacknowledged packet is sent again."""
+    payload_limit = MAX_PAYLOAD
+    """Most payload bytes of one packet."""
+    connected = True
+    """Whether a session exists; what is sent without one is dropped."""
+    heard: float | None = None
+    """When the peer last gave a sign of life."""
+
+    def __init__(self) -> None:
+        self._out: list[bytes] = []
+        self._queue: deque[_Outgoing] = deque()
+        self._outstanding: _Outgoing | None = None
+        self._next_id = 0
+        self._last_id: int | None = None
+
+    # -- for the owner ---------------------------------------------------------------------
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        """Take what came from the link: any piece of a stream, or one datagram and its sender."""
+        raise NotImplementedError
+
+    def send(self, kind: PacketType, payload: bytes, now: float, tries: int | None = None) -> None:
+        """Queue a data packet, sent until acknowledged (at most `tries` times if given)."""
+        if not self.connected:
+            return
+        self._queue.append(_Outgoing(kind, payload, tries))
+        self._pump(now)
+
+    def outgoing(self) -> list[bytes]:
+        """Bytes to put on the link now, in order; handed out once."""
+        out, self._out = self._out, []
+        return out
+
+    def tick(self, now: float) -> list[WireEvent]:
+        """Do what is due: retransmissions and giving up."""
+        packet = self._outstanding
+        if packet is None or now < packet.due:
+            return []
+        if packet.tries is not None and packet.tries <= 1:
+            return self.give_up(now, "no acknowledgement")
+        if packet.tries is not None:
+            packet.tries -= 1
+        self._transmit(packet, now)
+        return []
+
+    def give_up(self, now: float, reason: str) -> list[WireEvent]:
+        """Drop the outstanding packet if it is of the kind that may be given up."""
+        packet = self._outstanding
+        if packet is None or packet.tries is None:
+            return []
+        self._outstanding = None
+        self._abandoned()
+        self._pump(now)
+        return [Lost(reason)]
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return None if self._outstanding is None else self._outstanding.due
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits for an ACK."""
+        return self._outstanding is None and not self._queue
+
+    # -- for the transports ----------------------------------------------------------------
+
+    def _put(self, frame: Frame) -> None:
+        """Append one frame to the outgoing bytes in the transport's form."""
+        raise NotImplementedError
+
+    def _following(self, packet_id: int) -> int:
+        """The packet id after `packet_id`."""
+        raise NotImplementedError
+
+    def _accepts(self, frame: Frame) -> bool:
+        """Whether a data packet is new; remembers it if so."""
+        raise NotImplementedError
+
+    def _acknowledges(self, ack_id: int) -> bool:
+        return ack_id == self._next_id
+
+    def _abandoned(self) -> None:
+        """The outstanding packet was given up; the peer may or may not have it."""
+        self._next_id = self._following(self._next_id)
+
+    def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        self._queue.clear()
+        self._outstanding = None
+
+    def _control(self, kind: PacketType, packet_id: int = 0) -> None:
+        self._put(Frame(kind, packet_id, control=True))
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if frame.control:
+            return self._receive_control(frame, now)
+        self._control(PacketType.ACK, frame.id)
+        if not self._accepts(frame) or frame.type not in _DATA_TYPES:
+            return []
+        kind = PacketType(frame.type)
+        if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+            self._delivered(now)
+        return [Packet(kind, frame.payload)]
+
+    def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
+        if frame.type == PacketType.ACK:
+            if self._outstanding is not None and self._acknowledges(frame.id):
+                self._delivered(now)
+        elif frame.type == PacketType.RESEND:
+            if self._outstanding is not None:
+                self._transmit(self._outstanding, now)
+        elif frame.type == PacketType.RESET:
+            return self._on_reset(frame.id, now)
+        return []
+
+    def _delivered(self, now: float) -> None:
+        self._outstanding = None
+        self._next_id = self._following(self._next_id)
+        self._pump(now)
+
+    def _pump(self, now: float) -> None:
+        if self._outstanding is None and self._queue:
+            self._outstanding = self._queue.popleft()
+            self._transmit(self._outstanding, now)
+
+    def _transmit(self, packet: _Outgoing, now: float) -> None:
+        packet.due = now + self.retry
+        self._put(Frame(packet.type, self._next_id, packet.payload))
+
+
+class HostEndpoint(Endpoint):
+    """A debugger's end: it breaks in and resets."""
+
+    reset_tries = 3
+    """A target that answers none of them runs and reads nothing, or is not there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reset_due: float | None = None
+        self._resets_left = 0
+
+    def break_in(self, now: float) -> None:
+        """Ask a running target to stop."""
+        raise NotImplementedError
+
+    def reset(self, now: float) -> None:
+        """Start over: forget what is under way; a stopped target sends its state change again."""
+        self._start_over()
+        self._resets_left = self.reset_tries
+        self._send_reset(now)
+
+    def tick(self, now: float) -> list[WireEvent]:
+        if self._reset_due is not None and now >= self._reset_due:
+            if self._resets_left:
+                self._send_reset(now)
+            else:
+                self._reset_due = None
+        return super().tick(now)
+
+    @property
+    def deadline(self) -> float | None:
+        packet, reset = super().deadline, self._reset_due
+        if packet is None or reset is None:
+            return reset if packet is None else packet
+        return min(packet, reset)
+
+    def _start_over(self) -> None:
+        """A RESET goes out: what is under way is forgotten."""
+        self._forget()
+
+    def _reset_id(self) -> int:
+        raise NotImplementedError
+
+    def _reset_answered(self, packet_id: int) -> None:
+        """The target answered our RESET."""
+
+    def _send_reset(self, now: float) -> None:
+        self._control(PacketType.RESET, self._reset_id())
+        self._reset_due = now + self.retry
+        self._resets_left -= 1
+
+    def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
+        if self._reset_due is not None:
+            self._reset_due = None
+            self._reset_answered(packet_id)
+            return []
+        self._start_over()
+        self._control(PacketType.RESET, self._reset_id())
+        return [Reset()]

@@ -1,0 +1,177 @@
+"""KDCOM: KD over a byte stream (serial line, named pipe, TCP).
+
+Packet ids toggle bit 0; the first packet of a restarted stream carries the SYNC bit. ReactOS
+`drivers/base/kdcom/kddll.c` is the public account of the target's end.
+"""
+
+from __future__ import annotations
+
+from kdsim.wire.endpoint import (
+    BreakIn,
+    Connected,
+    Endpoint,
+    HostEndpoint,
+    Lost,
+    Reset,
+    WireEvent,
+)
+from kdsim.wire.packets import BREAK_IN, TRAILER, Frame, LoneBreakIn, PacketType, StreamParser
+
+INITIAL_ID = 0x80800000
+SYNC = 0x00000800
+
+
+class _Kdcom(Endpoint):
+    """Stream framing and toggling ids, the same at both ends."""
+
+    retry = 1.0
+    stall = 0.5
+    """Seconds after which the rest of a begun packet is not waited for any longer."""
+
+    connected = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parser = StreamParser()
+        self._begun: float | None = None
+        self._last_sync: Frame | None = None
+        self._sessions = 0
+        self._start_ids()
+
+    def link_up(self, now: float) -> list[WireEvent]:
+        """The stream is open: a listener accepted, or a connection was made."""
+        self._parser.abandon()
+        self._begun = None
+        self._forget()
+        self._start_ids()
+        self.connected = True
+        self._sessions += 1
+        return [Connected(again=self._sessions > 1)]
+
+    def link_down(self, reason: str) -> list[WireEvent]:
+        """The stream closed."""
+        self._forget()
+        self._out.clear()
+        self.connected = False
+        return [Lost(reason)]
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        self.heard = now
+        events: list[WireEvent] = []
+        for item in self._parser.feed(data):
+            if isinstance(item, Frame):
+                events += self._receive_frame(item, now)
+            elif isinstance(item, LoneBreakIn):
+                events += self._on_break_in()
+            else:
+                self._control(PacketType.RESEND)
+        self._begun = now if self._parser.unfinished else None
+        return events
+
+    def tick(self, now: float) -> list[WireEvent]:
+        if self._begun is not None and now >= self._begun + self.stall:
+            self._begun = None
+            self._parser.abandon()
+            self._control(PacketType.RESEND)
+        return super().tick(now)
+
+    @property
+    def deadline(self) -> float | None:
+        other = super().deadline
+        if self._begun is None:
+            return other
+        stalled = self._begun + self.stall
+        return stalled if other is None else min(other, stalled)
+
+    def _start_ids(self) -> None:
+        self._next_id = INITIAL_ID
+        self._last_id = None
+        self._last_sync = None
+
+    def _on_break_in(self) -> list[WireEvent]:
+        return []
+
+    def _put(self, frame: Frame) -> None:
+        if self.connected:
+            self._out.append(frame.pack() + (b"" if frame.control else TRAILER))
+
+    def _following(self, packet_id: int) -> int:
+        return (packet_id & ~SYNC) ^ 1
+
+    def _acknowledges(self, ack_id: int) -> bool:
+        return ack_id & ~SYNC == self._next_id & ~SYNC
+
+    def _delivered(self, now: float) -> None:
+        self._last_sync = None
+        super()._delivered(now)
+
+    def _accepts(self, frame: Frame) -> bool:
+        if frame.id & SYNC:
+            # The same packet once more, with nothing of ours accepted in between, is a
+            # retransmission. After that it is news: VirtualBox's stub restarts its ids, with SYNC,
+            # at every stop (src/VBox/Debugger/DBGCRemoteKd.cpp).
+            if frame == self._last_sync:
+                return False
+            self._last_id = frame.id & ~SYNC
+            self._last_sync = frame
+            self._on_sync_packet()
+            return True
+        if frame.id == self._last_id:
+            return False
+        self._last_id = frame.id
+        self._last_sync = None
+        return True
+
+    def _on_sync_packet(self) -> None:
+        """The peer restarted its stream with a new packet."""
+
+
+class KdcomTarget(_Kdcom):
+    """The target's end of a stream."""
+
+    def restart(self) -> None:
+        """The machine restarts on the same line: the ids begin anew."""
+        self._forget()
+        self._start_ids()
+
+    def _start_ids(self) -> None:
+        super()._start_ids()
+        self._next_id = INITIAL_ID | SYNC
+
+    def _abandoned(self) -> None:
+        self._start_ids()
+
+    def _on_break_in(self) -> list[WireEvent]:
+        return [BreakIn()]
+
+    def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
+        self._forget()
+        self._start_ids()
+        self._control(PacketType.RESET)
+        return [Reset()]
+
+
+class KdcomHost(_Kdcom, HostEndpoint):
+    """The debugger's end of a stream."""
+
+    def link_up(self, now: float) -> list[WireEvent]:
+        events = super().link_up(now)
+        self.reset(now)
+        return events
+
+    def break_in(self, now: float) -> None:
+        if self.connected:
+            self._out.append(BREAK_IN)
+
+    def _start_over(self) -> None:
+        super()._start_over()
+        self._start_ids()
+
+    def _reset_id(self) -> int:
+        return 0
+
+    def _on_sync_packet(self) -> None:
+        # The target restarted: it expects our base id next, also from a packet that still waits.
+        self._next_id = INITIAL_ID

@@ -1,0 +1,341 @@
+"""KDNET: KD over encrypted UDP. The debugger listens, the target connects and pokes.
+
+Two counters run side by side: the sequence of the sealed datagram (one more for every datagram,
+also for a repeated packet) and the packet id (two more for every data packet; it does not toggle).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from kdsim.errors import ProtocolError
+from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, HostEndpoint, Reset, WireEvent
+from kdsim.wire.packets import BREAK_IN, HEADER, Frame, PacketType
+from kdsim.wire.sealing import (
+    RESPONSE_SIZE,
+    Channel,
+    Datagram,
+    Sealer,
+    derive_data_key,
+    derive_hmac_key,
+    parse_key,
+)
+
+Address = tuple[str, int]
+
+POKE = b"\x01\x01"
+RESPONSE = b"\x01\x02"
+POKE_SIZE = 344
+CLIENT_KEY = slice(2, 34)
+CONNECTED_PORT = slice(0x56, 0x58)
+POKE_STEP = 3
+"""Windows' pokes are numbered 3, 6, 9 ...; nobody needs the number but to echo it."""
+KEPT_CLIENT_KEYS = 8
+FIRST_HOST_ID = 0x80000000
+PAYLOAD_LIMIT = 1416
+"""What fits one Ethernet frame: 1472 bytes of UDP, less the seal, whole AES blocks, two headers."""
+
+
+class _Kdnet(Endpoint):
+    """Sealing and counting, the same at both ends."""
+
+    retry = 0.5
+    payload_limit = PAYLOAD_LIMIT
+    connected = False
+    _from_host: bool
+
+    def __init__(self, key: str, version: int) -> None:
+        super().__init__()
+        self.version = version
+        self.foreign = 0
+        """Control datagrams that our key does not open."""
+        self._control_key = parse_key(key)
+        self._hmac_key = derive_hmac_key(self._control_key)
+        self._control_sealer = Sealer(self._control_key, self._hmac_key)
+        self._data_sealer: Sealer | None = None
+        self._sequence_out = 0
+        self._sequence_in = 0
+        self._start_ids()
+
+    def receive(self, data: bytes, now: float, source: Address | None = None) -> list[WireEvent]:
+        """Take one datagram. What was not sealed with the right key is silently dropped."""
+        if data[5:6] == bytes((Channel.CONTROL,)):
+            control = self._control_sealer.open(data)
+            if control is None:
+                self.foreign += 1
+                return []
+            if control.from_host == self._from_host:
+                return []
+            self.heard = now
+            return self._receive_poke_or_response(control, now, source)
+        if self._data_sealer is None:
+            return []
+        datagram = self._data_sealer.open(data)
+        if datagram is None or datagram.from_host == self._from_host:
+            return []
+        if datagram.sequence <= self._sequence_in:
+            return []
+        self._sequence_in = datagram.sequence
+        self.heard = now
+        return self._receive_body(datagram.body, now)
+
+    def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
+        if len(body) < HEADER.size:
+            # The target's 12-byte first datagram, or a break-in, which the target's end takes.
+            return []
+        try:
+            frame = Frame.unpack(body)
+        except ProtocolError:
+            self._control(PacketType.RESEND)
+            return []
+        return self._receive_frame(frame, now)
+
+    def _receive_poke_or_response(
+        self, datagram: Datagram, now: float, source: Address | None
+    ) -> list[WireEvent]:
+        raise NotImplementedError
+
+    def _start_ids(self) -> None:
+        raise NotImplementedError
+
+    def _start_session(self, response: bytes) -> None:
+        self._data_sealer = Sealer(derive_data_key(self._control_key, response), self._hmac_key)
+        self._sequence_out = self._sequence_in = 0
+        self._forget()
+        self._start_ids()
+        self.connected = True
+
+    def _put(self, frame: Frame) -> None:
+        self._put_body(frame.pack())
+
+    def _put_body(self, body: bytes) -> None:
+        if self._data_sealer is None:
+            return
+        self._sequence_out += 1
+        self._out.append(
+            self._data_sealer.seal(
+                self.version, Channel.DATA, self._sequence_out, self._from_host, body
+            )
+        )
+
+    def _put_control(self, sequence: int, body: bytes) -> None:
+        self._out.append(
+            self._control_sealer.seal(
+                self.version, Channel.CONTROL, sequence, self._from_host, body
+            )
+        )
+
+    def _following(self, packet_id: int) -> int:
+        return packet_id & 0x80000000 | (packet_id + 2) & 0x7FFFFFFF
+
+
+class KdnetTarget(_Kdnet):
+    """The target's end.
+
+    Args:
+        key: the key text.
+        host: where the debugger listens, as an IPv4 address and a port.
+        local: our own address; it only stands in the pokes.
+        version: KDNET version; the debugger copies it.
+        random: source of the client key's bytes.
+    """
+
+    poke_period = 3.0
+    """Windows' own, from the WinDbg capture; the poke is also the keep-alive."""
+    search_period = 0.5
+    """While nobody answers we poke faster than Windows, so that a new debugger need not wait."""
+
+    _from_host = False
+
+    def __init__(
+        self,
+        key: str,
+        host: Address,
+        local: Address = ("0.0.0.0", 0),
+        *,
+        version: int = 4,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        super().__init__(key, version)
+        self._host = host
+        self._local = local
+        self._client_key = bytearray(random(32))
+        self._client_keys: deque[bytes] = deque(maxlen=KEPT_CLIENT_KEYS)
+        self._poke_sequence = 0
+        self._poke_due: float | None = None
+        self._alone = True
+        self._sessions = 0
+
+    def restart(self) -> None:
+        """The machine restarts: the session is over, the next poke says so."""
+        self._forget()
+        self._data_sealer = None
+        self.connected = False
+        self._poke_due = None
+
+    def refused(self) -> None:
+        """The host's machine says that nobody listens there."""
+        self._alone = True
+
+    def tick(self, now: float) -> list[WireEvent]:
+        if self._poke_due is None or now >= self._poke_due:
+            self._poke(now)
+        return super().tick(now)
+
+    @property
+    def deadline(self) -> float | None:
+        """Never None: there is always a next poke, the first one at once."""
+        poke = -1.0 if self._poke_due is None else self._poke_due
+        packet = super().deadline
+        return poke if packet is None else min(poke, packet)
+
+    def _poke(self, now: float) -> None:
+        self._poke_due = now + (self.search_period if self._alone else self.poke_period)
+        self._poke_sequence += POKE_STEP
+        self._client_key[0] = (self._client_key[0] + 1) & 0xFF
+        self._client_keys.append(bytes(self._client_key))
+        connected: Address = self._host if self.connected else ("0.0.0.0", 0)
+        places = b"".join(_place(address) for address in (self._local, self._host, connected))
+        body = POKE + bytes(self._client_key) + places
+        self._put_control(self._poke_sequence, body.ljust(POKE_SIZE, b"\0"))
+
+    def _receive_poke_or_response(
+        self, datagram: Datagram, now: float, source: Address | None
+    ) -> list[WireEvent]:
+        body = datagram.body
+        if not body:
+            self._poke(now)
+            return []
+        client_key = body[CLIENT_KEY]
+        if len(body) < RESPONSE_SIZE or body[:2] != RESPONSE or client_key not in self._client_keys:
+            return []
+        self._client_keys.remove(client_key)
+        self._start_session(body[:RESPONSE_SIZE])
+        self._alone = False
+        self._poke_due = now + self.poke_period
+        address = socket.inet_aton(self._host[0])
+        self._put_body(bytes(8) + address[::-1])
+        self._sessions += 1
+        return [Connected(again=self._sessions > 1)]
+
+    def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
+        self._alone = False
+        if body == BREAK_IN:
+            return [BreakIn()]
+        return super()._receive_body(body, now)
+
+    def _start_ids(self) -> None:
+        self._next_id = 0
+        self._last_id = None
+
+    def _accepts(self, frame: Frame) -> bool:
+        # Only an equal id is a repetition: rizin toggles ids on KDNET as on a serial line.
+        if frame.id == self._last_id:
+            return False
+        self._last_id = frame.id
+        return True
+
+    def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
+        self._last_id = None
+        self._control(PacketType.RESET, self._next_id)
+        if self._outstanding is None:
+            return [Reset()]
+        self._transmit(self._outstanding, now)
+        return []
+
+
+class KdnetHost(_Kdnet, HostEndpoint):
+    """The debugger's end. `peer` is where its datagrams go.
+
+    Args:
+        key: the key text.
+        random: source of the host key's bytes.
+    """
+
+    _from_host = True
+
+    def __init__(self, key: str, *, random: Callable[[int], bytes] = os.urandom) -> None:
+        super().__init__(key, version=4)
+        self.peer: Address | None = None
+        self._random = random
+        self._answered = b""
+        self._response = b""
+        self._confirmed = False
+        self._sessions = 0
+        self._break_in_waits = False
+
+    def knock(self) -> None:
+        """Ask a target whose address is known to poke at once."""
+        self._put_control(0, b"")
+
+    def break_in(self, now: float) -> None:
+        if self.connected:
+            self._put_body(BREAK_IN)
+        else:
+            self._break_in_waits = True
+
+    def _receive_poke_or_response(
+        self, datagram: Datagram, now: float, source: Address | None
+    ) -> list[WireEvent]:
+        body = datagram.body
+        if len(body) < CONNECTED_PORT.stop or body[:2] != POKE:
+            return []
+        if body[CLIENT_KEY] == self._answered:
+            # The same poke once more: the same response, or both sides would hold other keys.
+            self._put_control(datagram.sequence, self._response)
+            return []
+        if self._confirmed:
+            # A poke that names a connected port is a keep-alive; answering it would rekey the
+            # session. One from elsewhere must not take the session away.
+            from_elsewhere = (
+                source is not None and self.peer is not None and (source[0] != self.peer[0])
+            )
+            if any(body[CONNECTED_PORT]) or from_elsewhere:
+                return []
+        self.peer = source
+        self.version = datagram.version
+        self._answered = body[CLIENT_KEY]
+        self._response = (RESPONSE + self._answered + self._random(32)).ljust(RESPONSE_SIZE, b"\0")
+        self._put_control(datagram.sequence, self._response)
+        self._start_session(self._response)
+        self._confirmed = False
+        if self._break_in_waits:
+            self._break_in_waits = False
+            self._put_body(BREAK_IN)
+        self.reset(now)
+        return []
+
+    def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
+        events: list[WireEvent] = []
+        if not self._confirmed:
+            self._confirmed = True
+            self._sessions += 1
+            events.append(Connected(again=self._sessions > 1))
+        return events + super()._receive_body(body, now)
+
+    def _start_ids(self) -> None:
+        self._next_id = FIRST_HOST_ID
+        self._last_id = None
+
+    def _accepts(self, frame: Frame) -> bool:
+        if self._last_id is not None and frame.id <= self._last_id:
+            return False
+        self._last_id = frame.id
+        return True
+
+    def _reset_id(self) -> int:
+        return self._next_id
+
+    def _reset_answered(self, packet_id: int) -> None:
+        # The target names the packet it sends next. One that was delivered stays a repetition.
+        if self._last_id is not None and packet_id < self._last_id:
+            self._last_id = packet_id - 1
+
+
+def _place(address: Address) -> bytes:
+    """An address as pokes carry it: IPv6-mapped, port big-endian."""
+    packed = socket.inet_aton(address[0])
+    return bytes(10) + b"\xff\xff" + packed + address[1].to_bytes(2, "big")

@@ -1,0 +1,157 @@
+"""Connection strings of both command lines, and the connections they stand for.
+
+The debugger's are WinDbg's: `net:port=50000,key=1.2.3.4`, `com:pipe,port=PATH`,
+`com:ipport=PORT,port=HOST`. The target's are `--host/--port/--key` and `--com unix:PATH|tcp:PORT`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from kdsim.errors import UserError
+from kdsim.wire import links
+from kdsim.wire.connection import HostConnection, TargetConnection
+from kdsim.wire.kdcom import KdcomHost, KdcomTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.sealing import parse_key
+
+
+class NetTransport(NamedTuple):
+    """KDNET. `target` is knocked at, so that it pokes at once."""
+
+    port: int
+    key: str
+    target: str | None = None
+
+
+class PipeTransport(NamedTuple):
+    """KDCOM over a Unix socket."""
+
+    path: Path
+    reconnect: bool = False
+
+
+class TcpTransport(NamedTuple):
+    """KDCOM over TCP."""
+
+    host: str
+    port: int
+    reconnect: bool = False
+
+
+Transport = NetTransport | PipeTransport | TcpTransport
+
+_NET = {"port", "key", "target"}
+_COM = {"port", "ipport", "pipe", "reconnect", "resets", "baud"}
+"""`resets` and `baud` tune real serial lines; they are accepted and change nothing here."""
+_FLAGS = {"pipe", "reconnect"}
+
+
+def parse_transport(text: str) -> Transport:
+    """What follows the debugger's `-k`.
+
+    Raises:
+        UserError: not a connection string; the text says which part.
+    """
+    kind, colon, rest = text.partition(":")
+    if kind == "net" and colon:
+        options = _options(rest, _NET, text)
+        key = _needed(options, "key", text)
+        parse_key(key)
+        return NetTransport(_port(_needed(options, "port", text)), key, options.get("target"))
+    if kind == "com" and colon:
+        return _parse_com(_options(rest, _COM, text), text)
+    raise UserError(f"connection '{text}' is neither net:port=N,key=K nor com:...")
+
+
+def _parse_com(options: dict[str, str], text: str) -> Transport:
+    place = _needed(options, "port", text)
+    reconnect = "reconnect" in options
+    if "pipe" in options:
+        return PipeTransport(Path(place).expanduser(), reconnect)
+    if "ipport" in options:
+        return TcpTransport(place, _port(options["ipport"]), reconnect)
+    raise UserError(f"connection '{text}': serial lines need pipe,port=PATH or ipport=N,port=HOST")
+
+
+def _options(rest: str, known: set[str], text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in filter(None, rest.split(",")):
+        name, equals, value = part.partition("=")
+        name = name.strip().lower()
+        if name not in known:
+            raise UserError(f"connection '{text}': '{name}' is not known")
+        if bool(equals) == (name in _FLAGS) or (equals and not value):
+            raise UserError(f"connection '{text}': '{part}' is malformed")
+        if name in options:
+            raise UserError(f"connection '{text}': '{name}' stands twice")
+        options[name] = value
+    return options
+
+
+def _needed(options: dict[str, str], name: str, text: str) -> str:
+    if name not in options:
+        raise UserError(f"connection '{text}' lacks {name}=")
+    return options[name]
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise UserError(f"port '{text}' is not a number from 1 to 65535")
+    return int(text)
+
+
+def parse_com_listener(text: str) -> PipeTransport | TcpTransport:
+    """The target's `--com`: `unix:PATH`, `tcp:PORT` or `tcp:HOST:PORT`.
+
+    Raises:
+        UserError: neither.
+    """
+    kind, _, place = text.partition(":")
+    if kind == "unix" and place:
+        return PipeTransport(Path(place).expanduser())
+    if kind == "tcp" and place:
+        host, _, port = place.rpartition(":")
+        return TcpTransport(host or links.LOOPBACK, _port(port))
+    raise UserError(f"--com '{text}' is neither unix:PATH nor tcp:PORT")
+
+
+def open_host(transport: Transport) -> HostConnection:
+    """A debugger's connection: listening (KDNET) or connected (KDCOM).
+
+    Raises:
+        TargetError: the port is in use.
+        TargetGone: nobody listens, and the string does not say `reconnect`.
+    """
+    match transport:
+        case NetTransport(port, key, target):
+            host = KdnetHost(key)
+            link = links.udp_listen(port)
+            if target is not None:
+                host.knock()
+                for data in host.outgoing():
+                    link.send(data, (links.resolve(target), port))
+            return HostConnection(host, link)
+        case PipeTransport(path, reconnect):
+            return HostConnection(KdcomHost(), links.unix_connect(path, reconnect))
+        case TcpTransport(name, port, reconnect):
+            return HostConnection(KdcomHost(), links.tcp_connect(name, port, reconnect))
+
+
+def open_target_net(host: str, port: int, key: str) -> TargetConnection:
+    """A target's KDNET connection to the debugger at `host`."""
+    link = links.udp_connect((host, port))
+    endpoint = KdnetTarget(key, (links.resolve(host), port), link.local)
+    return TargetConnection(endpoint, link)
+
+
+def open_target_com(transport: PipeTransport | TcpTransport) -> TargetConnection:
+    """A target's KDCOM connection, listening.
+
+    Raises:
+        TargetError: the place is in use.
+    """
+    if isinstance(transport, PipeTransport):
+        return TargetConnection(KdcomTarget(), links.unix_listen(transport.path))
+    return TargetConnection(KdcomTarget(), links.tcp_listen(transport.port, transport.host))
