@@ -323,6 +323,30 @@ NTKERNELAPI VOID ExQueueWorkItem(PWORK_QUEUE_ITEM Item, ULONG QueueType);
 NTKERNELAPI VOID ExInitializeFastMutex(PFAST_MUTEX Mutex);
 NTKERNELAPI VOID ExAcquireFastMutex(PFAST_MUTEX Mutex);
 NTKERNELAPI VOID ExReleaseFastMutex(PFAST_MUTEX Mutex);
+NTKERNELAPI BOOLEAN ExTryToAcquireFastMutex(PFAST_MUTEX Mutex);
+NTKERNELAPI NTSTATUS ExInitializeResourceLite(PERESOURCE Resource);
+NTKERNELAPI NTSTATUS ExDeleteResourceLite(PERESOURCE Resource);
+NTKERNELAPI BOOLEAN ExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait);
+NTKERNELAPI BOOLEAN ExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait);
+NTKERNELAPI VOID ExReleaseResourceLite(PERESOURCE Resource);
+typedef struct _PAGED_LOOKASIDE_LIST {
+    GENERAL_LOOKASIDE L;
+} PAGED_LOOKASIDE_LIST, *PPAGED_LOOKASIDE_LIST;
+NTKERNELAPI VOID ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST List, PVOID Allocate,
+                                                 PVOID Free, ULONG Flags, SIZE_T Size, ULONG Tag,
+                                                 USHORT Depth);
+NTKERNELAPI PVOID ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST List);
+NTKERNELAPI VOID ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST List, PVOID Block);
+NTKERNELAPI VOID ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST List);
+NTKERNELAPI VOID ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST List, PVOID Allocate,
+                                                PVOID Free, ULONG Flags, SIZE_T Size, ULONG Tag,
+                                                USHORT Depth);
+NTKERNELAPI PVOID ExAllocateFromPagedLookasideList(PPAGED_LOOKASIDE_LIST List);
+NTKERNELAPI VOID ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST List, PVOID Block);
+NTKERNELAPI VOID ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST List);
+typedef enum _WORK_QUEUE_TYPE { CriticalWorkQueue, DelayedWorkQueue } WORK_QUEUE_TYPE;
+#define ExInitializeWorkItem(Item, Routine, Context)                                         \
+    ((Item)->WorkerRoutine = (Routine), (Item)->Parameter = (Context), (Item)->List.Flink = NULL)
 
 // ps, ob, io
 
