@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 BaseKind = Literal["uint", "int", "float", "bool", "char", "wchar", "void"]
 RecordKind = Literal["struct", "union", "class"]
@@ -226,7 +226,7 @@ class Record(_Frozen):
         return {field.name: field for field in reversed(self.fields)}
 
     @cached_property
-    def accessors(self) -> dict[str, object]:
+    def accessors(self) -> dict[str, Any]:
         """Room for the typed views' compiled accessors."""
         return {}
 
