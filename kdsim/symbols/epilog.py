@@ -1,14 +1,15 @@
 """Recognises the rest of an x64 function epilog by its bytes, and carries it out.
 
-An epilog is: at most one `add rsp, n` or `lea rsp, [frame register + n]`, any number of pops, then a
-return or a jump out of the function. The ABI allows nothing else, which is why it can be recognised.
+An epilog is: at most one `add rsp, n` or `lea rsp, [frame register + n]`, any number of pops, then
+a return or a jump out of the function. The ABI allows nothing else, so it can be recognised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kdsim.symbols.frame import RSP, FrameRegisters
 from kdsim.symbols.memory import Memory
-from kdsim.symbols.pe import RuntimeFunction
 
 MAX_EPILOG = 32
 
@@ -19,7 +20,7 @@ def finish_epilog(
     regs: FrameRegisters,
     code: bytes,
     rva: int,
-    function: RuntimeFunction,
+    outside: Callable[[int], bool],
     frame_register: int,
     memory: Memory,
 ) -> bool:
@@ -29,7 +30,7 @@ def finish_epilog(
         regs: changed to the caller's registers, if this is an epilog.
         code: the bytes from `rva`, up to the end of the function.
         rva: address of the next instruction.
-        function: the function it is in; a jump within it is no epilog.
+        outside: whether an address is outside the function; a jump within it is no epilog.
         frame_register: the only register `lea` may add to; 0 when there is none.
         memory: the stack.
 
@@ -41,7 +42,7 @@ def finish_epilog(
     while (popped := _pop(code, position)) is not None:
         register, position = popped
         pops.append(register)
-    if not _leaves(code, position, rva, function):
+    if not _leaves(code, position, rva, outside):
         return False
     raw = memory.read(rsp, len(pops) * 8 + 8)
     for index, register in enumerate(pops):
@@ -72,7 +73,6 @@ def _release(regs: FrameRegisters, code: bytes, frame_register: int) -> tuple[in
 
 def _pop(code: bytes, position: int) -> tuple[int, int] | None:
     """The register popped here and the place behind the pop."""
-    start = position
     extension = 0
     if position < len(code) and code[position] & 0xF0 == 0x40:
         extension = (code[position] & _REX_B) << 3
@@ -80,21 +80,20 @@ def _pop(code: bytes, position: int) -> tuple[int, int] | None:
     if position < len(code) and code[position] & 0xF8 == 0x58:
         register = code[position] & 7 | extension
         return None if register == RSP else (register, position + 1)
-    del start
     return None
 
 
-def _leaves(code: bytes, position: int, rva: int, function: RuntimeFunction) -> bool:
+def _leaves(code: bytes, position: int, rva: int, outside: Callable[[int], bool]) -> bool:
     """Whether the instruction here returns, or jumps out of the function."""
     rest = code[position:]
     if rest[:1] in (b"\xc3", b"\xc2") or rest[:2] == b"\xf3\xc3":
         return True
     if rest[:1] == b"\xeb" and len(rest) >= 2:
         target = rva + position + 2 + int.from_bytes(rest[1:2], "little", signed=True)
-        return not function.begin < target < function.end
+        return outside(target)
     if rest[:1] == b"\xe9" and len(rest) >= 5:
         target = rva + position + 5 + int.from_bytes(rest[1:5], "little", signed=True)
-        return not function.begin < target < function.end
+        return outside(target)
     if rest[:1] == b"\x48" or rest[:1] == b"\x49":  # a prefixed jump is a tail call
         rest = rest[1:]
     elif rest[:2] != b"\xff\x25":

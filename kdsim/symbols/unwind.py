@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from kdsim.errors import FormatError
@@ -96,7 +97,7 @@ def unwind(
     caller = regs.copy()
     rva = regs.rip - image_base
     function = functions.find(rva) if functions is not None and rva >= 0 else None
-    if function is None:
+    if functions is None or function is None:
         _return(caller, memory)
         return Unwound(caller, False, regs.rsp, None)
     function = _direct(function, read_image)
@@ -104,8 +105,9 @@ def unwind(
     offset = rva - function.begin
     frame = _establisher(regs, info, offset)
     if offset >= info.prolog_size and _may_be_epilog(info, function, rva):
-        code = _code_at(read_image, rva, _last_end(function, info))
-        if finish_epilog(caller, code, rva, function, info.frame_register, memory):
+        code = read_image(rva, min(MAX_EPILOG, function.end - rva))
+        outside = partial(_outside, functions, function, read_image)
+        if finish_epilog(caller, code, rva, outside, info.frame_register, memory):
             return Unwound(caller, False, frame, function)
     interrupted = _undo(caller, info, offset, frame, memory)
     links = 0
@@ -273,9 +275,26 @@ def _may_be_epilog(info: UnwindInfo, function: RuntimeFunction, rva: int) -> boo
     return any(begin <= rva < end for begin, end in epilog_ranges(info, function))
 
 
-def _last_end(function: RuntimeFunction, info: UnwindInfo) -> int:
-    return function.end
+def _outside(
+    functions: FunctionTable, function: RuntimeFunction, read: ReadImage, target: int
+) -> bool:
+    """Whether a jump to `target` leaves the function, all its separate pieces counted.
+
+    A jump to the function's very begin leaves it too: it is a call of itself.
+    """
+    other = functions.find(target)
+    if other is None:
+        return True
+    first = _primary(function, read).begin
+    return target == first or _primary(other, read).begin != first
 
 
-def _code_at(read: ReadImage, rva: int, end: int) -> bytes:
-    return read(rva, min(MAX_EPILOG, end - rva))
+def _primary(function: RuntimeFunction, read: ReadImage) -> RuntimeFunction:
+    """The entry of the whole function, of which others may be chained pieces."""
+    for _ in range(_MAX_CHAIN):
+        function = _direct(function, read)
+        chained = read_unwind_info(read, function.unwind_rva).chained
+        if chained is None:
+            return function
+        function = chained
+    raise FormatError(f"unwind data of 0x{function.begin:x} is chained to itself")

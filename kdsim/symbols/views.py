@@ -1,8 +1,9 @@
 """Typed views: a record's layout laid over memory.
 
-`view.UniqueProcessId` reads that field. Nested records give views, arrays `ArrayView`s, pointers and
-enums integers. Every record's accessors are compiled once, so a read costs one dictionary look-up,
-one memory read and one unpack. A view keeps no bytes: see `View.snapshot` for reading ahead.
+`view.UniqueProcessId` reads that field. Nested records give views, arrays `ArrayView`s, pointers
+and enums integers. Every record's accessors are compiled once, so a read costs one dictionary
+look-up, one memory read and one unpack. A view keeps no bytes: see `View.snapshot` for reading
+ahead.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ def _compile(type: Type, offset: int) -> Accessor:
         return Accessor(offset, type, lambda memory, va: View(memory, record, va + offset), None)
     if isinstance(type, Array):
         array = type
+        element = _compile(type.element, 0)
         return Accessor(
-            offset, type, lambda memory, va: ArrayView(memory, array, va + offset), None
+            offset, type, lambda memory, va: ArrayView(memory, array, va + offset, element), None
         )
     if isinstance(type, BitField):
         return _compile_bits(type, offset)
@@ -154,6 +156,8 @@ class View:
         self.address = va
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
         return self[name]
 
     def __getitem__(self, path: str) -> Any:
@@ -224,11 +228,13 @@ class ArrayView:
 
     __slots__ = ("_element", "address", "array", "memory")
 
-    def __init__(self, memory: Memory, array: Array, va: int) -> None:
+    def __init__(
+        self, memory: Memory, array: Array, va: int, element: Accessor | None = None
+    ) -> None:
         self.memory = memory
         self.array = array
         self.address = va
-        self._element = _compile(array.element, 0)
+        self._element = element or _compile(array.element, 0)
 
     def __len__(self) -> int:
         return self.array.count
