@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 GENERAL = (
     *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
@@ -14,29 +16,26 @@ _MASK = (1 << 64) - 1
 class FrameRegisters:
     """rip, the 16 general registers by number or name, and the xmm registers that are known.
 
-    Numbers are the processor's: rax rcx rdx rbx rsp rbp rsi rdi r8..r15. Values wrap at 64 bits.
+    Values set through the names and numbers wrap at 64 bits.
+
+    Attributes:
+        general: in the processor's order, that of `GENERAL`.
+        xmm: the non-volatile xmm registers that a frame on the way has saved.
     """
 
-    __slots__ = ("_general", "_rip", "xmm")
+    __slots__ = ("_rip", "general", "xmm")
 
     def __init__(
-        self,
-        rip: int = 0,
-        rsp: int = 0,
-        general: dict[str, int] | None = None,
-        xmm: dict[int, bytes] | None = None,
+        self, rip: int, general: Iterable[int], xmm: Mapping[int, bytes] | None = None
     ) -> None:
         self._rip = rip & _MASK
-        self._general = [0] * 16
-        self._general[RSP] = rsp & _MASK
-        for name, value in (general or {}).items():
-            self[name] = value
+        self.general = [value & _MASK for value in general]
         self.xmm = dict(xmm or {})
+        if len(self.general) != len(GENERAL):
+            raise ValueError(f"{len(self.general)} general registers instead of 16")
 
     def copy(self) -> FrameRegisters:
-        twin = FrameRegisters(self._rip, xmm=self.xmm)
-        twin._general = self._general.copy()
-        return twin
+        return FrameRegisters(self._rip, self.general, self.xmm)
 
     @property
     def rip(self) -> int:
@@ -48,34 +47,23 @@ class FrameRegisters:
 
     @property
     def rsp(self) -> int:
-        return self._general[RSP]
+        return self.general[RSP]
 
     @rsp.setter
     def rsp(self, value: int) -> None:
-        self._general[RSP] = value & _MASK
-
-    @property
-    def rbp(self) -> int:
-        return self._general[5]
+        self.general[RSP] = value & _MASK
 
     def __getitem__(self, register: int | str) -> int:
-        if isinstance(register, int):
-            return self._general[register]
-        return self._rip if register == "rip" else self._general[_NUMBERS[register]]
+        if register == "rip":
+            return self._rip
+        return self.general[register if isinstance(register, int) else _NUMBERS[register]]
 
     def __setitem__(self, register: int | str, value: int) -> None:
         if register == "rip":
-            self._rip = value & _MASK
+            self.rip = value
         else:
             number = register if isinstance(register, int) else _NUMBERS[register]
-            self._general[number] = value & _MASK
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, FrameRegisters):
-            return NotImplemented
-        return (self._rip, self._general) == (other._rip, other._general)
-
-    __hash__ = None  # type: ignore[assignment]
+            self.general[number] = value & _MASK
 
     def __repr__(self) -> str:
         return f"<frame rip=0x{self._rip:x} rsp=0x{self.rsp:x}>"
