@@ -71,9 +71,9 @@ class Evaluator:
 
     def cpp(self, text: str) -> Typed:
         """The value of a C++ expression that fills `text`."""
-        value, end = self.cpp_prefix(text)
-        self._at_end(text, end)
-        return value
+        from kdsim.debugger.language.evaluate_cpp import evaluate_whole
+
+        return evaluate_whole(self.context, text)
 
     def prefix(self, text: str, start: int = 0) -> tuple[int, int]:
         """Value and end of the longest expression at `start`, in the default language."""

@@ -6,9 +6,10 @@ valid prefix and says where that was. A prefix that is not complete there is an 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kdsim.debugger.language import syntax
 from kdsim.debugger.language.numbers import TooBig
@@ -17,21 +18,47 @@ from kdsim.debugger.language.tables import parser
 from kdsim.errors import CommandSyntaxError
 
 if TYPE_CHECKING:
+    from lark import Token
     from lark.parsers.lalr_parser_state import ParserState
+
+    from kdsim.debugger.language import syntax_cpp
+
+
+Tree = TypeVar("Tree")
+IsType = Callable[[str], bool]
+
+# In front of a type: `(`, the `<` of a named cast, the comma between a macro's arguments, `const`.
+_BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER"})
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Generic[Tree]):
     """A tree and the column after its last character."""
 
-    tree: syntax.Expression
+    tree: Tree
     end: int
 
 
+def never_type(_: str) -> bool:
+    """Takes every name for a value."""
+    return False
+
+
 @lru_cache(maxsize=512)
-def masm(text: str, start: int = 0) -> Parsed:
+def masm(text: str, start: int = 0) -> Parsed[syntax.Expression]:
     """The longest MASM expression that begins at `start`."""
     return _longest("masm", text, start)
+
+
+def cpp(
+    text: str, start: int = 0, *, is_type: IsType = never_type, full: bool = False
+) -> Parsed[syntax_cpp.Expression]:
+    """The longest C++ expression that begins at `start`.
+
+    `is_type` says whether a name is a type, which decides between a cast and a value. A `full`
+    expression has the text for itself, so a comma is an operator.
+    """
+    return _longest("cpp", text, start, "full" if full else "start", is_type)
 
 
 @lru_cache(maxsize=512)
@@ -48,15 +75,17 @@ def line(text: str) -> syntax.Program:
     return program
 
 
-def _longest(grammar: str, text: str, start: int) -> Parsed:
+def _longest(
+    grammar: str, text: str, start: int, rule: str = "start", is_type: IsType = never_type
+) -> Parsed[Any]:
     from lark import TextSlice, Token, UnexpectedInput
 
-    interactive = parser(grammar).parse_interactive(TextSlice(text, start, len(text)))
+    interactive = parser(grammar).parse_interactive(TextSlice(text, start, len(text)), rule)
     state = interactive.parser_state
     end = start
     try:
         try:
-            for token in interactive.lexer_thread.lex(state):  # type: ignore[no-untyped-call]
+            for token in _typed_names(interactive.lexer_thread.lex(state), is_type):  # type: ignore[no-untyped-call]
                 state.feed_token(token)
                 end = token.end_pos or end
         except UnexpectedInput:
@@ -69,10 +98,21 @@ def _longest(grammar: str, text: str, start: int) -> Parsed:
     return Parsed(tree, end)
 
 
+def _typed_names(tokens: Iterator[Token], is_type: IsType) -> Iterator[Token]:
+    """The tokens; a NAME that stands where a type may begin and is one becomes a TYPE_NAME."""
+    before = ""
+    for token in tokens:
+        if token.type == "NAME" and before in _BEFORE_TYPES and is_type(token):
+            token.type = "TYPE_NAME"
+        before = token.type
+        yield token
+
+
 def _incomplete(state: ParserState[object], text: str, end: int) -> CommandSyntaxError:
     """Why the text cannot end at `end`: an operand is missing, or something else is wrong."""
     column = _skip_blanks(text, end)
-    if "WORD" in state.parse_conf.parse_table.states[state.position]:
+    expected = state.parse_conf.parse_table.states[state.position]
+    if "WORD" in expected or "REGISTER" in expected:
         return MissingExpression(text, column)
     return CommandSyntaxError(SYNTAX, text, column)
 

@@ -46,6 +46,7 @@ def parser(name: str) -> Lark:
         lexer="contextual",
         transformer=_builder(name),
         maybe_placeholders=False,
+        start=["start", "full"] if name == "cpp" else ["start"],
         cache=cache,
     )
 
