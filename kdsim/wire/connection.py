@@ -413,7 +413,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
                     return None
                 if patience is not None and now >= patience == self._patience(start):
                     raise TargetGone(f"no sign of the target for {self.silence:.0f} seconds")
-            event = self._events.popleft()
+        # An interrupt noted meanwhile left the block above; the event then waits for the next call.
+        event = self._events.popleft()
         if isinstance(event, ProtocolError):
             raise event
         return event
@@ -423,6 +424,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         if not isinstance(self.endpoint, KdnetHost):
             return None
         return max(start, self.endpoint.heard or start) + self.silence
+
+    def discard_stops(self) -> None:
+        """Forget state changes that came and were not asked for yet."""
+        self._events = deque(e for e in self._events if not isinstance(e, StateChange))
 
     def break_in(self) -> None:
         """Ask a running target to stop."""

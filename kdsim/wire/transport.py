@@ -18,7 +18,7 @@ from kdsim.wire.sealing import parse_key
 
 
 class NetTransport(NamedTuple):
-    """KDNET. `target` is knocked at, so that it pokes at once."""
+    """KDNET. Port 0 leaves the choice to the system; `target` is knocked at, so that it pokes."""
 
     port: int
     key: str
@@ -59,7 +59,8 @@ def parse_transport(text: str) -> Transport:
         options = _options(rest, _NET, text)
         key = _needed(options, "key", text)
         parse_key(key)
-        return NetTransport(_port(_needed(options, "port", text)), key, options.get("target"))
+        port = _port(_needed(options, "port", text), lowest=0)
+        return NetTransport(port, key, options.get("target"))
     if kind == "com" and colon:
         return _parse_com(_options(rest, _COM, text), text)
     raise UserError(f"connection '{text}' is neither net:port=N,key=K nor com:...")
@@ -96,9 +97,9 @@ def _needed(options: dict[str, str], name: str, text: str) -> str:
     return options[name]
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise UserError(f"port '{text}' is not a number from 1 to 65535")
+def _port(text: str, lowest: int = 1) -> int:
+    if not (text.isascii() and text.isdigit() and lowest <= int(text) < 65536):
+        raise UserError(f"port '{text}' is not a number from {lowest} to 65535")
     return int(text)
 
 
