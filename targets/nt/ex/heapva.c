@@ -20,8 +20,9 @@ VOID RtlpHpVaMgrInitialize(PKDSIM_LOADER_BLOCK LoaderBlock)
 {
     PRTLP_HP_ALLOC_TRACKER Tracker = RtlpHpTracker();
 
-    RtlpHpVaRegions[0] = LoaderBlock->NonPagedPool;
-    RtlpHpVaRegions[0].Size -= TRACKER_BYTES;
+    // The nonpaged region begins with the megabyte of the heaps themselves.
+    RtlpHpVaRegions[0].Base = LoaderBlock->NonPagedPool.Base + RTLP_HP_MEGABYTE;
+    RtlpHpVaRegions[0].Size = LoaderBlock->NonPagedPool.Size - RTLP_HP_MEGABYTE - TRACKER_BYTES;
     RtlpHpVaRegions[1] = LoaderBlock->PagedPool;
     Tracker->BaseAddress = TRACKER_BASE;
     Tracker->AllocTrackerBitmap.CommitBitmap = RtlpHpTrackerCommitBitmap;
