@@ -232,6 +232,19 @@ class Arguments:
         value, self.position = self._evaluator.cpp_prefix(self.text, self.position)
         return value
 
+    def whole_cpp(self) -> Typed:
+        """The C++ expression that all the rest is; its commas are operators."""
+        self._skip()
+        column, text = self.position, self.rest()
+        if not text:
+            raise MissingExpression(self.text, len(self.text))
+        try:
+            return self._evaluator.cpp(text)
+        except CommandSyntaxError as error:
+            if error.text == text:
+                error.text, error.column = self.text, error.column + column
+            raise
+
     def address(self) -> int:
         """An expression that may be segmented: `%flat`, `seg:off`, `&seg:off` (virtual 8086).
 

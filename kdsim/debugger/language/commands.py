@@ -1,0 +1,129 @@
+"""The language's own commands, as functions that return what they found.
+
+The command room declares them: `?`, `??`, `.formats`, `.echo`, `.printf`, `n`, `.expr`. Control
+tokens, aliases, `j`, `z` and scripts are syntax, so the interpreter executes them itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdsim.debugger.language.arguments import Arguments
+from kdsim.debugger.language.context import Context
+from kdsim.debugger.language.formats import Formats, ticked
+from kdsim.debugger.language.numbers import signed
+from kdsim.debugger.language.printf import printf
+from kdsim.debugger.language.problems import SYNTAX
+from kdsim.debugger.language.typed import Typed
+from kdsim.errors import CommandSyntaxError
+
+__all__ = [
+    "echo",
+    "evaluate",
+    "evaluate_typed",
+    "expression_evaluator",
+    "formats",
+    "printf",
+    "radix",
+]
+
+EVALUATORS = {
+    "masm": "MASM - Microsoft Assembler expressions",
+    "c++": "C++ - C++ source expressions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `?` prints."""
+
+    value: int
+
+    def lines(self) -> list[str]:
+        return [f"Evaluate expression: {signed(self.value)} = {ticked(self.value)}"]
+
+
+@dataclass(frozen=True, slots=True)
+class TypedEvaluation:
+    """What `??` prints first; the fields of a record are shown by whoever knows `dt`'s form.
+
+    Attributes:
+        heading: type and value.
+        result: the value itself.
+    """
+
+    heading: str
+    result: Typed
+
+    def lines(self) -> list[str]:
+        return [self.heading]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One line of text."""
+
+    text: str
+
+    def lines(self) -> list[str]:
+        return self.text.splitlines() or [""]
+
+
+def evaluate(arguments: Arguments) -> Evaluation:
+    """`? expression`."""
+    value = arguments.expression()
+    arguments.at_end()
+    arguments.context.set_pseudo("$exp", value)
+    return Evaluation(value)
+
+
+def evaluate_typed(arguments: Arguments) -> TypedEvaluation:
+    """`?? expression`, always in C++."""
+    from kdsim.debugger.language.typed_text import typed_text
+
+    result = arguments.whole_cpp()
+    arguments.context.set_pseudo("$exp", result)
+    return TypedEvaluation(typed_text(arguments.context, result), result)
+
+
+def formats(arguments: Arguments) -> Formats:
+    """`.formats expression`."""
+    value = arguments.expression()
+    arguments.at_end()
+    return Formats(value)
+
+
+def echo(arguments: Arguments) -> Message:
+    """`.echo text`; quotes around all of it are not printed."""
+    text = arguments.rest()
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    return Message(text[1:-1] if quoted else text)
+
+
+def radix(arguments: Arguments) -> Message:
+    """`n [8|10|16]`; the argument is decimal whatever the radix is."""
+    context = arguments.context
+    if not arguments.done:
+        column = arguments.position
+        word = arguments.word()
+        if word not in ("8", "10", "16"):
+            raise CommandSyntaxError(SYNTAX, arguments.text, column)
+        context.radix = int(word)
+    arguments.at_end()
+    return Message(f"base is {context.radix}")
+
+
+def expression_evaluator(arguments: Arguments) -> Message:
+    """`.expr [/s masm|c++]`."""
+    context = arguments.context
+    chosen = arguments.switches("s:", "q").get("s")
+    if chosen is not None:
+        if chosen.lower() not in EVALUATORS:
+            raise arguments.error()
+        context.evaluator = chosen.lower()
+    arguments.at_end()
+    return Message(f"Current expression evaluator: {_evaluator_name(context)}")
+
+
+def _evaluator_name(context: Context) -> str:
+    return EVALUATORS[context.evaluator]
