@@ -35,7 +35,8 @@ NO_EXECUTE = 1 << 63
 
 def attributes(value: int) -> str:
     """`---DA--KWEV`: copy-on-write, global, large, dirty, accessed, not cached, write through,
-    user/kernel, write/read, executable, valid."""
+    user/kernel, write/read, executable, valid.
+    """
     letters = "".join(on if value >> bit & 1 else off for bit, on, off in ATTRIBUTES)
     return f"{letters}{'-' if value & NO_EXECUTE else 'E'}{'V' if value & PRESENT else '-'}"
 

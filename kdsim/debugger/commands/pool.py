@@ -153,8 +153,10 @@ class PoolPageReport:
 
 
 def _big_line(block: pool.PoolBlock) -> str:
-    tag = pool.tag_text(block.tag)
-    return f"*{tick(block.address)} : large page allocation, tag is {tag}, size is 0x{block.size:x} bytes"
+    return (
+        f"*{tick(block.address)} : large page allocation, tag is {pool.tag_text(block.tag)},"
+        f" size is 0x{block.size:x} bytes"
+    )
 
 
 @command(

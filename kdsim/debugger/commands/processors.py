@@ -43,8 +43,7 @@ def _processor(session: Session, args: Arguments, nt: Nt, default: int) -> int:
 
 def _pcr(nt: Nt, prcb: View) -> View:
     """The KPCR that holds a PRCB."""
-    offset = nt.view("_KPCR", 0).at("Prcb")
-    return nt.view("_KPCR", prcb.address - offset)
+    return nt.view("_KPCR", prcb.address - nt.record("_KPCR").offset("Prcb"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def pcr(session: Session, args: Arguments, name: str) -> PcrReport:
 def _queued_dpcs(session: Session, nt: Nt, prcb: View) -> Iterator[str]:
     """`address routine` of the DPCs waiting in the normal queue."""
     link = prcb.DpcData[0].DpcList.ListHead.Next
-    offset = nt.view("_KDPC", 0).at("DpcListEntry")
+    offset = nt.record("_KDPC").offset("DpcListEntry")
     while link:
         dpc = nt.view("_KDPC", link - offset)
         yield f"0x{dpc.address:016x} {session.symbols.format(dpc.DeferredRoutine)}"
@@ -143,7 +142,10 @@ class PrcbReport:
         yield f"PRCB for Processor {self.processor} at {self.address:016x}:"
         yield f"Current IRQL -- {self.irql}"
         yield f"Threads--  Current {self.current:016x} Next {self.next:016x} Idle {self.idle:016x}"
-        yield f"Processor Index {self.processor} Number (0, {self.processor}) GroupSetMember {self.group_member}"
+        yield (
+            f"Processor Index {self.processor} Number (0, {self.processor})"
+            f" GroupSetMember {self.group_member}"
+        )
         yield f"Interrupt Count -- {self.interrupts:08x}"
         yield f"Times -- Dpc    {self.dpc_time:08x} Interrupt {self.interrupt_time:08x} "
         yield f"         Kernel {self.kernel_time:08x} User      {self.user_time:08x} "

@@ -57,7 +57,7 @@ class KdCompleter(Completer):
             yield Completion(name, start_position=-len(typed))
 
     def _symbols(self, typed: str) -> Iterator[str]:
-        module, mark, _ = typed.partition("!")
+        mark = "!" in typed
         symbols = self._session.symbols
         if not mark:
             yield from sorted(f"{loaded.name}!" for loaded in symbols.modules)

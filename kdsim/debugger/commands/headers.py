@@ -1,0 +1,169 @@
+"""`!dh`: the headers of an image in target memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdsim.debugger import times
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.errors import ArgumentError, FormatError
+from kdsim.symbols.pe import PeImage, Section
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+# winnt.h, IMAGE_FILE_*.
+FILE_CHARACTERISTICS = {
+    0x1: "Relocations stripped",
+    0x2: "Executable",
+    0x20: "App can handle >2gb addresses",
+    0x100: "32 bit word machine",
+    0x1000: "System",
+    0x2000: "DLL",
+}
+DIRECTORY_NAMES = (
+    "Export",
+    "Import",
+    "Resource",
+    "Exception",
+    "Security",
+    "Base Relocation",
+    "Debug",
+    "Description",
+    "Special",
+    "Thread Storage",
+    "Load Configuration",
+    "Bound Import",
+    "Import Address Table",
+    "Delay Import",
+    "COR20 Header",
+    "Reserved",
+)
+SUBSYSTEMS = {1: "Native", 2: "Windows GUI", 3: "Windows CUI"}
+MACHINES = {0x8664: "X64", 0x14C: "i386", 0xAA64: "ARM64"}
+# winnt.h, IMAGE_SCN_*.
+SECTION_FLAGS = {
+    0x20: "Code",
+    0x40: "Initialized Data",
+    0x80: "Uninitialized Data",
+    0x02000000: "Discardable",
+    0x04000000: "Not Cached",
+    0x08000000: "Not Paged",
+    0x10000000: "Shared",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The parts of `!dh` that were asked for."""
+
+    image: PeImage
+    with_file: bool
+    with_sections: bool
+
+    def lines(self) -> Iterator[str]:
+        if self.with_file:
+            yield from self._file()
+            yield from self._optional()
+            yield from self._directories()
+        if self.with_sections:
+            for number, section in enumerate(self.image.sections, 1):
+                yield from _section_lines(number, section)
+
+    def _file(self) -> Iterator[str]:
+        image = self.image
+        yield ""
+        yield "File Type: DLL" if image.characteristics & 0x2000 else "File Type: EXECUTABLE IMAGE"
+        yield "FILE HEADER VALUES"
+        yield f"{image.machine:8X} machine ({MACHINES.get(image.machine, 'unknown')})"
+        yield f"{len(image.sections):8X} number of sections"
+        yield f"{image.timestamp:8X} time date stamp {times.image_time(image.timestamp)}"
+        yield ""
+        yield f"{image.characteristics:8X} characteristics"
+        for bit, name in FILE_CHARACTERISTICS.items():
+            if image.characteristics & bit:
+                yield f"{'':12}{name}"
+        yield ""
+
+    def _optional(self) -> Iterator[str]:
+        image = self.image
+        yield "OPTIONAL HEADER VALUES"
+        yield f"{0x20B if image.is_64 else 0x10B:8X} magic #"
+        linker, os_version, subsystem = (
+            ".".join(f"{part:02}" if index else str(part) for index, part in enumerate(version))
+            for version in (image.linker_version, image.os_version, image.subsystem_version)
+        )
+        yield f"{linker:>8} linker version"
+        yield f"{image.entry_rva:8X} address of entry point"
+        yield f"{'-----':>8} new -----"
+        yield f"{image.image_base:016x} image base"
+        yield f"{image.section_alignment:8X} section alignment"
+        yield f"{image.file_alignment:8X} file alignment"
+        yield f"{image.subsystem:8X} subsystem ({SUBSYSTEMS.get(image.subsystem, 'unknown')})"
+        yield f"{os_version:>8} operating system version"
+        yield f"{subsystem:>8} subsystem version"
+        yield f"{image.size_of_image:8X} size of image"
+        yield f"{image.size_of_headers:8X} size of headers"
+        yield f"{image.checksum:8X} checksum"
+        yield f"{image.dll_characteristics:8X}  DLL characteristics"
+
+    def _directories(self) -> Iterator[str]:
+        for directory, name in zip(self.image.directories, DIRECTORY_NAMES, strict=True):
+            yield f"{directory.rva:8X} [{directory.size:8X}] address [size] of {name} Directory"
+        yield ""
+
+
+def _section_lines(number: int, section: Section) -> Iterator[str]:
+    flags = section.characteristics
+    yield ""
+    yield f"SECTION HEADER #{number:X}"
+    yield f"{section.name:>8} name"
+    yield f"{section.virtual_size:8X} virtual size"
+    yield f"{section.rva:8X} virtual address"
+    yield f"{section.raw_size:8X} size of raw data"
+    yield f"{section.raw_offset:8X} file pointer to raw data"
+    yield f"{flags:8X} flags"
+    for bit, name in SECTION_FLAGS.items():
+        if flags & bit:
+            yield f"{'':9}{name}"
+    access = " ".join(
+        word
+        for bit, word in ((1 << 29, "Execute"), (1 << 30, "Read"), (1 << 31, "Write"))
+        if flags & bit
+    )
+    yield f"{'':9}{access}"
+
+
+@command(
+    "!dh",
+    summary="Headers of an image.",
+    group="symbols",
+    params=(
+        Param("options", "flags", "-f file headers, -s sections, -a all", optional=True),
+        Param("base", "module", "module name or image base"),
+    ),
+    needs=Caps.READ,
+    see_also=("!lmi", "lm"),
+)
+def dh(session: Session, args: Arguments, name: str) -> Headers:
+    """Reads the mapped image."""
+    given = args.switches("f", "s", "a", "h", "e")
+    text = args.rest()
+    if not text:
+        raise ArgumentError("!dh needs a module's name or base address")
+    base = session.symbols.module_named(text)
+    address = base.base if base else session.evaluate(text)
+    try:
+        image = PeImage.from_memory(session.memory, address, name=f"{address:#x}")
+    except FormatError as error:
+        raise ArgumentError(f"no image there: {error}") from error
+    only_file, only_sections = "f" in given, "s" in given
+    return Headers(
+        image,
+        with_file=not only_sections or only_file,
+        with_sections=not only_file or only_sections,
+    )
