@@ -105,17 +105,21 @@ class Pdb:
         data = self._msf.required(_IPI_STREAM, "identifier stream")
         return TypeStream(data, self._msf.stream, str(self.path))
 
-    @_checked
     def type(self, name: str) -> Type:
         """The complete definition of a class, struct, union, enum, typedef or base type.
 
         Raises:
             SymbolError: no such type.
         """
-        found = self.types.find(name) or self._typedef(name) or builtin_named(name)
+        found = self.find_type(name) or builtin_named(name)
         if found is None:
             raise SymbolError(f"no type {name} in {self.path.name}")
         return found
+
+    @_checked
+    def find_type(self, name: str) -> Type | None:
+        """A class, struct, union, enum or typedef defined here."""
+        return self.types.find(name) or self._typedef(name)
 
     def _typedef(self, name: str) -> Type | None:
         for _, kind, body in self._hashed(self._globals, name):

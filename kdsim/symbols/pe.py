@@ -196,6 +196,11 @@ class PeImage:
         return image
 
     @classmethod
+    def headers_only(cls, data: bytes, name: str = "image") -> PeImage:
+        """An image of which only the first page is at hand; directories cannot be read."""
+        return cls(_FileLayout(data, name).read, name)
+
+    @classmethod
     def from_memory(cls, memory: Memory, base: int, name: str = "image") -> PeImage:
         """An image mapped at `base`. Reads may raise MemoryFault, now and later."""
         return cls(lambda rva, size: memory.read(base + rva, size), name)
