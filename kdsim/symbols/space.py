@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -166,28 +166,24 @@ class SymbolSpace:
             raise SymbolError(f"no module {name}")
         return [module]
 
-    def _ask(self, module: Module, question: Callable[[SymbolSource], T], otherwise: T) -> T:
+    def _ask(self, module: Module, question: Callable[[SymbolSource], T]) -> T | None:
         """Ask a module's symbols. A PDB that turns out to be damaged is given up."""
         self.load(module)
-        if module.source is None:
-            return otherwise
         try:
-            return question(module.source)
+            return None if module.source is None else question(module.source)
         except FormatError as error:
             self._loader.fall_back(module, str(error))
-        return otherwise if module.source is None else question(module.source)
+        return None if module.source is None else question(module.source)
 
-    def _ask_pdb(self, module: Module | None, question: Callable[[Pdb], T], otherwise: T) -> T:
+    def _ask_pdb(self, module: Module | None, question: Callable[[Pdb], T]) -> T | None:
         if module is None:
-            return otherwise
+            return None
         self.load(module)
-        if module.pdb is None:
-            return otherwise
         try:
-            return question(module.pdb)
+            return None if module.pdb is None else question(module.pdb)
         except FormatError as error:
             self._loader.fall_back(module, str(error))
-            return otherwise
+            return None
 
     # -- names -----------------------------------------------------------------------------------
 
@@ -216,7 +212,7 @@ class SymbolSpace:
     def _located(self, name: str) -> Iterator[Located]:
         module_name, _, plain = name.rpartition("!")
         for module in self._wanted(module_name):
-            found = self._ask(module, lambda source: source.symbols(plain), [])
+            found = self._ask(module, lambda source: source.symbols(plain)) or []
             addressed = [symbol for symbol in found if symbol.kind != "constant"]
             addressed.sort(key=lambda symbol: _preference(symbol, plain))
             yield from (Located(module, symbol) for symbol in addressed)
@@ -235,7 +231,7 @@ class SymbolSpace:
         if module is None:
             return None
         rva = va - module.base
-        symbol = self._ask(module, lambda source: source.nearest(rva), None)
+        symbol = self._ask(module, lambda source: source.nearest(rva))
         return None if symbol is None else (Located(module, symbol), rva - symbol.rva)
 
     def format(self, va: int) -> str:
@@ -254,7 +250,7 @@ class SymbolSpace:
         """Symbols that fit `module!name`, string wildcards allowed in both."""
         module_name, _, plain = pattern.rpartition("!")
         for module in self._in_order(module_name):
-            symbols = self._ask(module, lambda source: list(source.match(plain)), [])
+            symbols = self._ask(module, lambda source: list(source.match(plain))) or []
             yield from (Located(module, symbol) for symbol in symbols)
 
     # -- types -----------------------------------------------------------------------------------
@@ -277,7 +273,7 @@ class SymbolSpace:
         for prefix in ("struct ", "union ", "enum ", "class "):
             plain = plain.removeprefix(prefix)
         for module in self._wanted(module_name):
-            found = self._ask_pdb(module, lambda pdb: pdb.find_type(plain), None)
+            found = self._ask_pdb(module, lambda pdb: pdb.find_type(plain))
             if found is not None:
                 return found
         base = builtin_named(plain)
@@ -294,7 +290,7 @@ class SymbolSpace:
     def type_names(self, module: str, pattern: str = "*") -> Iterator[str]:
         """Names of the types of a module (or of those that fit a wildcard) that fit a wildcard."""
         for chosen in self._in_order(module):
-            yield from self._ask_pdb(chosen, lambda pdb: list(pdb.type_names(pattern)), [])
+            yield from self._ask_pdb(chosen, lambda pdb: list(pdb.type_names(pattern))) or []
 
     def record(self, name: str) -> Record:
         """A struct, union or class; SymbolError for other types."""
@@ -313,7 +309,7 @@ class SymbolSpace:
         """The source line of an address; its `rva` counts from the module's base."""
         module = self.module_at(va)
         rva = va - (module.base if module else 0)
-        return self._ask_pdb(module, lambda pdb: pdb.line(rva), None)
+        return self._ask_pdb(module, lambda pdb: pdb.line(rva))
 
     def line_address(self, module: str, file: str, line: int) -> int:
         """First address of a source line.
@@ -322,10 +318,8 @@ class SymbolSpace:
             SymbolError: no code was made from it.
         """
         for chosen in self._wanted(module):
-            found: Iterable[SourceLine] = self._ask_pdb(
-                chosen, lambda pdb: pdb.lines_of(file, line), []
-            )
-            rvas = [entry.rva for entry in found]
+            found = self._ask_pdb(chosen, lambda pdb: pdb.lines_of(file, line))
+            rvas = [entry.rva for entry in found or []]
             if rvas:
                 return chosen.base + min(rvas)
         raise SymbolError(f"no code for {file}:{line}")
@@ -334,7 +328,7 @@ class SymbolSpace:
         """Variables in scope at an address; none without private symbols."""
         module = self.module_at(va)
         rva = va - (module.base if module else 0)
-        return self._ask_pdb(module, lambda pdb: pdb.locals(rva), ())
+        return self._ask_pdb(module, lambda pdb: pdb.locals(rva)) or ()
 
     def unwind(self, regs: FrameRegisters) -> Unwound:
         """The caller's frame.
