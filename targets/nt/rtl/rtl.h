@@ -13,6 +13,12 @@ PWCHAR wcsrchr(PCWSTR String, WCHAR Character);
 int _wcsicmp(PCWSTR First, PCWSTR Second);
 
 // Counted strings.
+FORCEINLINE VOID RtlInitEmptyUnicodeString(PUNICODE_STRING String, PWCHAR Buffer, USHORT Size)
+{
+    String->Length = 0;
+    String->MaximumLength = Size;
+    String->Buffer = Buffer;
+}
 CHAR RtlUpperChar(CHAR Character);
 WCHAR RtlUpcaseUnicodeChar(WCHAR Character);
 WCHAR RtlDowncaseUnicodeChar(WCHAR Character);
