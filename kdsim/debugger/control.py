@@ -27,7 +27,7 @@ from kdsim.debugger.backends.base import (
     StopEvent,
 )
 from kdsim.debugger.breakpoints import Breakpoint
-from kdsim.debugger.report import Stop, StopReporter
+from kdsim.debugger.report import Stop, StopKind, StopReporter
 from kdsim.errors import NotHalted, TargetError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class RunControl:
         self._motion: Motion | None = None
         self._counting = False
         self.break_requested = False
+        self.last_stop: StopKind = "exception"
 
     def drive(self, motion: Motion, *, counting: bool = False) -> None:
         """Perform a motion, report where it ended, and whatever motion that leads to.
@@ -72,6 +73,7 @@ class RunControl:
         while following is not None:
             self._motion, self._counting = following, counting
             stop = following()
+            self.last_stop = stop.kind
             following = self._report(stop)
             counting = self._counting
 
@@ -84,6 +86,10 @@ class RunControl:
     def wait_for_stop(self) -> None:
         """Wait without resuming first: the target runs already."""
         self.drive(lambda: self._classify(self._wait(), traced=False))
+
+    def show_location(self) -> None:
+        """What is printed where the target stands."""
+        self._reporter.location()
 
     # -- motions -------------------------------------------------------------------------------
 

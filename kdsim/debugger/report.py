@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kdsim.debugger import events
+from kdsim.debugger import events, times
 from kdsim.debugger.backends.base import ModuleEvent, StopEvent
 from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.events import BreakReason
@@ -37,6 +37,7 @@ class StopReporter:
         session = self._session
         session.out.fresh_line()
         session.last_event = self._summary(stop)
+        session.last_event_time = times.session_time(times.from_unix(session.clock()))
         event = stop.event
         if isinstance(event, ModuleEvent):
             command = session.filters.module_filter(event).command

@@ -1,10 +1,25 @@
-"""Where the user is looking: a processor as it stopped, or a context chosen by a command."""
+"""Where the user is looking: a processor or a chosen context, and the place a listing reached."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from kdsim.debugger.registers import RegisterFile
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Where `d`, `u` and `s` without an address go on; None: at the instruction pointer.
+
+    Attributes:
+        display: the last display command, which `d` repeats.
+        hits: addresses that `s -[s]` saved.
+    """
+
+    data: int | None = None
+    code: int | None = None
+    display: str = "db"
+    hits: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger import kernel, times
@@ -23,10 +24,10 @@ from kdsim.debugger.memory import CachedMemory, VirtualMemory
 from kdsim.debugger.modules import Modules
 from kdsim.debugger.output import Output
 from kdsim.debugger.registers import SLOTS, RegisterFile
-from kdsim.debugger.scope import Scope
+from kdsim.debugger.scope import Cursor, Scope
 from kdsim.debugger.settings import Settings
 from kdsim.debugger.stack import Frame, walk
-from kdsim.errors import KdsimError, NotHalted, SimBug, SymbolError
+from kdsim.errors import ArgumentError, KdsimError, NotHalted, SimBug, SymbolError
 from kdsim.wire.context import Context, SpecialRegisters
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Session:
         version, facts: of the kernel; set once the target has stopped for the first time.
         event: the last stop; `last_event` is its text for `.lastevent`.
         processor, processors: the current one, and how many there are.
+        cursor: where listings without an address go on.
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
         runner: executes a command line; the commands package puts itself here.
         evaluate: the value of an expression; the same.
@@ -88,6 +90,7 @@ class Session:
         self.filters = EventFilters()
         self.control = RunControl(self)
         self.scope = Scope()
+        self.cursor = Cursor()
         self.runner: Callable[[str], None] = _no_runner
         self.evaluate: Callable[[str], int] = _no_evaluator
         self.ask: Callable[[str], str] = lambda _prompt: ""
@@ -105,6 +108,7 @@ class Session:
         self.event: StopEvent | ModuleEvent | None = None
         self.last_event = ""
         self.last_event_time = ""
+        self.previous_ip = 0
         self.halted = False
         self.processor = 0
         self.processors = 1
@@ -184,6 +188,7 @@ class Session:
         self.processor = event.processor
         self.processors = event.processors
         self.halted = True
+        self.cursor.data = self.cursor.code = None
         self._registers.clear()
         if self._version is None:
             self.connected()
@@ -192,6 +197,7 @@ class Session:
         """Write back what was changed and drop what will be stale."""
         self._write_registers()
         self._registers.clear()
+        self.previous_ip = self.event.pc if self.event else 0
         self.scope = Scope()
         self.memory.process_cr3 = None
         self.memory.decode_all = False
@@ -278,6 +284,18 @@ class Session:
     def register_names(self) -> list[str]:
         """What completion offers after `@`."""
         return sorted(SLOTS)
+
+    @contextmanager
+    def on_processor(self, number: int) -> Iterator[None]:
+        """Look at another processor's registers for a while (`1r`, `2k`)."""
+        if number >= self.processors:
+            raise ArgumentError(f"{number} is not a valid processor number")
+        before = self.scope
+        self.scope = Scope(registers=self.register_file(number))
+        try:
+            yield
+        finally:
+            self.scope = before
 
     def read_special(self, processor: int) -> SpecialRegisters:
         old = self._version is not None and self._version.minor < BUILD_1803

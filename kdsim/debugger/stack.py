@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.registers import GENERAL, RegisterFile
-from kdsim.errors import MemoryFault, SymbolError
+from kdsim.errors import FormatError, MemoryFault, SymbolError
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -71,7 +71,7 @@ def walk_from(session: Session, start: FrameRegisters, count: int) -> list[Frame
 def _unwind(session: Session, registers: FrameRegisters) -> Unwound | None:
     try:
         return session.symbols.unwind(registers)
-    except (MemoryFault, SymbolError):
+    except (FormatError, MemoryFault, SymbolError):
         return None
 
 

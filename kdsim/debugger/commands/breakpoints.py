@@ -1,0 +1,418 @@
+"""`bp bu bm ba bl bc bd be br bs bsc .bpcmds`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.breakpoints import Breakpoint
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.language.problems import UNRESOLVED
+from kdsim.debugger.text import address as tick
+from kdsim.errors import ArgumentError, CommandSyntaxError, SymbolError, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+_ID = re.compile(r"\d+|\[[^\]]*\]")
+_ACCESS = re.compile(r"([erwi])\s*([1248])?", re.IGNORECASE)
+_TEXT = re.compile(r'[^\s"]+')
+_ID_RANGE = re.compile(r"(\d+)(?:-(\d+))?$")
+
+WHERE = Param("address", "symbol", "where", optional=True)
+PASSES = Param("passes", "expression", "stop at the n-th time", optional=True)
+COMMANDS = Param('"commands"', "commands", "to run when it is hit", optional=True)
+IDS = Param("ids", "breakpoint", "for instance 0 2, 1-4, *")
+_SEE = ("bl", "bc", "bd", "be", "g")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand in front of the address."""
+
+    one_shot: bool
+    process: int
+    thread: int
+    max_depth: int
+    min_depth: int
+    condition: str
+
+
+def _options(session: Session, args: Arguments) -> tuple[Options, dict[str, str]]:
+    given = args.switches("1", "p:", "t:", "c:", "C:", "w:", "a", "d", "(")
+    if "c" in given and "C" in given:
+        raise args.error("/c and /C exclude each other: Syntax error")
+
+    def number(letter: str) -> int:
+        return session.evaluate(given[letter]) if letter in given else 0
+
+    options = Options(
+        "1" in given, number("p"), number("t"), number("c"), number("C"), given.get("w", "")
+    )
+    return options, given
+
+
+def _glued_id(session: Session, args: Arguments) -> int:
+    """The id glued to the name (`bp3`, `bp[expr]`), or the first free one."""
+    found = _ID.match(args.text, args.position)
+    if found is None:
+        return session.breakpoints.free_id()
+    args.position = found.end()
+    text = found[0]
+    return session.evaluate(text[1:-1]) if text.startswith("[") else int(text)
+
+
+def _where(session: Session, args: Arguments) -> tuple[str, int | None]:
+    """The address expression as text and, when it can be resolved, as a number."""
+    if args.done or args.peek().startswith('"'):
+        pc = session.instruction_pointer
+        return session.disassembler.symbol(pc) or tick(pc), pc
+    start = args.position
+    try:
+        value = args.expression()
+        return args.text[start : args.position].strip(), value
+    except CommandSyntaxError as error:
+        if UNRESOLVED not in error.message:
+            raise
+    found = _TEXT.match(args.text, start)
+    assert found is not None
+    args.position = found.end()
+    return found[0], None
+
+
+def _passes_and_command(args: Arguments) -> tuple[int, str]:
+    passes = 1
+    if not args.done and not args.peek().startswith('"'):
+        passes = args.expression()
+    text = args.string(escapes=True) or ""
+    args.at_end()
+    if passes < 1:
+        raise args.error("Range error", 0)
+    return passes, text
+
+
+def _enter(session: Session, new: Breakpoint) -> list[str]:
+    """Add a breakpoint, or redefine the one at the same place."""
+    breakpoints = session.breakpoints
+    if new.address is not None:
+        if not new.hardware and not session.memory.read_some(new.address, 1):
+            raise UserError(
+                f"Unable to set breakpoint at {tick(new.address)}: the memory cannot be read"
+            )
+        same = breakpoints.same_place(new)
+        if same is not None and same.id != new.id:
+            new.id = same.id
+            breakpoints.add(new)
+            return [f"breakpoint {same.id} redefined"]
+    breakpoints.add(new)
+    if new.deferred:
+        return [f"Bp expression '{new.expression}' could not be resolved, adding deferred bp"]
+    return []
+
+
+@command(
+    "bp",
+    "bu",
+    summary="Set a breakpoint; bu keeps the symbol and waits for its module.",
+    group="breakpoints",
+    params=(WHERE, PASSES, COMMANDS),
+    needs=Caps.BREAKPOINTS,
+    see_also=(*_SEE, "ba", "bm"),
+    notes='/1 once, /p <EPROCESS>, /t <ETHREAD>, /c <max depth>, /C <min depth>, /w "condition"',
+)
+def set_breakpoint(session: Session, args: Arguments, name: str) -> list[str]:
+    number = _glued_id(session, args)
+    options, _ = _options(session, args)
+    expression, address = _where(session, args)
+    passes, text = _passes_and_command(args)
+    kind = "bu" if address is None else name.lower()
+    return _enter(session, _make(number, kind, expression, address, passes, text, options))
+
+
+def _make(
+    number: int,
+    kind: str,
+    expression: str,
+    address: int | None,
+    passes: int,
+    text: str,
+    options: Options,
+) -> Breakpoint:
+    return Breakpoint(
+        id=number,
+        kind=kind,
+        expression=expression,
+        address=address,
+        passes=passes,
+        remaining=passes,
+        command=text,
+        one_shot=options.one_shot,
+        process=options.process,
+        thread=options.thread,
+        max_depth=options.max_depth,
+        min_depth=options.min_depth,
+        condition=options.condition,
+    )
+
+
+@command(
+    "bm",
+    summary="Set a breakpoint on every function that matches a pattern.",
+    group="breakpoints",
+    params=(Param("pattern", "symbol", "mod!name with wildcards"), PASSES, COMMANDS),
+    needs=Caps.BREAKPOINTS,
+    see_also=(*_SEE, "bp", "x"),
+    notes="/a takes data symbols too, /d keeps addresses instead of symbols.",
+)
+def set_matching(session: Session, args: Arguments, name: str) -> list[str]:
+    options, given = _options(session, args)
+    pattern = args.pattern()
+    if pattern is None:
+        raise args.error()
+    passes, text = _passes_and_command(args)
+    lines = []
+    kind = "bp" if "d" in given else "bu"
+    for located in session.symbols.match(pattern):
+        session.check_interrupt()
+        if located.symbol.kind != "function" and "a" not in given:
+            continue
+        expression = f'@!"{located.name}"'
+        number = session.breakpoints.free_id()
+        new = _make(number, kind, expression, located.va, passes, text, options)
+        if session.breakpoints.same_place(new) is None:
+            _enter(session, new)
+            lines.append(f"{number:3}: {tick(located.va)} {expression}")
+    if not lines:
+        raise SymbolError(f"No matching code symbols found for '{pattern}'; no breakpoints set")
+    return lines
+
+
+@command(
+    "ba",
+    summary="Break on access: e execution, r read or write, w write, in 1, 2, 4 or 8 bytes.",
+    group="breakpoints",
+    params=(Param("access", "flags", "e1 r4 w8 ..."), WHERE, PASSES, COMMANDS),
+    needs=Caps.BREAKPOINTS,
+    see_also=(*_SEE, "bp"),
+)
+def set_access(session: Session, args: Arguments, name: str) -> list[str]:
+    number = _glued_id(session, args)
+    args.peek()
+    found = _ACCESS.match(args.text, args.position)
+    if found is None:
+        raise args.error()
+    args.position = found.end()
+    access = found[1].lower()
+    size = int(found[2]) if found[2] else args.expression()
+    if size not in (1, 2, 4, 8) or (access == "e" and size != 1):
+        raise args.error("Data breakpoint must be 1, 2, 4 or 8 bytes (e: 1): Syntax error")
+    options, _ = _options(session, args)
+    expression, address = _where(session, args)
+    passes, text = _passes_and_command(args)
+    if address is not None and address % size:
+        raise ArgumentError("Data breakpoint must be aligned")
+    new = _make(number, "ba", expression, address, passes, text, options)
+    new.access, new.size = access, size
+    return _enter(session, new)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakpointRow:
+    """One line of bl."""
+
+    id: int
+    enabled: bool
+    address: int | None
+    access: str
+    remaining: int
+    passes: int
+    symbol: str
+    command: str
+    process: int = 0
+    thread: int = 0
+
+    def lines(self) -> Iterator[str]:
+        state = ("e" if self.enabled else "d") + ("u" if self.address is None else " ")
+        place = " " * 17 if self.address is None else tick(self.address)
+        command_text = f' "{self.command}"' if self.command else ""
+        yield (
+            f"{self.id:2} {state}{place} {self.access:3} {self.remaining:04x} "
+            f"({self.passes:04x}) {self.symbol}{command_text}"
+        )
+        if self.process:
+            yield f"     Match process data {tick(self.process)}"
+        if self.thread:
+            yield f"     Match thread data {tick(self.thread)}"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakpointList:
+    rows: tuple[BreakpointRow, ...]
+
+    def lines(self) -> Iterator[str]:
+        for row in self.rows:
+            yield from row.lines()
+
+
+@command(
+    "bl",
+    summary="List breakpoints.",
+    group="breakpoints",
+    params=(Param("ids", "breakpoint", "which", optional=True),),
+    needs=Caps.BREAKPOINTS,
+    see_also=("bp", "bc", ".bpcmds"),
+)
+def list_breakpoints(session: Session, args: Arguments, name: str) -> BreakpointList:
+    args.take("/L")
+    chosen = list(session.breakpoints) if args.done else _chosen(session, args)
+    return BreakpointList(tuple(_row(session, item) for item in chosen))
+
+
+def _row(session: Session, item: Breakpoint) -> BreakpointRow:
+    if item.address is None:
+        symbol = f"({item.expression})"
+    else:
+        symbol = session.disassembler.symbol(item.address) or ""
+    return BreakpointRow(
+        item.id,
+        item.enabled,
+        item.address,
+        f"{item.access} {item.size}" if item.hardware else "",
+        item.remaining,
+        item.passes,
+        symbol,
+        item.command,
+        item.process,
+        item.thread,
+    )
+
+
+def _chosen(session: Session, args: Arguments) -> list[Breakpoint]:
+    """Breakpoints by ids, ranges of ids, `*`, `[expression]` or "symbol pattern"."""
+    found: dict[int, Breakpoint] = {}
+    while not args.done:
+        column = args.position
+        quoted = args.string()
+        word = quoted if quoted is not None else args.word() or ""
+        matching = _matching(session, word, is_symbol=quoted is not None)
+        if matching is None:
+            raise args.error("Syntax error", column)
+        found |= {item.id: item for item in matching}
+    return [found[number] for number in sorted(found)]
+
+
+def _matching(session: Session, word: str, *, is_symbol: bool) -> list[Breakpoint] | None:
+    if is_symbol:
+        pattern = word.lower()
+        return [
+            item
+            for item in session.breakpoints
+            if item.address is not None
+            and fnmatchcase((session.disassembler.symbol(item.address) or "").lower(), pattern)
+        ]
+    if word == "*":
+        return list(session.breakpoints)
+    if word.startswith("[") and word.endswith("]"):
+        numbers = [session.evaluate(word[1:-1])]
+    else:
+        span = _ID_RANGE.match(word)
+        if span is None:
+            return None
+        numbers = list(range(int(span[1]), int(span[2] or span[1]) + 1))
+    found = [item for item in map(session.breakpoints.get, numbers) if item is not None]
+    if not found:
+        raise UserError(f"Breakpoint {word} does not exist")
+    return found
+
+
+@command(
+    "bc",
+    "bd",
+    "be",
+    summary="Clear (bc), disable (bd) or enable (be) breakpoints.",
+    group="breakpoints",
+    params=(IDS,),
+    needs=Caps.BREAKPOINTS,
+    see_also=("bl", "bp"),
+)
+def change(session: Session, args: Arguments, name: str) -> None:
+    if args.done:
+        raise args.error()
+    for item in _chosen(session, args):
+        if name.lower() == "bc":
+            session.breakpoints.remove(item.id)
+        else:
+            item.enabled = name.lower() == "be"
+            if item.enabled:
+                item.remaining = item.passes
+
+
+@command(
+    "br",
+    summary="Renumber breakpoints.",
+    group="breakpoints",
+    params=(Param("old new ...", "breakpoint", "pairs of ids"),),
+    needs=Caps.BREAKPOINTS,
+    see_also=("bl",),
+)
+def renumber(session: Session, args: Arguments, name: str) -> None:
+    words = []
+    while not args.done:
+        word = args.word() or ""
+        if not word.isdecimal():
+            raise args.error()
+        words.append(int(word))
+    if not words or len(words) % 2:
+        raise args.error()
+    session.breakpoints.renumber(zip(words[::2], words[1::2], strict=True))
+
+
+@command(
+    "bs",
+    "bsc",
+    summary="Replace the command of a breakpoint; bsc gives it a condition.",
+    group="breakpoints",
+    params=(Param("id", "breakpoint"), COMMANDS),
+    needs=Caps.BREAKPOINTS,
+    see_also=("bp", "bl"),
+)
+def set_command(session: Session, args: Arguments, name: str) -> None:
+    word = args.word() or ""
+    found = _matching(session, word, is_symbol=False)
+    if not found or len(found) != 1:
+        raise args.error(column=args.start)
+    condition = ""
+    if name == "bsc":
+        start = args.position
+        args.expression()
+        condition = args.text[start : args.position].strip()
+    text = args.string(escapes=True) or ""
+    args.at_end()
+    found[0].command = f"j ({condition}) '{text}';'gc'" if condition else text
+
+
+@command(
+    ".bpcmds",
+    summary="Show the commands that would set the present breakpoints again.",
+    group="breakpoints",
+    needs=Caps.BREAKPOINTS,
+    see_also=("bl",),
+)
+def show_commands(session: Session, args: Arguments, name: str) -> list[str]:
+    args.at_end()
+    return [_command_line(item) for item in session.breakpoints]
+
+
+def _command_line(item: Breakpoint) -> str:
+    address = (
+        item.expression if item.kind == "bu" or item.address is None else f"0x{tick(item.address)}"
+    )
+    access = f" {item.access}{item.size}" if item.hardware else ""
+    passes = f" 0x{item.passes:x}" if item.passes > 1 else ""
+    text = f' "{item.command}"' if item.command else " " if item.kind == "bp" else ""
+    return f"{item.kind}{item.id}{access} {address}{passes}{text};"

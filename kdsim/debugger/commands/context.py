@@ -1,0 +1,167 @@
+"""The session as the language sees it: names, registers, memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.language.typed import Typed
+from kdsim.debugger.pseudo import pseudo_register
+from kdsim.debugger.registers import is_register
+from kdsim.debugger.text import address as tick
+from kdsim.debugger.variables import Variable, find_variable
+from kdsim.errors import ArgumentError, FormatError, KdsimError, SymbolError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.memory import CachedMemory
+    from kdsim.debugger.session import Session
+    from kdsim.symbols.types import Type
+
+USER_REGISTERS = frozenset(f"$t{n}" for n in range(20))
+KEPT = USER_REGISTERS | {"$exp", "$p", "$extret", "$extin"}
+
+
+class SessionContext:
+    """Implements `kdsim.debugger.language.context.Context`."""
+
+    pointer_size = 8
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._kept: dict[str, Typed | int] = {}
+
+    @property
+    def radix(self) -> int:
+        return self.session.settings.radix
+
+    @radix.setter
+    def radix(self, value: int) -> None:
+        self.session.settings.radix = value
+
+    @property
+    def evaluator(self) -> str:
+        return self.session.settings.evaluator
+
+    @evaluator.setter
+    def evaluator(self, value: str) -> None:
+        self.session.settings.evaluator = value
+
+    @property
+    def memory(self) -> CachedMemory:
+        return self.session.memory
+
+    @property
+    def physical(self) -> CachedMemory:
+        return self.session.physical
+
+    def here(self) -> int:
+        return self.session.instruction_pointer
+
+    def symbol(self, name: str) -> int | None:
+        if "!" not in name:
+            local = self._variable(name)
+            if local is not None and local.address is not None:
+                return local.address
+        try:
+            return self.session.symbols.resolve(name)
+        except SymbolError:
+            if "!" in name:
+                return None
+        module = self.session.symbols.module_named(name)
+        return module.base if module else None
+
+    def local(self, name: str) -> Typed | None:
+        found = self._variable(name)
+        if found is None:
+            return None
+        if found.value is None:
+            raise ArgumentError(f"{name}: {found.problem}")
+        return Typed(found.type, found.value, found.address)
+
+    def typed_symbol(self, name: str) -> Typed | None:
+        if "!" not in name:
+            local = self.local(name)
+            if local is not None:
+                return local
+        try:
+            located = self.session.symbols.lookup(name)
+        except SymbolError:
+            return None
+        for place in located:
+            kind = place.symbol.type
+            if kind is not None:
+                return self._read(kind, place.va)
+        return None
+
+    def type(self, name: str) -> Type | None:
+        try:
+            return self.session.symbols.type(name)
+        except SymbolError:
+            return None
+
+    def register(self, name: str) -> int | None:
+        if not is_register(name):
+            return None
+        return self.session.registers[name]
+
+    def pseudo(self, name: str) -> Typed | int | None:
+        if name in KEPT:
+            return self._kept.get(name, 0)
+        value = pseudo_register(self.session, name)
+        if value is not None:
+            pointer = _POINTERS.get(name)
+            kind = self.type(f"nt!{pointer}") if pointer else None
+            if kind is not None:
+                from kdsim.symbols.types import Pointer
+
+                return Typed(Pointer(kind), value)
+        return value
+
+    def set_pseudo(self, name: str, value: Typed | int) -> None:
+        if name not in KEPT:
+            raise ArgumentError(f"Bad register error in '{name}'")
+        self._kept[name] = value
+
+    def source_line(self, module: str, file: str, line: int) -> int | None:
+        try:
+            return self.session.symbols.line_address(module, file, line)
+        except SymbolError:
+            return None
+
+    def describe(self, va: int) -> str:
+        return self.session.disassembler.symbol(va) or tick(va)
+
+    def describe_line(self, va: int) -> str:
+        try:
+            line = self.session.symbols.line(va)
+        except KdsimError:
+            return ""
+        return f"{line.file} @ {line.line}" if line else ""
+
+    def function_type(self, va: int) -> Type | None:
+        found = self.session.symbols.nearest(va)
+        return found[0].symbol.type if found else None
+
+    def user_registers(self) -> dict[str, Typed | int]:
+        """`$t0` ... `$t19`, for `.push /r` and `.pop /r`."""
+        return {name: self._kept.get(name, 0) for name in USER_REGISTERS}
+
+    def _variable(self, name: str) -> Variable | None:
+        """The local of the current frame; nothing while there is no frame to look at."""
+        session = self.session
+        if session.event is None or not session.halted:
+            return None
+        try:
+            frames = session.stack(count=session.scope.frame + 1)
+            return find_variable(session, frames[-1], name) if frames else None
+        except (FormatError, KdsimError):
+            return None
+
+    def _read(self, kind: Type, va: int) -> Typed:
+        from kdsim.symbols.types import Array, Function, Record
+
+        if isinstance(kind, Record | Array | Function):
+            return Typed(kind, va, va)
+        return Typed(kind, self.session.memory.integer(va, kind.size), va)
+
+
+_POINTERS = {"$proc": "_EPROCESS", "$thread": "_ETHREAD", "$peb": "_PEB", "$teb": "_TEB"}

@@ -1,0 +1,227 @@
+"""Writing memory: `e*`, `f`, `fp`, `m`; comparing it: `c`; files: `.readmem`, `.writemem`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.memory_cells import hexadecimal, ticked
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.text import address as tick
+from kdsim.errors import ArgumentError, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.memory import CachedMemory
+    from kdsim.debugger.session import Session
+
+SIZES = {"e": 1, "eb": 1, "ew": 2, "ed": 4, "eq": 8, "ep": 8}
+CHUNK = 0x10000
+
+ADDRESS = Param("address", "expression", "where")
+VALUES = Param("values", "values", "what, upwards from there", optional=True)
+
+
+@command(
+    *SIZES,
+    "ef",
+    "eD",
+    summary="Enter values into memory; without values they are asked for one by one.",
+    group="memory",
+    params=(ADDRESS, VALUES),
+    needs=Caps.WRITE,
+    see_also=("db", "ea", "f"),
+    notes="ed nt!PoolHitTag ' cbA' enters the pool tag Abc: characters count from the high byte.",
+)
+def enter(session: Session, args: Arguments, name: str) -> None:
+    memory = _memory(session, args)
+    va = args.address()
+    if args.done:
+        _ask_values(session, args, memory, va, name)
+        return
+    data = b"".join(_floats(args, name) if name in ("ef", "eD") else args.values(SIZES[name]))
+    memory.write(va, data)
+
+
+def _memory(session: Session, args: Arguments) -> CachedMemory:
+    if args.take("/p"):
+        args.take("[uc]", "[wc]", "[c]")
+        return session.physical
+    return session.memory
+
+
+def _floats(args: Arguments, name: str) -> Iterator[bytes]:
+    while not args.done:
+        column, word = args.position, args.word() or ""
+        try:
+            yield struct.pack("<f" if name == "ef" else "<d", float(word))
+        except (ValueError, OverflowError):
+            raise args.error(column=column) from None
+
+
+def _ask_values(
+    session: Session, args: Arguments, memory: CachedMemory, va: int, name: str
+) -> None:
+    """A blank keeps the value, an empty answer ends."""
+    size = {"ef": 4, "eD": 8}.get(name) or SIZES[name]
+    while True:
+        old = memory.read(va, size)
+        shown = ticked(old) if size == 8 else hexadecimal(old)
+        answer = session.ask(f"{tick(va)} {shown} ")
+        if not answer.strip():
+            if not answer:
+                return
+            va += size
+            continue
+        given = type(args)(answer, args.context)
+        values = list(_floats(given, name) if name in ("ef", "eD") else given.values(size))
+        memory.write(va, b"".join(values))
+        va += size * len(values)
+
+
+@command(
+    "ea",
+    "eza",
+    "eu",
+    "ezu",
+    summary="Enter a string, ASCII (ea) or Unicode (eu); the z forms add the terminator.",
+    group="memory",
+    params=(ADDRESS, Param("string", "string", 'in double quotes, "text"')),
+    needs=Caps.WRITE,
+    see_also=("da", "eb"),
+)
+def enter_string(session: Session, args: Arguments, name: str) -> None:
+    memory = _memory(session, args)
+    va = args.address()
+    text = args.string()
+    if text is None:
+        raise args.error()
+    args.at_end()
+    wide = name.endswith("u")
+    data = text.encode("utf-16-le") if wide else text.encode("latin-1", "replace")
+    if "z" in name:
+        data += bytes(2 if wide else 1)
+    memory.write(va, data)
+
+
+@command(
+    "f",
+    "fp",
+    summary="Fill memory (fp: physical memory) with a repeated pattern of bytes.",
+    group="memory",
+    params=(Param("range", "range", "where"), Param("pattern", "values", "bytes")),
+    needs=Caps.WRITE,
+    see_also=("eb", "m"),
+)
+def fill(session: Session, args: Arguments, name: str) -> str:
+    if name == "fp":
+        args.take("uc", "wc", "c")
+    span = args.range(1, 0x80)
+    pattern = b"".join(args.values(1))
+    if span.address is None or not pattern:
+        raise args.error()
+    memory = session.physical if name == "fp" else session.memory
+    data = (pattern * (span.size // len(pattern) + 1))[: span.size]
+    for start in range(0, span.size, CHUNK):
+        session.check_interrupt()
+        memory.write(span.address + start, data[start : start + CHUNK])
+    return f"Filled 0x{span.size:x} bytes"
+
+
+@command(
+    "m",
+    summary="Move memory; source and destination may overlap.",
+    group="memory",
+    params=(Param("range", "range", "from"), Param("address", "expression", "to")),
+    needs=Caps.READ | Caps.WRITE,
+    see_also=("c", "f"),
+)
+def move(session: Session, args: Arguments, name: str) -> None:
+    span = args.range(1, 0x80)
+    destination = args.address()
+    args.at_end()
+    if span.address is None:
+        raise args.error()
+    session.memory.write(destination, session.memory.read(span.address, span.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    left: int
+    left_byte: int
+    right: int
+    right_byte: int
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Bytes that differ between two ranges."""
+
+    found: tuple[Difference, ...]
+
+    def lines(self) -> Iterator[str]:
+        for item in self.found:
+            yield (
+                f"{tick(item.left)}  {item.left_byte:02x} - "
+                f"{tick(item.right)}  {item.right_byte:02x}"
+            )
+
+
+@command(
+    "c",
+    summary="Compare two pieces of memory byte by byte.",
+    group="memory",
+    params=(Param("range", "range", "one"), Param("address", "expression", "the other")),
+    needs=Caps.READ,
+    see_also=("m", "s"),
+)
+def compare(session: Session, args: Arguments, name: str) -> Differences:
+    span = args.range(1, 0x80)
+    other = args.address()
+    args.at_end()
+    if span.address is None:
+        raise args.error()
+    left = session.memory.read(span.address, span.size)
+    right = session.memory.read(other, span.size)
+    return Differences(
+        tuple(
+            Difference(span.address + i, a, other + i, b)
+            for i, (a, b) in enumerate(zip(left, right, strict=True))
+            if a != b
+        )
+    )
+
+
+@command(
+    ".writemem",
+    ".readmem",
+    summary="Copy memory to a file (.writemem), or a file to memory (.readmem), as raw bytes.",
+    group="memory",
+    params=(Param("file", "file", "its name"), Param("range", "range", "memory")),
+    needs=Caps.READ,
+    see_also=("db", "s"),
+)
+def copy_file(session: Session, args: Arguments, name: str) -> str:
+    path = Path(args.word() or "")
+    if not path.name:
+        raise args.error()
+    span = args.range(1, 0x80)
+    args.at_end()
+    if span.address is None:
+        raise args.error()
+    try:
+        if name == ".writemem":
+            data = session.memory.read(span.address, span.size)
+            path.write_bytes(data)
+            return f"Writing {len(data):x} bytes."
+        data = path.read_bytes()[: span.size if span.form != "address" else None]
+    except OSError as error:
+        raise UserError(f"Unable to open file '{path}': {error.strerror}") from error
+    if Caps.WRITE not in session.backend.caps:
+        raise ArgumentError(session.backend.refusals.get(Caps.WRITE, "Memory cannot be written"))
+    session.memory.write(span.address, data)
+    return f"Reading {len(data):x} bytes."

@@ -1,0 +1,89 @@
+"""Binds the language, the commands and a session together."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.commands.catalogue import REGISTRY
+from kdsim.debugger.commands.context import SessionContext
+from kdsim.debugger.commands.registry import Match, refuse, render, to_json
+from kdsim.debugger.language.aliases import Aliases
+from kdsim.debugger.language.arguments import Arguments
+from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.interpreter import Interpreter
+from kdsim.errors import KdsimError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.session import Session
+
+
+class Engine:
+    """Implements `kdsim.debugger.language.interpreter.Host` for one session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.context = SessionContext(session)
+        self.aliases = Aliases()
+        self.interpreter = Interpreter(self, self.aliases)
+
+    @property
+    def prompt(self) -> str:
+        return self.session.prompt
+
+    def dispatch(self, text: str) -> None:
+        """Execute one command and print what it returns."""
+        match = REGISTRY.find(text)
+        if self.session.settings.json:
+            self._dispatch_json(text, match)
+            return
+        for line in render(self._call(text, match)):
+            self.session.out.line(line)
+
+    def write(self, text: str) -> None:
+        self.session.out.write(text)
+
+    def capture(self) -> AbstractContextManager[list[str]]:
+        return self.session.out.capture()
+
+    def report(self, error: KdsimError) -> None:
+        self.session.report_error(error)
+
+    def _call(self, text: str, match: Match) -> object:
+        session = self.session
+        declaration = match.command
+        refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
+        arguments = Arguments(text, self.context, len(text) - len(match.rest))
+        if match.processor is None:
+            return declaration.function(session, arguments, match.name)
+        with session.on_processor(match.processor):
+            return declaration.function(session, arguments, match.name)
+
+    def _dispatch_json(self, text: str, match: Match) -> None:
+        """One JSON object per command: its text as printed meanwhile, and the record."""
+        out = self.session.out
+        with out.capture() as pieces:
+            result = self._call(text, match)
+        record: dict[str, object] = {"command": text.strip()}
+        if pieces:
+            record["output"] = "".join(pieces)
+        if result is not None:
+            record["text"] = render(result)
+            record["result"] = to_json(result)
+        out.line(json.dumps(record))
+
+
+def _register_lines(session: Session) -> list[str]:
+    from kdsim.debugger.commands.registers import session_register_lines
+
+    return session_register_lines(session)
+
+
+def equip(session: Session) -> Engine:
+    """Give a session its command language."""
+    engine = Engine(session)
+    session.runner = engine.interpreter.run
+    session.evaluate = Evaluator(engine.context).evaluate
+    session.register_lines = lambda: _register_lines(session)
+    return engine

@@ -1,0 +1,262 @@
+"""Running and stepping: the `g`, `p` and `t` families, `.reboot`, `.crash`, `q`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kdsim.debugger import events
+from kdsim.debugger.backends.base import (
+    CONTINUE,
+    CONTINUE_HANDLED,
+    CONTINUE_NOT_HANDLED,
+    Caps,
+    StopEvent,
+)
+from kdsim.debugger.breakpoints import Breakpoint
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.control import Motion
+from kdsim.debugger.report import Stop
+from kdsim.errors import ArgumentError, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+MAX_TARGETS = 10
+"""Break addresses one `g` takes."""
+
+START = Param("= address", "expression", "where to start instead of rip", optional=True)
+COUNT = Param("count", "expression", "how often", optional=True)
+COMMANDS = Param('"commands"', "commands", "to run after stepping", optional=True)
+
+
+@command(
+    "g",
+    "ga",
+    "gh",
+    "gn",
+    "gN",
+    summary="Go: run until a breakpoint, an event or one of the given addresses.",
+    group="execution",
+    params=(START, Param("addresses", "expression", "break there, once", optional=True)),
+    needs=Caps.RUN,
+    see_also=("p", "t", "gu", "gc", "bp"),
+    notes="gh: the exception is handled; gn, gN: it is not. ga uses hardware breakpoints.",
+)
+def go(session: Session, args: Arguments, name: str) -> None:
+    _start(session, args)
+    targets = []
+    while not args.done:
+        targets.append(args.address())
+    if len(targets) > MAX_TARGETS:
+        raise ArgumentError(f"Too many break addresses (max {MAX_TARGETS})")
+    status = _status(session, name)
+    if name == "ga":
+        session.breakpoints.temporary_hardware += [
+            Breakpoint(-1, "ba", "", address) for address in targets
+        ]
+    else:
+        session.breakpoints.temporary.update(targets)
+    session.control.drive(lambda: session.control.go(status), counting=True)
+
+
+def _status(session: Session, name: str) -> int:
+    event = session.event
+    exception = isinstance(event, StopEvent) and event.code not in (
+        events.STATUS_BREAKPOINT,
+        events.STATUS_SINGLE_STEP,
+    )
+    if name == "gh":
+        return CONTINUE_HANDLED
+    if name == "gN" or (name == "gn" and exception):
+        return CONTINUE_NOT_HANDLED
+    if name == "gn":
+        raise UserError("gn: the target stopped at a breakpoint, not an exception; gN forces it")
+    if exception and isinstance(event, StopEvent):
+        handled = session.filters.for_code(event.code).handled
+        return CONTINUE_HANDLED if handled else CONTINUE_NOT_HANDLED
+    return CONTINUE
+
+
+def _start(session: Session, args: Arguments) -> None:
+    """`= address`: go on from there."""
+    session.require_halted()
+    if args.take("="):
+        session.live_registers["rip"] = args.expression()
+        session.scope.reset_registers()
+
+
+@command(
+    "gc",
+    summary="Go on from a conditional breakpoint in the way it was reached.",
+    group="execution",
+    needs=Caps.RUN,
+    see_also=("g", "bp"),
+)
+def go_conditional(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    session.control.repeat()
+
+
+@command(
+    "gu",
+    summary="Go up: run until the current function returns to its caller.",
+    group="execution",
+    needs=Caps.RUN,
+    see_also=("p", "pt", "g"),
+)
+def go_up(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    session.scope.reset_registers()
+    session.control.drive(session.control.up)
+
+
+# What ends pa, pc, pt, ph and their t forms, by the last letters of the name.
+_ENDS: dict[str, frozenset[str]] = {
+    "c": frozenset({"call"}),
+    "t": frozenset({"ret"}),
+    "ct": frozenset({"call", "ret"}),
+    "h": frozenset({"call", "ret", "branch", "jump"}),
+}
+LONGEST_WALK = 1_000_000
+"""Steps of one pa, pc, pt ... at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What a step command asks for."""
+
+    over: bool
+    count: int
+    until: int | None = None
+    kinds: frozenset[str] = frozenset()
+
+
+@command(
+    "p",
+    "pa",
+    "pc",
+    "pt",
+    "pct",
+    "ph",
+    "t",
+    "ta",
+    "tc",
+    "tt",
+    "tct",
+    "th",
+    summary="Step over (p) or into (t) calls: once, to an address (pa), call (pc), return (pt).",
+    group="execution",
+    params=(START, COUNT, COMMANDS),
+    needs=Caps.RUN,
+    suffix="r",
+    see_also=("g", "gu", "u"),
+    notes="pct: to a call or return. ph: to any branch. The letter r shows or hides the registers.",
+)
+def step(session: Session, args: Arguments, name: str) -> None:
+    if name.endswith("r"):
+        name = name[:-1]
+        _toggle_registers(session)
+    _start(session, args)
+    over, end = name[0] == "p", name[1:]
+    until = args.address() if end == "a" else None
+    count = 1
+    if until is None and not args.done and not args.peek().startswith('"'):
+        count = args.expression()
+    commands = args.string(escapes=True) or ""
+    args.at_end()
+    session.scope.reset_registers()
+    plan = StepPlan(over, count, until, _ENDS.get(end, frozenset()))
+    if plan.until is not None or plan.kinds:
+        session.control.drive(_walk(session, plan))
+    else:
+        _count(session, plan, commands)
+
+
+def _toggle_registers(session: Session) -> None:
+    session.settings.show = session.settings.show ^ {"reg"}
+
+
+def _count(session: Session, plan: StepPlan, commands: str) -> None:
+    """`p 5`: every step is shown; a stop of another kind ends the count."""
+    one: Motion = session.control.step if plan.over else session.control.trace
+    for _ in range(plan.count):
+        session.check_interrupt()
+        session.control.drive(one)
+        if session.control.last_stop != "step":
+            return
+        if commands:
+            session.execute(commands)
+
+
+def _walk(session: Session, plan: StepPlan) -> Motion:
+    """A motion that steps until an address or a kind of instruction is reached."""
+    one = session.control.step if plan.over else session.control.trace
+    remaining = plan.count
+
+    def arrived() -> bool:
+        nonlocal remaining
+        pc = session.instruction_pointer
+        if plan.until is not None:
+            return pc == plan.until
+        if session.disassembler.line(pc).kind not in plan.kinds:
+            return False
+        remaining -= 1
+        return remaining <= 0
+
+    def walk() -> Stop:
+        for _ in range(LONGEST_WALK):
+            session.check_interrupt()
+            stop = one()
+            if stop.kind != "step" or arrived():
+                return stop
+            if plan.until is not None:
+                session.control.show_location()
+        raise UserError(f"Gave up after {LONGEST_WALK} steps")
+
+    return walk
+
+
+@command(
+    ".reboot",
+    summary="Restart the target.",
+    group="execution",
+    needs=Caps.RUN,
+    see_also=(".crash", "g"),
+)
+def reboot(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    session.require_halted()
+    session.backend.reboot()
+    session.lose_target("the target restarts")
+    session.control.wait_for_stop()
+
+
+@command(
+    ".crash",
+    summary="Make the target bug check (MANUALLY_INITIATED_CRASH).",
+    group="execution",
+    needs=Caps.RUN,
+    see_also=(".reboot", "!analyze"),
+)
+def crash(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    session.require_halted()
+    session.before_resume()
+    session.backend.bugcheck()
+    session.control.wait_for_stop()
+
+
+QUITS: dict[str, Literal["q", "qq", "qd"]] = {"q": "q", "qq": "qq", "qd": "qd"}
+
+
+@command(
+    *QUITS,
+    summary="Quit. The target stays as it is; qd lets it run.",
+    group="session",
+    see_also=("g",),
+)
+def leave(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    session.quit(QUITS[name.lower()])

@@ -1,0 +1,346 @@
+"""`r`, `rm`, `rdmsr`, `wrmsr`."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.registers import SLOTS, RegisterFile, slot_of
+from kdsim.debugger.text import address as tick
+from kdsim.errors import ArgumentError, KdsimError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+INTEGER_32, INTEGER_64, FLOAT, SEGMENTS = 0x1, 0x2, 0x4, 0x8
+MMX, DEBUG, XMM, CONTROL, DESCRIPTORS = 0x10, 0x20, 0x40, 0x80, 0x100
+
+MASKS = (
+    (INTEGER_32, "Integer state (32-bit) or"),
+    (INTEGER_64, "Integer state (64-bit)"),
+    (FLOAT, "Floating-point state"),
+    (SEGMENTS, "Segment registers"),
+    (MMX, "MMX registers"),
+    (DEBUG, "Debug registers and, in kernel, CR4"),
+    (XMM, "SSE XMM registers"),
+    (CONTROL, "Control registers"),
+    (DESCRIPTORS, "Descriptor and task state"),
+)
+KNOWN_MASK = sum(bit for bit, _ in MASKS)
+
+# Status pairs in the order `r` shows them: flag, clear, set.
+_STATUS = (
+    ("of", "nv", "ov"),
+    ("df", "up", "dn"),
+    ("if", "di", "ei"),
+    ("sf", "pl", "ng"),
+    ("zf", "nz", "zr"),
+    ("af", "na", "ac"),
+    ("pf", "po", "pe"),
+    ("cf", "nc", "cy"),
+)
+_GENERAL_ROWS = (
+    ("rax", "rbx", "rcx"),
+    ("rdx", "rsi", "rdi"),
+    ("rip", "rsp", "rbp"),
+    ("r8", "r9", "r10"),
+    ("r11", "r12", "r13"),
+    ("r14", "r15"),
+)
+# Longest names first, so that `raxx` is no `rax` with a tail.
+_NAMES = "|".join(sorted(SLOTS, key=len, reverse=True))
+GLUED = rf"(?:{_NAMES})(?![A-Za-z0-9_])|\$"
+_NAME = re.compile(r"@?(\$?[A-Za-z0-9_.]+)")
+_TYPE = re.compile(r":(\d*)(ib|ub|iw|uw|id|ud|iq|uq|f|d)\b")
+
+
+def register_lines(registers: RegisterFile, mask: int) -> list[str]:
+    """The register display, as far as the mask asks for it."""
+    lines: list[str] = []
+    if mask & (INTEGER_64 | INTEGER_32):
+        lines += (
+            " ".join(f"{name:>3}={registers[name]:016x}" for name in row) for row in _GENERAL_ROWS
+        )
+        status = " ".join(on if registers[flag] else off for flag, off, on in _STATUS)
+        lines.append(f"iopl={registers['iopl']}         {status}")
+    if mask & SEGMENTS:
+        segments = "  ".join(
+            f"{n}={registers[n]:04x}" for n in ("cs", "ss", "ds", "es", "fs", "gs")
+        )
+        lines.append(f"{segments}             efl={registers['efl']:08x}")
+    return lines + _extra_lines(registers, mask)
+
+
+def _extra_lines(registers: RegisterFile, mask: int) -> list[str]:
+    lines: list[str] = []
+    if mask & FLOAT:
+        lines.append(f"fpcw={registers['fpcw']:04x}: fpsw={registers['fpsw']:04x}: "
+                     f"fptw={registers['fptw']:04x}: mxcsr={registers['mxcsr']:08x}")  # fmt: skip
+        lines += [f"st{n}={registers[f'st{n}']:020x}" for n in range(8)]
+    if mask & MMX:
+        lines += _pairs([(f"mm{n}", registers[f"mm{n}"], 16) for n in range(8)])
+    if mask & XMM:
+        lines += [f"xmm{n}={registers[f'xmm{n}']:032x}" for n in range(16)]
+    if mask & DEBUG:
+        names = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "cr4")
+        lines += _pairs([(n, registers[n], 16) for n in names], columns=3)
+    if mask & CONTROL:
+        lines += _pairs([(n, registers[n], 16) for n in ("cr0", "cr2", "cr3", "cr8")], columns=3)
+    if mask & DESCRIPTORS:
+        lines.append(
+            f"gdtr={registers['gdtr']:016x}   gdtl={registers['gdtl']:04x} "
+            f"idtr={registers['idtr']:016x}   idtl={registers['idtl']:04x} "
+            f"tr={registers['tr']:04x}  ldtr={registers['ldtr']:04x}"
+        )
+    return lines
+
+
+def _pairs(values: list[tuple[str, int, int]], columns: int = 2) -> list[str]:
+    cells = [f"{name}={value:0{width}x}" for name, value, width in values]
+    return [" ".join(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+
+
+def session_register_lines(session: Session, mask: int | None = None) -> list[str]:
+    """Registers of the scope by the session's mask."""
+    return register_lines(
+        session.registers, session.settings.register_mask if mask is None else mask
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterDump:
+    """All registers of a mask; `text` is their display."""
+
+    text: tuple[str, ...]
+    values: dict[str, int]
+
+    def lines(self) -> Iterator[str]:
+        yield from self.text
+
+
+@command(
+    "r",
+    summary="Show or set registers, flags and pseudo-registers.",
+    group="registers",
+    params=(Param("register", "register", "one or more, reg=value to set", optional=True),),
+    needs=Caps.REGISTERS,
+    glued=GLUED,
+    processor_prefix=True,
+    see_also=("rm", "k", ".trap", ".cxr"),
+    notes="rM <mask> shows the groups of a mask, as rm lists them. r? $t0 = <expr> keeps the type.",
+)
+def registers(session: Session, args: Arguments, name: str) -> object:
+    if args.done:
+        return _all(session, session.settings.register_mask)
+    if args.text[args.position :].startswith("."):
+        return _instruction_registers(session)
+    if args.take("?"):
+        _set_typed(args)
+        return None
+    shown: list[str] = []
+    while not args.done:
+        text = _one(session, args)
+        if text is not None:
+            shown.append(text)
+    return " ".join(shown) if shown else None
+
+
+@command(
+    "rM",
+    "rF",
+    "rX",
+    summary="Show the registers of a mask (rM), the floating-point ones (rF), the XMM ones (rX).",
+    group="registers",
+    params=(Param("mask", "expression", "bits as rm lists them", optional=True),),
+    needs=Caps.REGISTERS,
+    processor_prefix=True,
+    see_also=("r", "rm"),
+)
+def registers_by_mask(session: Session, args: Arguments, name: str) -> RegisterDump:
+    if name == "rF":
+        mask = FLOAT
+    elif name == "rX":
+        mask = XMM
+    else:
+        mask = args.expression()
+    args.at_end()
+    return _all(session, mask)
+
+
+def _all(session: Session, mask: int) -> RegisterDump:
+    text = session_register_lines(session, mask)
+    found = session.registers
+    pc = found["rip"]
+    text += session.disassembler.location(pc, registers=found)
+    general = [n for row in _GENERAL_ROWS for n in row] + [
+        "efl",
+        "cs",
+        "ss",
+        "ds",
+        "es",
+        "fs",
+        "gs",
+    ]
+    return RegisterDump(tuple(text), {n: found[n] for n in general})
+
+
+def _one(session: Session, args: Arguments) -> str | None:
+    """One `reg`, `reg:type`, `reg=value` or `reg=`."""
+    if args.peek().startswith("@"):
+        raise args.error()
+    found = _NAME.match(args.text, args.position)
+    if found is None:
+        raise args.error()
+    column, name = args.position, found[1].lower()
+    args.position = found.end()
+    kind = _TYPE.match(args.text, args.position)
+    if kind:
+        args.position = kind.end()
+    if args.take("="):
+        _assign(session, args, name, column)
+        return None
+    if name.startswith("$"):
+        return f"{name}={_pseudo(args, name, column):016x}"
+    _check(args, name, column)
+    value = session.registers[name]
+    if kind:
+        return f"{name}={_typed(value, slot_of(name).bits, kind[1], kind[2])}"
+    return f"{name}={_value_text(name, value)}"
+
+
+def _value_text(name: str, value: int) -> str:
+    bits = slot_of(name).bits
+    return f"{value:x}" if bits <= 2 else f"{value:0{-(-bits // 4)}x}"
+
+
+def _check(args: Arguments, name: str, column: int) -> None:
+    try:
+        slot_of(name)
+    except ArgumentError:
+        raise args.error("Bad register error", column) from None
+
+
+def _pseudo(args: Arguments, name: str, column: int) -> int:
+    value = args.context.pseudo(name)
+    if value is None:
+        raise args.error("Bad register error", column)
+    return value if isinstance(value, int) else value.number()
+
+
+def _assign(session: Session, args: Arguments, name: str, column: int) -> None:
+    if name == "$ip":
+        name = "rip"
+    if name.startswith("$"):
+        args.context.set_pseudo(name, _new_value(session, args, _pseudo(args, name, column)))
+        return
+    _check(args, name, column)
+    if not session.scope.is_default:
+        raise ArgumentError(f"Registers of a chosen context cannot be changed in '{args.text}'")
+    found = session.registers
+    found[name] = _new_value(session, args, found[name])
+
+
+def _new_value(session: Session, args: Arguments, old: int) -> int:
+    if not args.done:
+        return args.expression()
+    answer = session.ask(f"{old:x}: ")
+    return session.evaluate(answer) if answer.strip() else old
+
+
+def _set_typed(args: Arguments) -> None:
+    """`r? $t0 = expr`."""
+    found = _NAME.match(args.peek())
+    if found is None:
+        raise args.error()
+    args.take(found[0])
+    if not args.take("="):
+        raise args.error()
+    args.context.set_pseudo(found[1].lower(), args.cpp())
+    args.at_end()
+
+
+_WIDTHS = {"b": 8, "w": 16, "d": 32, "q": 64}
+
+
+def _typed(value: int, bits: int, count: str, kind: str) -> str:
+    """A vector register as numbers of one type, highest first as in the plain display."""
+    width = _WIDTHS[kind[-1]] if kind != "f" else 32
+    if kind == "d":
+        width = 64
+    data = value.to_bytes(bits // 8, "little")
+    pieces = [data[i : i + width // 8] for i in range(0, len(data), width // 8)]
+    if kind in ("f", "d"):
+        parts = [f"{struct.unpack(f'<{kind}', piece)[0]:g}" for piece in pieces]
+    elif kind[0] == "i":
+        parts = [str(int.from_bytes(piece, "little", signed=True)) for piece in pieces]
+    else:
+        parts = [piece[::-1].hex() for piece in pieces]
+    return " ".join(reversed(parts[: int(count) if count else len(parts)]))
+
+
+def _instruction_registers(session: Session) -> list[str]:
+    """`r.`: the registers that the current instruction names."""
+    line = session.disassembler.line(session.instruction_pointer)
+    words = dict.fromkeys(re.findall(r"[a-z][a-z0-9]+", line.operands))
+    return [
+        f"{name}={_value_text(name, session.registers[name])}" for name in words if name in SLOTS
+    ]
+
+
+@command(
+    "rm",
+    summary="Show or set which registers r displays.",
+    group="registers",
+    params=(Param("mask", "expression", "bits; ? lists them", optional=True),),
+    see_also=("r",),
+)
+def register_mask(session: Session, args: Arguments, name: str) -> list[str]:
+    if args.take("?"):
+        return [f"{bit:8x} - {meaning}" for bit, meaning in MASKS]
+    if args.done:
+        mask = session.settings.register_mask
+        lines = [f"Register output mask is {mask:x}:"]
+        return lines + [f"{bit:8x} - {meaning}" for bit, meaning in MASKS if mask & bit]
+    mask = args.expression()
+    args.at_end()
+    session.settings.register_mask = mask & KNOWN_MASK
+    ignored = mask & ~KNOWN_MASK
+    return [f"Ignored invalid bits {ignored:X}"] if ignored else []
+
+
+@command(
+    "rdmsr",
+    summary="Read a model-specific register of the current processor.",
+    group="registers",
+    params=(Param("index", "expression", "for instance c0000080"),),
+    needs=Caps.MSR,
+    see_also=("wrmsr", "r"),
+)
+def read_msr(session: Session, args: Arguments, name: str) -> str:
+    index = args.expression()
+    args.at_end()
+    try:
+        return f"msr[{index:x}] = {tick(session.backend.read_msr(index))}"
+    except KdsimError as error:
+        raise ArgumentError(f"no such msr: {index:x}") from error
+
+
+@command(
+    "wrmsr",
+    summary="Write a model-specific register of the current processor.",
+    group="registers",
+    params=(Param("index", "expression", "which"), Param("value", "expression", "64 bits")),
+    needs=Caps.MSR,
+    see_also=("rdmsr",),
+)
+def write_msr(session: Session, args: Arguments, name: str) -> None:
+    index = args.expression()
+    value = args.expression()
+    args.at_end()
+    session.backend.write_msr(index, value)

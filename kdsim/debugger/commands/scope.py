@@ -1,0 +1,239 @@
+"""Choosing what to look at: `.thread .process .context .trap .cxr .exr`, `~`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdsim.debugger import events
+from kdsim.debugger.backends.base import Caps, StopEvent
+from kdsim.debugger.commands.registers import register_lines
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.registers import RegisterFile
+from kdsim.debugger.text import address as tick
+from kdsim.debugger.threads import (
+    directory_base,
+    record_registers,
+    thread_registers,
+    trap_registers,
+)
+from kdsim.errors import ArgumentError, Unsupported, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+
+@command(
+    ".thread",
+    summary="Choose a thread: its registers become the context of r, k, dv; nothing: reset.",
+    group="stack",
+    params=(Param("thread", "thread", "ETHREAD; /p also its process", optional=True),),
+    needs=Caps.REGISTERS,
+    see_also=("!thread", ".process", "k"),
+)
+def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
+    switches = args.switches("p", "r", "P", "w")
+    thread = args.optional_expression(0)
+    args.at_end()
+    assert thread is not None
+    if not thread:
+        session.scope.reset_registers()
+        session.scope.thread = 0
+        return [f"Implicit thread is now {tick(session.current_thread())}"]
+    registers = thread_registers(session, thread)
+    lines = []
+    if "p" in switches or "P" in switches:
+        process = int(session.nt_view("_KTHREAD", thread).ApcState.Process)
+        lines += _set_process(session, process, decode=True, reload="r" in switches)
+    session.scope.reset_registers()
+    session.scope.registers = registers
+    session.scope.thread = thread
+    return [f"Implicit thread is now {tick(thread)}", *lines]
+
+
+@command(
+    ".process",
+    summary="Choose a process; /p reads user memory through its page tables.",
+    group="processes",
+    params=(Param("process", "process", "EPROCESS; 0 or nothing resets", optional=True),),
+    needs=Caps.READ,
+    see_also=("!process", ".thread", ".context"),
+)
+def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
+    switches = args.switches("i", "p", "r", "P")
+    process = args.optional_expression(0)
+    args.at_end()
+    assert process is not None
+    if "i" in switches:
+        raise Unsupported(
+            "This kernel has no worker that switches processes for the debugger: "
+            "use .process /p, which reads through the page tables"
+        )
+    if not process:
+        session.scope.process = 0
+        session.memory.select_process(None)
+        return [f"Implicit process is now {tick(session.current_process())}"]
+    decode = "p" in switches or "P" in switches
+    lines = _set_process(session, process, decode=decode, reload="r" in switches)
+    return [f"Implicit process is now {tick(process)}", *lines]
+
+
+def _set_process(session: Session, process: int, *, decode: bool, reload: bool) -> list[str]:
+    base = directory_base(session, process)
+    session.scope.process = process
+    lines = []
+    if decode:
+        session.memory.select_process(base)
+        lines.append(".cache forcedecodeuser done")
+    if reload:
+        session.execute(".reload /user")
+    return lines
+
+
+@command(
+    ".context",
+    summary="Show or set the page directory that user addresses are read through.",
+    group="processes",
+    params=(Param("base", "expression", "physical address; 0 resets", optional=True),),
+    needs=Caps.READ | Caps.PHYSICAL,
+    see_also=(".process", "!vtop"),
+)
+def choose_directory(session: Session, args: Arguments, name: str) -> str:
+    base = args.optional_expression()
+    args.at_end()
+    if base is not None:
+        session.memory.select_process(base or None)
+    shown = session.memory.process_cr3
+    if shown is None:
+        shown = directory_base(session, session.current_process())
+    return f"User-mode page directory base is {shown:x}"
+
+
+def _use(session: Session, registers: RegisterFile) -> list[str]:
+    """Make registers the context and show them."""
+    session.scope.reset_registers()
+    session.scope.registers = registers
+    lines = register_lines(registers, session.settings.register_mask)
+    return lines + session.disassembler.location(registers["rip"], registers=registers)
+
+
+@command(
+    ".trap",
+    summary="Show a trap frame and make it the register context; without an address: reset.",
+    group="stack",
+    params=(Param("address", "expression", "KTRAP_FRAME, as kv shows it", optional=True),),
+    needs=Caps.REGISTERS,
+    see_also=("kv", ".cxr", ".thread"),
+)
+def choose_trap(session: Session, args: Arguments, name: str) -> list[str]:
+    address = args.optional_expression(0)
+    args.at_end()
+    if not address:
+        session.scope.reset_registers()
+        return ["Resetting default scope"]
+    lines = [
+        "NOTE: The trap frame does not contain all registers.",
+        "Some register values may be zeroed or incorrect.",
+    ]
+    return lines + _use(session, trap_registers(session, address))
+
+
+@command(
+    ".cxr",
+    summary="Show a CONTEXT record and make it the register context; without an address: reset.",
+    group="stack",
+    params=(Param("address", "expression", "CONTEXT record", optional=True),),
+    needs=Caps.REGISTERS,
+    see_also=(".trap", ".exr", "k"),
+)
+def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
+    switches = args.switches("f:", "w")
+    if "w" in switches:
+        address = args.expression()
+        args.at_end()
+        session.memory.write(address, session.registers.context.raw)
+        return [f"Context stored at {tick(address)}"]
+    address_or_none = args.optional_expression(0)
+    args.at_end()
+    if not address_or_none or address_or_none == (1 << 64) - 1:
+        session.scope.reset_registers()
+        return ["Resetting default scope"]
+    return _use(session, record_registers(session, address_or_none))
+
+
+@command(
+    ".exr",
+    summary="Show an exception record; -1 is the exception of the last stop.",
+    group="stack",
+    params=(Param("address", "expression", "EXCEPTION_RECORD, or -1"),),
+    needs=Caps.READ,
+    see_also=(".cxr", ".trap", ".lastevent"),
+)
+def exception_record(session: Session, args: Arguments, name: str) -> list[str]:
+    address = args.expression()
+    args.at_end()
+    if address == (1 << 64) - 1:
+        event = session.event
+        if not isinstance(event, StopEvent):
+            raise UserError("Last event was not an exception")
+        return _exception_lines(session, event.address, event.code, event.flags, event.parameters)
+    record = session.nt_view("_EXCEPTION_RECORD", address)
+    count = min(int(record.NumberParameters), len(record.ExceptionInformation))
+    return _exception_lines(
+        session,
+        int(record.ExceptionAddress),
+        int(record.ExceptionCode) & 0xFFFF_FFFF,
+        int(record.ExceptionFlags),
+        tuple(record.ExceptionInformation[:count]),
+    )
+
+
+def _exception_lines(
+    session: Session, address: int, code: int, flags: int, parameters: tuple[int, ...]
+) -> list[str]:
+    symbol = session.disassembler.symbol(address)
+    where = f"{tick(address)} ({symbol})" if symbol else tick(address)
+    meaning = events.exception_name(code)
+    lines = [
+        f"ExceptionAddress: {where}",
+        f"   ExceptionCode: {code:08x}"
+        + (f" ({meaning})" if meaning != "Unknown exception" else ""),
+        f"  ExceptionFlags: {flags:08x}",
+        f"NumberParameters: {len(parameters)}",
+    ]
+    lines += [f"   Parameter[{i}]: {value:016x}" for i, value in enumerate(parameters)]
+    if code == events.STATUS_ACCESS_VIOLATION and len(parameters) >= 2:
+        action = {0: "read from", 1: "write to", 8: "execute non-executable"}
+        what = action.get(parameters[0], "access")
+        lines.append(f"Attempt to {what} address {parameters[1]:016x}")
+    return lines
+
+
+@command(
+    "~",
+    summary="List the processors, or make one of them current: ~1s.",
+    group="stack",
+    params=(Param("Ns", "processor", "number of a processor and s", optional=True),),
+    needs=Caps.REGISTERS,
+    glued=r"\d",
+    see_also=("!running", "r", "k"),
+)
+def processors(session: Session, args: Arguments, name: str) -> list[str]:
+    if args.done:
+        return [
+            f"{'.' if n == session.processor else ' '} {n}  "
+            f"Thread: {tick(session.processor_thread(n))}"
+            for n in range(session.processors)
+        ]
+    word = args.word() or ""
+    args.at_end()
+    digits = word[:-1]
+    if not word.lower().endswith("s") or not digits.isdecimal():
+        raise args.error(column=0)
+    number = int(digits)
+    if number >= session.processors:
+        raise ArgumentError(f"{number} is not a valid processor number")
+    if number != session.processor:
+        session.select_processor(number)
+        session.control.show_location()
+    return []

@@ -1,0 +1,80 @@
+"""Register contexts that lie in target memory: of threads, trap frames and CONTEXT records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.registers import GENERAL, RegisterFile
+from kdsim.errors import SymbolError, UserError
+from kdsim.wire.context import CONTEXT_SIZE, Context
+
+if TYPE_CHECKING:
+    from kdsim.debugger.session import Session
+
+# KTHREAD.State, ntddk.h KTHREAD_STATE.
+RUNNING = 2
+
+_TRAP_NAMES = {
+    "rip": "Rip", "rsp": "Rsp", "rbp": "Rbp", "eflags": "EFlags", "cs": "SegCs", "ss": "SegSs",
+    "rax": "Rax", "rcx": "Rcx", "rdx": "Rdx", "r8": "R8", "r9": "R9", "r10": "R10", "r11": "R11",
+    "rbx": "Rbx", "rsi": "Rsi", "rdi": "Rdi", "mxcsr": "MxCsr",
+}  # fmt: skip
+
+
+def thread_registers(session: Session, thread: int) -> RegisterFile | None:
+    """Where a thread goes on: None for one that runs on the current processor.
+
+    A thread that waits has a switch frame where KTHREAD.KernelStack points; the other registers lie
+    further up and come back when its stack is unwound.
+    """
+    view = session.nt_view("_KTHREAD", thread)
+    if int(view.State) == RUNNING:
+        for processor in range(session.processors):
+            if session.processor_thread(processor) == thread:
+                live = processor == session.processor
+                return None if live else session.register_file(processor)
+    if not view.KernelStackResident:
+        raise UserError(f"Can't retrieve thread context: the stack of {thread:x} is paged out")
+    frame = session.nt_view("_KSWITCH_FRAME", int(view.KernelStack))
+    context = _kernel_context(session)
+    context.set("rip", int(frame.Return))
+    context.set("rbp", int(frame.Rbp))
+    context.set("rsp", frame.address + frame.record.size)
+    return _file(session, context)
+
+
+def trap_registers(session: Session, address: int) -> RegisterFile:
+    """Of a KTRAP_FRAME. It holds the volatile registers; the others are zero."""
+    frame = session.nt_view("_KTRAP_FRAME", address).snapshot()
+    context = _kernel_context(session)
+    for name, field in _TRAP_NAMES.items():
+        context.set(name, int(frame[field]))
+    return _file(session, context)
+
+
+def record_registers(session: Session, address: int) -> RegisterFile:
+    """Of a CONTEXT record."""
+    return _file(session, Context(session.memory.read(address, CONTEXT_SIZE)))
+
+
+def _kernel_context(session: Session) -> Context:
+    """An empty context with the kernel's own segments."""
+    context = Context()
+    live = session.live_registers.context
+    for name in ("cs", "ss", "ds", "es", "fs", "gs"):
+        context.set(name, live.get(name))
+    for name in GENERAL:
+        context.set(name, 0)
+    return context
+
+
+def _file(session: Session, context: Context) -> RegisterFile:
+    return RegisterFile.of(context, lambda: session.live_registers.special)
+
+
+def directory_base(session: Session, process: int) -> int:
+    """Physical address of a process' top page table."""
+    base = int(session.nt_view("_KPROCESS", process).DirectoryTableBase)
+    if not base:
+        raise SymbolError(f"{process:x} is no process: its DirectoryTableBase is 0")
+    return base
