@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.stacktext import FRAME_LIMIT, FrameLine, frame_lines
 from kdsim.debugger.inspect import analysis, bugchecks, processes
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.debugger.stack import home_slots
-from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, KdsimError
 
 if TYPE_CHECKING:
@@ -22,25 +21,10 @@ if TYPE_CHECKING:
 
 RULE = "*" * 79
 EDGE = f"*{' ' * 77}*"
-STACK_FRAMES = 32
 
 
 def banner(title: str) -> tuple[str, ...]:
     return (RULE, EDGE, f"*{' ' * 24}{title:53}*", EDGE, RULE, "")
-
-
-@dataclass(frozen=True, slots=True)
-class StackRow:
-    """One line of STACK_TEXT."""
-
-    child_sp: int
-    return_address: int
-    slots: tuple[int | None, ...]
-    symbol: str
-
-    def __str__(self) -> str:
-        words = " ".join("?" * 17 if s is None else tick(s) for s in self.slots)
-        return f"{tick(self.child_sp)} {tick(self.return_address)} : {words} : {self.symbol}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +34,7 @@ class Report:
     analysis: analysis.Analysis
     verbose: bool
     process: str
-    stack: tuple[StackRow, ...]
+    stack: tuple[FrameLine, ...]
     stack_error: str
     build: str
 
@@ -176,15 +160,12 @@ def _report(session: Session, nt: Nt, data: analysis.BugCheckData, *, verbose: b
     frames: Sequence[Frame] = ()
     problem = ""
     try:
-        frames = session.stack(session.live_registers, STACK_FRAMES)
+        frames = session.stack(session.live_registers, FRAME_LIMIT)
     except KdsimError as error:
         problem = str(error)
     result = analysis.analyse(nt, data, frames)
     process = processes.process_at(nt, session.current_process())
-    rows = tuple(
-        StackRow(f.child_sp, f.return_address, home_slots(session, f), session.symbols.format(f.ip))
-        for f in frames
-    )
+    rows = frame_lines(session, frames)
     build = session.facts.build_lab if session.facts else ""
     return Report(result, verbose, process.image, rows, problem, build)
 

@@ -154,7 +154,7 @@ def _fits(chosen: _Selection, module: Module) -> bool:
         and (chosen.address is None or module.base <= chosen.address < module.end)
         and not (chosen.has("u") and kernel)
         and not (chosen.has("k") and not kernel)
-        and not (chosen.has("l") and module.status is SymbolStatus.DEFERRED)
+        and not (chosen.has("l") and module.status == "deferred")
         and not (chosen.has("e") and module.pdb is not None)
     )
 
@@ -284,12 +284,12 @@ def reload(session: Session, args: Arguments, name: str) -> None:
     out = session.out
     if wanted and "u" in given:
         module = named(session, wanted)
-        session.symbols.unload(module)
+        session.symbols.defer(module)
         out.line(f"Unloaded {module.name}")
         return
     if wanted:
         module = named(session, wanted)
-        session.symbols.unload(module)
+        session.symbols.defer(module)
         if "f" in given or "i" in given:
             session.symbols.load(module)
         return

@@ -109,8 +109,14 @@ def pte(session: Session, args: Arguments, name: str) -> PteReport:
     base = nt.pointer("MmPteBase")
     if literal == 1 or base <= address < base + (1 << 39):
         address = _mapped_by(base, address)
-    walk = session.page_tables().walk(address)
+    walk = _tables(session, nt).walk(address)
     return PteReport(address, _self_map(base, address), tuple(walk))
+
+
+def _tables(session: Session, nt: Nt) -> PageTables:
+    """The page tables of the process the user looks at."""
+    process = nt.view("_KPROCESS", session.current_process())
+    return PageTables(session.physical.read, process.DirectoryTableBase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +164,11 @@ def vtop(session: Session, args: Arguments, name: str) -> VtopReport:
     va = args.expression()
     args.at_end()
     # A page-aligned number is a directory base, any other a page frame number.
-    tables = session.page_tables()
     if root:
         cr3 = root if root & 0xFFF == 0 else root << PAGE_SHIFT
         tables = PageTables(session.physical.read, cr3)
+    else:
+        tables = _tables(session, Nt(session.symbols, session.memory))
     try:
         pa: int | None = tables.translate(va).pa
     except MemoryFault:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.stacktext import thread_stack
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.kernel import SHARED_USER_DATA
 from kdsim.errors import ArgumentError, TargetError
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class _Reporter:
         self.session = session
         self.nt = Nt(session.symbols, session.memory)
         self.line = session.out.line
+        self.shared = self.nt.view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
         self.tick = self.nt.u32("KeMaximumIncrement")
 
     def process(self, address: int, flags: int) -> None:
@@ -180,16 +183,17 @@ class _Reporter:
     def _stack(self, view: View) -> None:
         """The thread's stack; what cannot be unwound is said, not hidden."""
         try:
-            for text in self.session.thread_stack_lines(view.address):
+            for text in thread_stack(self.session, view.address):
                 self.line(text)
         except TargetError as error:
             self.line(f"Stack not available: {error}")
 
     def _system_time(self) -> int:
-        return self.session.system_time()
+        time = self.shared.SystemTime
+        return int(time.High1Time << 32 | time.LowPart)
 
     def _tick_count(self) -> int:
-        return self.session.system_tick_count()
+        return int(self.shared.TickCountQuad) & 0xFFFF_FFFF
 
 
 def _working_set(vm: View) -> str:
@@ -368,6 +372,6 @@ def _priority(nt: Nt, thread: int) -> int:
 
 def _running_stack(session: Session, thread: int) -> tuple[str, ...]:
     try:
-        return tuple(session.thread_stack_lines(thread))
+        return tuple(thread_stack(session, thread))
     except TargetError as error:
         return (f"Stack not available: {error}",)

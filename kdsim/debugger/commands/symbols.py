@@ -12,12 +12,13 @@ from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect.typetree import Style, TypeTree
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, SymbolError
-from kdsim.symbols.store import DEFAULT_SYMBOL_PATH, SymbolPath
+from kdsim.symbols.store import SymbolPath
 from kdsim.symbols.types import BaseType, Enum, Function, Pointer, Type
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+    from kdsim.symbols.module import Module
     from kdsim.symbols.space import Located
 
 MATCH_LIMIT = 100_000
@@ -202,20 +203,37 @@ def nearest(session: Session, args: Arguments, name: str) -> NearestSymbols | No
     symbol, distance = found
     offset = f"+0x{distance:x}" if distance else ""
     below = f"({tick(symbol.va)})   {symbol.name}{offset}"
-    following = session.symbols.next_symbol(va)
-    above = f"({tick(following.va)})   {following.name}" if following else ""
+    exact = () if distance else (f"{symbol.name} {_note(session, symbol)}",)
+    return NearestSymbols(_source(session, va), below, _following(symbol.module, va), exact)
+
+
+def _following(module: Module, va: int) -> str:
+    """The first symbol above an address."""
+    if module.source is None:
+        return ""
+    rva = va - module.base
+    for symbol in module.source.by_address():
+        if symbol.rva > rva:
+            return f"({tick(module.base + symbol.rva)})   {module.name}!{symbol.name}"
+    return ""
+
+
+def _source(session: Session, va: int) -> str:
+    r"""`C:\kdsim\nt\ex\pool.c(120)+0x4` when the line is known."""
     source = session.symbols.line(va)
-    line = (
-        f"{source.file}({source.line}){f'+0x{va - source.va:x}' if va != source.va else ''}"
-        if source
-        else ""
-    )
-    exact = () if distance else tuple(f"{n.name} {_note(session, n)}" for n in (symbol,))
-    return NearestSymbols(line, below, above, exact)
+    module = session.symbols.module_at(va)
+    if source is None or module is None:
+        return ""
+    distance = va - module.base - source.rva
+    return f"{source.file}({source.line})" + (f"+0x{distance:x}" if distance else "")
+
+
+def _silent(_line: str) -> None:
+    """The log of a quiet symbol path."""
 
 
 def _path_lines(path: SymbolPath) -> list[str]:
-    return [f"Symbol search path is: {path}", f"Expanded Symbol search path is: {path.expanded()}"]
+    return [f"Symbol search path is: {path}", f"Expanded Symbol search path is: {path.expanded}"]
 
 
 @command(
@@ -245,14 +263,14 @@ def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     needs=Caps.NONE,
     see_also=(".sympath", ".reload"),
 )
-def symfix(session: Session, args: Arguments, name: str) -> list[str]:
-    """As kd, it prints nothing unless the path is asked for with `.sympath`."""
+def symfix(session: Session, args: Arguments, name: str) -> None:
+    """As kd, it prints nothing; `.sympath` shows the path."""
     cache = args.rest()
-    element = f"cache*{cache};{DEFAULT_SYMBOL_PATH}" if cache else DEFAULT_SYMBOL_PATH
     if name.endswith("+"):
-        element = f"{session.symbols.path};{element}"
-    session.symbols.path = SymbolPath.parse(element)
-    return []
+        text = f"{session.symbols.path};srv*"
+        session.symbols.path = SymbolPath.parse(text, cache=cache or None)
+    else:
+        session.symbols.path = SymbolPath.fixed(cache)
 
 
 @command(
@@ -295,5 +313,5 @@ def sym(session: Session, args: Arguments, name: str) -> list[str]:
         raise ArgumentError("!sym takes noisy or quiet")
     if mode is not None:
         session.settings.symbol_noise = mode == "noisy"
-        session.symbols.trace = session.out.line if mode == "noisy" else None
+        session.symbols.path.log = session.out.line if mode == "noisy" else _silent
     return [f"{'noisy' if session.settings.symbol_noise else 'quiet'} mode - symbol prompts off"]
