@@ -1,0 +1,369 @@
+"""One virtual processor: the engine, and what the engine leaves to its user.
+
+That is: delivery through the IDT, page-fault error codes, CR8, `rdtsc`, `syscall`, `hlt`, the
+debug registers, and the dispatch of `int n`: 0x81 to the machine's services, 1, 3 and 0x2D to the
+debug port, the rest to the IDT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from kdsim.errors import TargetError
+from kdsim.target.machine import delivery
+from kdsim.target.machine.engine import (
+    INSTRUCTION_RDTSC,
+    INSTRUCTION_RDTSCP,
+    INSTRUCTION_SYSCALL,
+    Engine,
+)
+from kdsim.target.machine.paging import AddressSpace
+from kdsim.target.machine.ram import PhysicalMemory
+from kdsim.target.machine.registers import (
+    CODE_RING0,
+    DATA_RING0,
+    FLAG_RF,
+    FLAG_TF,
+    Registers,
+    Segment,
+)
+from kdsim.target.machine.watch import DR6_MATCHES, DR6_STEP, DebugRegisters
+
+SERVICE_VECTOR = 0x81
+DEBUG_SERVICE_VECTOR = 0x2D
+_DEBUG_VECTORS = frozenset((delivery.DEBUG, delivery.BREAKPOINT, DEBUG_SERVICE_VECTOR))
+
+_NO_EXCEPTION = 0xFFFF_FFFF
+_EFER_SCE = 1
+_INT_LENGTH = 2
+
+CR0 = 0x8005_0033
+"""PE MP ET NE WP AM PG, as Windows runs."""
+CR4 = 0x10_06F8
+"""DE PSE PAE MCE PGE OSFXSR OSXMMEXCPT SMEP."""
+EFER = 0xD01
+"""SCE LME LMA NXE."""
+
+
+class Outcome(Enum):
+    """What a service, debug port or fault handler did with a trap."""
+
+    DECLINED = auto()
+    """Nothing: deliver it through the IDT."""
+    HANDLED = auto()
+    """Go on with the processor's registers as they are now."""
+    STOP = auto()
+    """Handled, and the run is to end here."""
+
+
+class Exit(Enum):
+    """Why `Processor.run` returned."""
+
+    SLICE = auto()
+    HALTED = auto()
+    STOPPED = auto()
+
+
+def _no_handler(_processor: Processor, *_details: int) -> Outcome:
+    return Outcome.DECLINED
+
+
+class Processor(Registers):
+    """Processor `number` over `ram`. Registers are attributes (`rax`, `cr8`, `rflags` ...).
+
+    In a callback they show the state right after the trapping instruction, or at the faulting one,
+    and writing them takes effect when the callback returns.
+
+    Attributes:
+        space: the current page tables, for reads and writes by virtual address.
+        on_service: called for `int 0x81` in ring 0.
+        on_debug: called with the vector for 1, 3 and 0x2D in ring 0.
+        on_fault: called with (address, error code) before a page fault is delivered.
+        now: machine time in ns, for `rdtsc`.
+        pending: interrupt vectors waiting for delivery.
+        halted: parked by `hlt` until an interrupt.
+        started: out of reset.
+        clock_due: when its clock interrupts next, in 100 ns; 0: never.
+        executed: instructions of the last counted run.
+    """
+
+    def __init__(self, number: int, ram: PhysicalMemory) -> None:
+        super().__init__(Engine(ram.pointer, ram.size))
+        self.number = number
+        self.ram = ram
+        self.on_service: Callable[[Processor], Outcome] = _no_handler
+        self.on_debug: Callable[[Processor, int], Outcome] = _no_handler
+        self.on_fault: Callable[[Processor, int, int], Outcome] | None = None
+        self.now: Callable[[], int] = lambda: 0
+        self.pending: set[int] = set()
+        self.halted = False
+        self.started = False
+        self.clock_due = 0
+        self.executed = 0
+        self._limit = 0
+        self.watch = DebugRegisters(self)
+        self._space = AddressSpace(ram, 0)
+        self._stopped = False
+        self._interrupted = False
+        self._bus_error: int | None = None
+        engine = self.engine
+        engine.hook_interrupts(self._on_interrupt)
+        engine.hook_invalid(self._on_invalid)
+        engine.hook_unmapped(self._on_unmapped)
+        engine.hook_instruction(INSTRUCTION_RDTSC, self._on_rdtsc)
+        engine.hook_instruction(INSTRUCTION_RDTSCP, self._on_rdtscp)
+        engine.hook_instruction(INSTRUCTION_SYSCALL, self._on_syscall)
+
+    def __repr__(self) -> str:
+        return f"<Processor {self.number} rip={self.rip:#x} cpl={self.cpl}>"
+
+    @property
+    def space(self) -> AddressSpace:
+        self._space.cr3 = self.cr3
+        return self._space
+
+    @property
+    def registers(self) -> Registers:
+        return self
+
+    def close(self) -> None:
+        self.engine.close()
+
+    # -- setting up ------------------------------------------------------------------------
+
+    def start(
+        self,
+        *,
+        rip: int,
+        rsp: int,
+        cr3: int,
+        rcx: int = 0,
+        cr4: int = CR4,
+        efer: int = EFER,
+        cr0: int = CR0,
+    ) -> None:
+        """Leave reset: ring 0 in long mode with flat segments, interrupts off, at `rip`."""
+        self.set_long_mode(cr3=cr3, cr4=cr4, efer=efer, cr0=cr0)
+        self.rip, self.rsp, self.rcx = rip, rsp, rcx
+        self.started, self.halted = True, False
+
+    def set_gdt(self, base: int, limit: int) -> None:
+        self.gdt_base, self.gdt_limit = base, limit
+
+    def set_idt(self, base: int, limit: int) -> None:
+        self.idt_base, self.idt_limit = base, limit
+
+    def load_tr(self, selector: int) -> None:
+        """Load TR from the 64-bit TSS descriptor of the current GDT, as `ltr` does."""
+        raw = self.space.read(self.gdt_base + (selector & ~7), 16)
+        low = int.from_bytes(raw[:8], "little")
+        base = low >> 16 & 0xFF_FFFF | low >> 56 << 24 | int.from_bytes(raw[8:12], "little") << 32
+        limit = low & 0xFFFF | low >> 32 & 0xF_0000
+        attributes = low >> 32 & 0xF0_FF00 | 0x200  # busy
+        self.set_segment("tr", Segment(selector, base, limit, attributes))
+
+    # -- running ---------------------------------------------------------------------------
+
+    def run(self, count: int = 0, timeout: int = 0) -> Exit:
+        """Run for `count` instructions or, with count 0, for `timeout` microseconds.
+
+        `executed` then holds the number of instructions (0 with a timeout).
+        """
+        self._stopped = False
+        self.executed = 0
+        while True:
+            self.watch.arm()
+            left = self._limit = count - self.executed if count else 0
+            status = self._start(left, timeout)
+            if status or self._bus_error is not None:
+                raise self._failure(status)
+            counter = self.engine.counter if count else 0
+            self.executed += min(counter, left)
+            if self.watch.hit:
+                self._report_watch()
+                if not self._stopped and (not count or self.executed < count):
+                    continue
+            if self._stopped:
+                return Exit.STOPPED
+            if self._interrupted:
+                self._interrupted = False
+                continue
+            if counter > left if count else self.engine.timed_out():
+                return Exit.SLICE
+            self.halted = True
+            return Exit.HALTED
+
+    def progress(self) -> int:
+        """From a callback of a counted run: instructions so far, the trapping one included."""
+        return self.executed + min(self.engine.counter, self._limit)
+
+    def stop(self) -> None:
+        """From a callback: end the run once the callback returned."""
+        self._stopped = True
+        self.engine.stop()
+
+    def _start(self, count: int, timeout: int) -> int:
+        rip = self.rip
+        if rip != self.watch.passing:
+            self.watch.passing = None
+        self._put_back()
+        try:
+            return self.engine.start(rip, timeout, count)
+        finally:
+            self._loaded = False
+
+    def _failure(self, status: int) -> TargetError:
+        if self._bus_error is not None:
+            address, self._bus_error = self._bus_error, None
+            return TargetError(
+                f"bus error: processor {self.number} used physical address {address:#x}, "
+                f"and RAM ends at {self.ram.size:#x} (RIP {self.rip:#x})"
+            )
+        text = self.engine.error_text(status)
+        return TargetError(f"processor {self.number} stopped at {self.rip:#x}: {text}")
+
+    def _report_watch(self) -> None:
+        """A debug register matched: finish a data access, then raise #DB."""
+        bits = self.watch.hit
+        self.watch.hit = 0
+        self.executed = max(self.executed - 1, 0)  # begun, and stopped before it executed
+        if bits & ~self.watch.execute_bits:
+            bits |= self._finish_access()
+            if self._stopped or not bits:
+                return
+        else:
+            self.watch.passing = self.rip
+        self.dr6 = self.dr6 & ~DR6_MATCHES | bits
+        self._raise(delivery.DEBUG)
+        self._interrupted = False
+
+    def _finish_access(self) -> int:
+        """Execute the one instruction that a data breakpoint stopped; the DR6 bits it adds.
+
+        0 in `watch.hit` afterwards means a fault came first: nothing was accessed, and the
+        instruction will meet the breakpoint again.
+        """
+        self.watch.stepping = True
+        try:
+            status = self._start(1, 0)
+        finally:
+            self.watch.stepping = False
+        if status:
+            raise self._failure(status)
+        self.executed += 1
+        bits, self.watch.hit = self.watch.hit, 0
+        return bits
+
+    # -- interrupts and exceptions ---------------------------------------------------------
+
+    def accept_interrupt(self) -> bool:
+        """Deliver the highest pending vector if IF, CR8 and the STI shadow allow it now."""
+        if not self.pending or not self.interruptible:
+            return False
+        vector = max(self.pending)
+        if vector >> 4 <= self.cr8:
+            return False
+        self.pending.discard(vector)
+        self.halted = False
+        if self.rip == self.watch.passing:
+            self.rflags |= FLAG_RF  # so that the breakpoint is still passed after the handler
+        delivery.deliver(self, self.space, vector)
+        return True
+
+    def inject(self, vector: int, error_code: int | None = None) -> None:
+        """Enter the handler of `vector` now, whatever the flags say."""
+        delivery.deliver(self, self.space, vector, error_code)
+
+    def _raise(self, vector: int, error_code: int | None = None) -> None:
+        """An exception of the processor's own: the debug port first, then the IDT."""
+        if vector not in _DEBUG_VECTORS or not self._offer_debug(vector):
+            delivery.deliver(self, self.space, vector, error_code)
+
+    def _on_interrupt(self, vector: int) -> None:
+        software = bool(self._is_software)
+        if not software:
+            # Left set, the engine turns the next fault into a double one, the third into a halt.
+            self._in_flight = _NO_EXCEPTION
+        if vector == delivery.DEBUG and self.watch.stepping:
+            self.watch.hit |= DR6_STEP
+        elif not software:
+            self._exception(vector)
+        elif vector == SERVICE_VECTOR:
+            self._service()
+        elif vector not in _DEBUG_VECTORS or not self._offer_debug(vector):
+            self._deliver_software(vector)
+        self._put_back()
+
+    def _exception(self, vector: int) -> None:
+        error_code = self._error_code
+        if (
+            vector == delivery.PAGE_FAULT
+            and self.on_fault is not None
+            and self._finish(self.on_fault(self, self.cr2, error_code))
+        ):
+            return
+        self._raise(vector, error_code)
+
+    def _service(self) -> None:
+        if self.cpl:
+            self.rip -= _INT_LENGTH
+            self._raise(delivery.GENERAL_PROTECTION, SERVICE_VECTOR << 3 | 2)
+            return
+        stepped = self._flag_parts & FLAG_TF
+        if not self._finish(self.on_service(self)):
+            self._deliver_software(SERVICE_VECTOR)
+        elif stepped and not self._stopped:
+            # A service is one instruction to whoever steps over it.
+            self.dr6 |= DR6_STEP
+            self._raise(delivery.DEBUG)
+
+    def _offer_debug(self, vector: int) -> bool:
+        """Show a debug trap of ring 0 to the debug port; False when it is not interested."""
+        if self.cpl or not self._finish(self.on_debug(self, vector)):
+            return False
+        if self.watch.changed():
+            self._interrupted = True
+            self.engine.stop()
+        return True
+
+    def _finish(self, outcome: Outcome) -> bool:
+        if outcome is Outcome.STOP:
+            self.stop()
+        return outcome is not Outcome.DECLINED
+
+    def _deliver_software(self, vector: int) -> None:
+        short = vector == delivery.BREAKPOINT and self.space.read(self.rip - 1, 1) == b"\xcc"
+        length = 1 if short else _INT_LENGTH
+        delivery.deliver(self, self.space, vector, software=length)
+
+    def _on_invalid(self) -> None:
+        self._raise(delivery.INVALID_OPCODE)
+        self._put_back()
+
+    def _on_unmapped(self, address: int, _size: int) -> None:
+        self._bus_error = address
+
+    # -- instructions the engine leaves to us ----------------------------------------------
+
+    def _on_rdtsc(self) -> None:
+        ticks = self.now()
+        self.rax, self.rdx = ticks & 0xFFFF_FFFF, ticks >> 32 & 0xFFFF_FFFF
+        self._put_back()
+
+    def _on_rdtscp(self) -> None:
+        self.rcx = self.tsc_aux & 0xFFFF_FFFF
+        self._on_rdtsc()
+
+    def _on_syscall(self) -> None:
+        if self.efer & _EFER_SCE:
+            self.rcx, self.r11 = self.rip + 2, self.rflags & ~FLAG_RF
+            self.rflags = self.r11 & ~self.sfmask | 2
+            selector = self.star >> 32 & 0xFFFC
+            self.set_segment("cs", Segment(selector, attributes=CODE_RING0))
+            self.set_segment("ss", Segment(selector + 8, attributes=DATA_RING0))
+            self.rip = self.lstar
+        else:
+            self._raise(delivery.INVALID_OPCODE)
+        self.rip -= 2  # the engine adds the instruction's length afterwards
+        self._put_back()
