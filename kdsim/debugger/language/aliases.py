@@ -60,10 +60,15 @@ class Aliases:
 
     def expand(self, text: str) -> str:
         """Fixed names anywhere, then `${name}` and names that stand alone."""
-        text = _TOKEN.sub(self._token, self.expand_fixed(text)) if "$" in text else text
-        if not self.user:
-            return text
-        return _BARE.sub(lambda word: self.user.get(word[0], word[0]), text)
+        text = self.expand_fixed(text)
+        if self.user:
+            return _BARE.sub(self._word, text)
+        return _TOKEN.sub(self._token, text) if "${" in text else text
+
+    def _word(self, found: re.Match[str]) -> str:
+        """What stands between blanks: an alias, or text with `${name}` in it."""
+        value = self.user.get(found[0])
+        return _TOKEN.sub(self._token, found[0]) if value is None else value
 
     def expand_fixed(self, text: str) -> str:
         if "$u" not in text:

@@ -97,7 +97,11 @@ class CppBuilder(Transformer[Token, Expression]):
         return Literal(float(token.rstrip("fF")), kind, str(token), _at(token))
 
     def number(self, token: Token) -> Expression:
-        value, kind = _literal(token)
+        try:
+            value, kind = _literal(token)
+        except TooBig as error:
+            error.column = _at(token)
+            raise
         return Literal(value, kind, str(token), _at(token))
 
     def character(self, token: Token) -> Expression:

@@ -87,13 +87,13 @@ class LineBuilder(Transformer[Token, syntax.Program]):
         return syntax.Command(text.text.rstrip(), text.column)
 
     def jump(self, first: Token, *others: Token) -> syntax.Statement:
-        second = next((Text(str(o), _at(o)) for o in others if o.type == "BRANCH"), None)
-        return syntax.Jump(Text(str(first), _at(first)), second)
+        second = next((_stripped(token) for token in others if token.type == "BRANCH"), None)
+        return syntax.Jump(_stripped(first), second)
 
     def repeat(self, condition: Token) -> syntax.Statement:
         return syntax.Repeat(Text(condition.rstrip(), _at(condition)))
 
-    def alias(self, *pieces: Token) -> syntax.Statement:
+    def alias(self, *pieces: Token | Text) -> syntax.Statement:
         whole = _join(pieces)
         return syntax.AliasCommand(whole.text, whole.column)
 
@@ -116,6 +116,10 @@ def _join(pieces: Sequence[Token | Text]) -> Text:
         gap = _at(piece) - column - len(text)
         text += " " * gap + str(piece)
     return Text(text, column)
+
+
+def _stripped(token: Token) -> Text:
+    return Text(token.strip(), _at(token) + len(token) - len(token.lstrip()))
 
 
 def _at(piece: Token | Text) -> int:

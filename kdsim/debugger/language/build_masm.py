@@ -5,7 +5,7 @@ from __future__ import annotations
 from lark import Token, Transformer, v_args
 
 from kdsim.debugger.language import syntax
-from kdsim.debugger.language.numbers import line_number, prefixed_number, unescape
+from kdsim.debugger.language.numbers import TooBig, line_number, prefixed_number, unescape
 
 # Operators written in two ways have one spelling in the tree.
 _SPELLING = {"=": "==", "and": "&", "or": "|", "xor": "^", "mod": "%"}
@@ -38,7 +38,11 @@ class MasmBuilder(Transformer[Token, syntax.Expression]):
         return syntax.Switch(language, text, _at(opening), start)
 
     def number(self, token: Token) -> syntax.Expression:
-        value, ticked = prefixed_number(token)
+        try:
+            value, ticked = prefixed_number(token)
+        except TooBig as error:
+            error.column = _at(token)
+            raise
         return syntax.Number(value, ticked, _at(token))
 
     def characters(self, token: Token) -> syntax.Expression:

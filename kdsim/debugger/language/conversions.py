@@ -147,10 +147,9 @@ def promoted(kind: Type) -> Type:
 
 def common(left: Type, right: Type) -> Type:
     """C's usual arithmetic conversions for two promoted types."""
-    for kind in (left, right):
-        if is_float(kind):
-            both = is_float(left) and is_float(right)
-            return basic("float") if both and left.size == right.size == 4 else basic("double")
+    floats = [kind for kind in (left, right) if is_float(kind)]
+    if floats:
+        return basic("double" if any(kind.size == 8 for kind in floats) else "float")
     wide = max(left, right, key=lambda kind: (kind.size, "long" in kind.c_name))
     unsigned = any(not is_signed(k) and k.size == wide.size for k in (left, right))
     if wide.size == 8:

@@ -315,7 +315,9 @@ class _Cpp:
         return Typed(kind, fit(kind, value))
 
     def _divide(self, sign: str, kind: Type, a: Number, b: Number, column: int) -> Number:
-        if b == 0 or (sign == "%" and is_float(kind)):
+        if sign == "%" and is_float(kind):
+            raise self._error(TYPE, column)
+        if b == 0:
             raise self._error(OPERAND, column)
         if is_float(kind):
             return fit(kind, a / b)

@@ -16,7 +16,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b"}
 
 
 class TooBig(ValueError):
-    """More than 64 bits."""
+    """More than 64 bits; `column` is where the number stands, once that is known."""
+
+    column = 0
 
 
 def prefixed_number(text: str) -> tuple[int, bool]:

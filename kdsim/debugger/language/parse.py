@@ -64,13 +64,13 @@ def cpp(
 @lru_cache(maxsize=512)
 def line(text: str) -> syntax.Program:
     """The commands of a line or of a block's body."""
-    from lark import UnexpectedInput
+    from lark import UnexpectedInput, UnexpectedToken
 
     try:
         program: syntax.Program = parser("kd").parse(text)  # type: ignore[assignment]
     except UnexpectedInput as error:
-        column = error.pos_in_stream if error.pos_in_stream is not None else len(text)
-        column = len(text.rstrip()) if column < 0 else column
+        early_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+        column = len(text.rstrip()) if early_end else error.pos_in_stream or 0
         raise CommandSyntaxError(SYNTAX, text, column) from None
     return program
 
@@ -93,8 +93,8 @@ def _longest(
         tree = state.feed_token(Token("$END", ""), is_end=True)
     except UnexpectedInput:
         raise _incomplete(state, text, end) from None
-    except TooBig:
-        raise CommandSyntaxError(OVERFLOW, text, _skip_blanks(text, end)) from None
+    except TooBig as error:
+        raise CommandSyntaxError(OVERFLOW, text, error.column) from None
     return Parsed(tree, end)
 
 

@@ -6,7 +6,7 @@ from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.conversions import is_signed
 from kdsim.debugger.language.strings import decode, zero_terminated
 from kdsim.debugger.language.typed import Typed
-from kdsim.debugger.text import address, symbolic_size
+from kdsim.debugger.text import address
 from kdsim.errors import MemoryFault
 from kdsim.symbols.types import Array, BaseType, BitField, Enum, Function, Pointer, Record, Type
 
@@ -56,13 +56,20 @@ def value_text(context: Context, value: Typed) -> str:
     if is_signed(kind):
         text = f"0n{number}"
     else:
-        text = symbolic_size(number) if number < 1 << 32 else f"0x{address(number)}"
+        text = _unsigned(number)
     if kind.c_name not in _CHARACTERS:
         return text
     if not is_signed(kind):
         text = f"0x{number:02x}"
     character = number & 0xFFFF
     return f"{text} '{chr(character) if 32 <= character < 127 else ''}'"
+
+
+def _unsigned(number: int) -> str:
+    """A bare digit below 10, hexadecimal from there on, with a tick from 2^32 on."""
+    if number < 10:
+        return str(number)
+    return f"0x{number:x}" if number < 1 << 32 else f"0x{address(number)}"
 
 
 def _quoted(context: Context, kind: Type, va: int) -> str:
