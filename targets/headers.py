@@ -365,17 +365,21 @@ def body(items: list[Item], start: int, size: int, padding: Padding) -> tuple[st
 
 
 def sequence(found: list[list[Item]], at: int, end: int, padding: Padding) -> list[str]:
+    """Clusters one after the other; gaps the compiler would not leave by itself become padding."""
     lines: list[str] = []
+    strictest = 1
     for cluster in found:
         start, stop = extent(cluster)
-        if start > at:
+        align = max(item.align for item in cluster)
+        strictest = max(strictest, align)
+        if start > round_up(at, align):
             lines.append(padding.line(start - at))
         if len(cluster) == 1:
             lines.extend(cluster[0].lines)
         else:
             lines.extend(["union {", *indented(union_members(cluster, start, padding)), "};"])
         at = stop
-    if end > at:
+    if end > round_up(at, strictest):
         lines.append(padding.line(end - at))
     return lines
 

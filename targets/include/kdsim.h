@@ -32,7 +32,7 @@ typedef struct _KDSIM_PROCESSOR {
     PVOID DoubleFaultStack;  // top, IST 1
     PVOID NmiStack;          // top, IST 3
     PVOID DpcStack;          // top
-} KDSIM_PROCESSOR;
+} KDSIM_PROCESSOR, *PKDSIM_PROCESSOR;
 
 // A region of kernel address space the loader chose (seeded). Nothing in it is mapped yet,
 // but every PML4 entry that covers it already has its page-directory-pointer table.

@@ -138,14 +138,13 @@ extern PVOID KiBugCheckDriver;
 extern ULONG KiBugCheckActive;
 extern LIST_ENTRY KeBugCheckCallbackListHead;
 extern LIST_ENTRY KeBugCheckReasonCallbackListHead;
-VOID KiInitializeObjects(VOID);
 VOID KeInitializeProcess(PKPROCESS Process, KPRIORITY BasePriority, ULONG64 DirectoryTableBase);
-VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase, KSTART_ROUTINE *StartRoutine,
-                        PKSTART_ROUTINE Start, PVOID Context, PKPROCESS Process);
+VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase,
+                        VOID (*SystemRoutine)(PKSTART_ROUTINE, PVOID), PKSTART_ROUTINE Start,
+                        PVOID Context, PKPROCESS Process);
 VOID KeStartThread(PKTHREAD Thread);
-VOID KeReadyThread(PKTHREAD Thread);
 DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment);
-PKPROCESS KeAttachProcess(PKPROCESS Process);   // returns the process to go back to
+ULONG64 KeUpdateSystemTime(VOID);          // KUSER_SHARED_DATA now; returns the interrupt time
 VOID KeFlushTb(PVOID VirtualAddress, SIZE_T Pages);   // on every processor
 ULONG KeGetCurrentProcessorNumber(VOID);
 
@@ -166,6 +165,8 @@ NTKERNELDATA ULONG64 MmUserProbeAddress;
 extern PPHYSICAL_MEMORY_DESCRIPTOR MmPhysicalMemoryBlock;
 extern PUNLOADED_DRIVERS MmUnloadedDrivers;
 extern ULONG MmLastUnloadedDriver;
+extern ULONG MmSpecialPoolTag;
+extern ULONG64 MmSizeOfPagedPoolInBytes;
 VOID MmInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);
 PMMPTE MiGetPteAddress(PVOID VirtualAddress);
 NTSTATUS MiCommitSystemPages(PVOID VirtualAddress, SIZE_T Pages, ULONG Protection);  // zeroed
@@ -190,8 +191,9 @@ extern PVOID PsNtosImageBase;
 extern PHANDLE_TABLE PspCidTable;
 BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);      // phase 0: types, System, Idle
 VOID PspCreateBootProcesses(PKDSIM_LOADER_BLOCK LoaderBlock);   // phase 1: lab processes
+VOID PspStartReaper(VOID);
 DECLSPEC_NORETURN VOID KiStartSystemThread(VOID);
-DECLSPEC_NORETURN VOID PspSystemThreadStartup(PVOID StartContext);
+VOID PspSystemThreadStartup(PKSTART_ROUTINE Start, PVOID Context);   // does not return
 NTSTATUS PsLookupProcessByProcessId(HANDLE ProcessId, PEPROCESS *Process);
 
 // kd
@@ -212,6 +214,7 @@ ULONG DebugPrint(PSTRING Output, ULONG ComponentId, ULONG Level);
 
 // ex (pool.c and others): the other half of the kernel
 VOID ExInitPoolPhase0(PKDSIM_LOADER_BLOCK LoaderBlock);
+VOID ExpWorkerInitialization(VOID);      // phase 1: worker threads
 extern ULONG PoolHitTag;
 extern PPOOL_TRACKER_TABLE PoolTrackTable;
 extern LIST_ENTRY ExpSystemResourcesList;

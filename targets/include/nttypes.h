@@ -1046,7 +1046,6 @@ struct _ACTIVATION_CONTEXT_STACK {
     ULONG Flags;
     ULONG NextCookieSequenceNumber;
     ULONG StackId;
-    UCHAR _Padding0[4];
 };
 
 struct _EX_PUSH_LOCK {
@@ -1222,7 +1221,6 @@ struct _MMSECTION_FLAGS2 {
     UCHAR NoCrossPartitionAccess : 1;
     UCHAR SubsectionCrossPartitionReferenceOverflow : 1;
     UCHAR : 6;
-    UCHAR _Padding0[1];
 };
 
 struct _EX_FAST_REF {
@@ -1303,7 +1301,6 @@ struct _CONTROL_AREA {
 struct _UNICODE_STRING {
     USHORT Length;
     USHORT MaximumLength;
-    UCHAR _Padding0[4];
     WCHAR *Buffer;
 };
 
@@ -1339,7 +1336,6 @@ struct _KDEVICE_QUEUE_ENTRY {
     struct _LIST_ENTRY DeviceListEntry;
     ULONG SortKey;
     UCHAR Inserted;
-    UCHAR _Padding0[3];
 };
 
 struct _WAIT_CONTEXT_BLOCK {
@@ -1358,7 +1354,6 @@ struct _WAIT_CONTEXT_BLOCK {
     PVOID DeviceRoutine;
     VOID *DeviceContext;
     ULONG NumberOfMapRegisters;
-    UCHAR _Padding0[4];
     VOID *DeviceObject;
     VOID *CurrentIrp;
     struct _KDPC *BufferChainingDpc;
@@ -1367,7 +1362,6 @@ struct _WAIT_CONTEXT_BLOCK {
 struct _KDEVICE_QUEUE {
     SHORT Type;
     SHORT Size;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY DeviceListHead;
     ULONGLONG Lock;
     union {
@@ -1392,7 +1386,6 @@ struct _KDPC {
             USHORT Number;
         };
     };
-    UCHAR _Padding0[4];
     struct _SINGLE_LIST_ENTRY DpcListEntry;
     ULONGLONG ProcessorHistory;
     KDEFERRED_ROUTINE *DeferredRoutine;
@@ -1507,48 +1500,39 @@ struct _DEVICE_OBJECT {
     VOID *DeviceExtension;
     ULONG DeviceType;
     CHAR StackSize;
-    UCHAR _Padding0[3];
     union {
         struct _WAIT_CONTEXT_BLOCK Wcb;
         struct _LIST_ENTRY ListEntry;
     } Queue;
     ULONG AlignmentRequirement;
-    UCHAR _Padding1[4];
     struct _KDEVICE_QUEUE DeviceQueue;
     struct _KDPC Dpc;
     ULONG ActiveThreadCount;
-    UCHAR _Padding2[4];
     VOID *SecurityDescriptor;
     struct _KEVENT DeviceLock;
     USHORT SectorSize;
     USHORT Spare1;
-    UCHAR _Padding3[4];
     struct _DEVOBJ_EXTENSION *DeviceObjectExtension;
     VOID *Reserved;
-    UCHAR _Padding4[8];
+    UCHAR _Padding0[8];
 };
 
 struct _DEVOBJ_EXTENSION {
     SHORT Type;
     USHORT Size;
-    UCHAR _Padding0[4];
     struct _DEVICE_OBJECT *DeviceObject;
     ULONG PowerFlags;
-    UCHAR _Padding1[4];
     struct _DEVICE_OBJECT_POWER_EXTENSION *Dope;
     ULONG ExtensionFlags;
-    UCHAR _Padding2[4];
     VOID *DeviceNode;
     struct _DEVICE_OBJECT *AttachedTo;
     LONG StartIoCount;
     LONG StartIoKey;
     ULONG StartIoFlags;
-    UCHAR _Padding3[4];
     struct _VPB *Vpb;
     VOID *DependencyNode;
     VOID *InterruptContext;
     LONG InterruptCount;
-    UCHAR _Padding4[4];
     VOID *VerifierContext;
 };
 
@@ -1556,7 +1540,6 @@ struct _DRIVER_EXTENSION {
     struct _DRIVER_OBJECT *DriverObject;
     DRIVER_ADD_DEVICE *AddDevice;
     ULONG Count;
-    UCHAR _Padding0[4];
     struct _UNICODE_STRING ServiceKeyName;
     struct _IO_CLIENT_EXTENSION *ClientDriverExtension;
     struct _FS_FILTER_CALLBACKS *FsFilterCallbacks;
@@ -1568,13 +1551,10 @@ struct _DRIVER_EXTENSION {
 struct _DRIVER_OBJECT {
     SHORT Type;
     SHORT Size;
-    UCHAR _Padding0[4];
     struct _DEVICE_OBJECT *DeviceObject;
     ULONG Flags;
-    UCHAR _Padding1[4];
     VOID *DriverStart;
     ULONG DriverSize;
-    UCHAR _Padding2[4];
     VOID *DriverSection;
     struct _DRIVER_EXTENSION *DriverExtension;
     struct _UNICODE_STRING DriverName;
@@ -1659,7 +1639,6 @@ struct _KPROCESS {
     USHORT IdealGlobalNode;
     USHORT Spare1;
     union _KSTACK_COUNT StackCount;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY ProcessListEntry;
     ULONGLONG CycleTime;
     ULONGLONG ContextSwitches;
@@ -1761,7 +1740,6 @@ struct _MMSUPPORT_INSTANCE {
     USHORT PartitionId;
     ULONGLONG SelfmapLock;
     struct _MMSUPPORT_FLAGS Flags;
-    UCHAR _Padding0[4];
 };
 
 struct _MMSUPPORT_SHARED {
@@ -1930,7 +1908,6 @@ struct _EPROCESS {
     VOID *SectionObject;
     VOID *SectionBaseAddress;
     ULONG Cookie;
-    UCHAR _Padding0[4];
     struct _PAGEFAULT_HISTORY *WorkingSetWatch;
     VOID *Win32WindowStation;
     VOID *InheritedFromUniqueProcessId;
@@ -1968,7 +1945,7 @@ struct _EPROCESS {
     ULONGLONG CommitChargeLimit;
     ULONGLONG CommitCharge;
     ULONGLONG CommitChargePeak;
-    UCHAR _Padding1[40];
+    UCHAR _Padding0[40];
     struct _MMSUPPORT_FULL Vm;
     struct _LIST_ENTRY MmProcessLinks;
     ULONG ModifiedPageCount;
@@ -2033,7 +2010,6 @@ struct _EPROCESS {
         };
     };
     LONG DeviceAsid;
-    UCHAR _Padding2[4];
     VOID *SvmData;
     struct _EX_PUSH_LOCK SvmProcessLock;
     ULONGLONG SvmLock;
@@ -2045,7 +2021,6 @@ struct _EPROCESS {
     ULONGLONG EnclaveNumber;
     struct _EX_PUSH_LOCK EnclaveLock;
     ULONG HighPriorityFaultsAllowed;
-    UCHAR _Padding3[4];
     struct _PO_PROCESS_ENERGY_CONTEXT *EnergyContext;
     VOID *VmContext;
     ULONGLONG SequenceNumber;
@@ -2069,12 +2044,10 @@ struct _EPROCESS {
     VOID *DiskIoAttribution;
     VOID *DxgProcess;
     ULONG Win32KFilterSet;
-    UCHAR _Padding4[4];
     union _PS_INTERLOCKED_TIMER_DELAY_VALUES ProcessTimerDelay;
     ULONG KTimerSets;
     ULONG KTimer2Sets;
     ULONG ThreadTimerSets;
-    UCHAR _Padding5[4];
     ULONGLONG VirtualTimerListLock;
     struct _LIST_ENTRY VirtualTimerListHead;
     union {
@@ -2164,9 +2137,8 @@ struct _EPROCESS {
     struct _EX_PUSH_LOCK DynamicEHContinuationTargetsLock;
     struct _PS_DYNAMIC_ENFORCED_ADDRESS_RANGES DynamicEnforcedCetCompatibleRanges;
     ULONG DisabledComponentFlags;
-    UCHAR _Padding6[4];
     ULONG *PathRedirectionHashes;
-    UCHAR _Padding7[16];
+    UCHAR _Padding1[16];
 };
 
 struct _OWNER_ENTRY {
@@ -2180,7 +2152,6 @@ struct _OWNER_ENTRY {
             ULONG OwnerCount : 29;
         };
     };
-    UCHAR _Padding0[4];
 };
 
 struct _ERESOURCE {
@@ -2194,7 +2165,6 @@ struct _ERESOURCE {
             UCHAR WaiterPriority;
         };
     };
-    UCHAR _Padding0[4];
     VOID *SharedWaiters;
     VOID *ExclusiveWaiters;
     struct _OWNER_ENTRY OwnerEntry;
@@ -2242,7 +2212,6 @@ struct _KAPC_STATE {
             UCHAR : 6;
         };
     };
-    UCHAR _Padding0[5];
 };
 
 union _ULARGE_INTEGER {
@@ -2315,7 +2284,6 @@ struct _KAPC {
     CHAR ApcStateIndex;
     CHAR ApcMode;
     UCHAR Inserted;
-    UCHAR _Padding0[5];
 };
 
 struct _KTHREAD {
@@ -2566,7 +2534,6 @@ struct _KTHREAD {
     UCHAR AbOrphanedEntrySummary;
     UCHAR AbOwnedEntryCount;
     ULONG ForegroundLossTime;
-    UCHAR _Padding2[4];
     union {
         struct _LIST_ENTRY GlobalForegroundListEntry;
         struct {
@@ -2594,7 +2561,6 @@ struct _KTHREAD {
     VOID *SchedulerAssist;
     VOID *AbWaitObject;
     ULONG ReservedPreviousReadyTimeValue;
-    UCHAR _Padding3[4];
     ULONGLONG KernelWaitTime;
     ULONGLONG UserWaitTime;
     union {
@@ -2608,14 +2574,12 @@ struct _KTHREAD {
     ULONG Spare28;
     UCHAR ResourceIndex;
     UCHAR Spare31[3];
-    UCHAR _Padding4[4];
     ULONGLONG EndPadding[4];
 };
 
 struct _KSEMAPHORE {
     struct _DISPATCHER_HEADER Header;
     LONG Limit;
-    UCHAR _Padding0[4];
 };
 
 union _PS_CLIENT_SECURITY_CONTEXT {
@@ -2909,7 +2873,6 @@ struct _EXCEPTION_RECORD {
     struct _EXCEPTION_RECORD *ExceptionRecord;
     VOID *ExceptionAddress;
     ULONG NumberParameters;
-    UCHAR _Padding0[4];
     ULONGLONG ExceptionInformation[15];
 };
 
@@ -2991,13 +2954,11 @@ struct _RTLP_HP_ALLOC_TRACKER {
 struct _RTL_SPARSE_ARRAY {
     ULONGLONG ElementCount;
     ULONG ElementSizeShift;
-    UCHAR _Padding0[4];
     struct _RTL_CSPARSE_BITMAP Bitmap;
 };
 
 struct _HEAP_VAMGR_VASPACE {
     enum _RTLP_HP_ADDRESS_SPACE_TYPE AddressSpaceType;
-    UCHAR _Padding0[4];
     ULONGLONG BaseAddress;
     union {
         UCHAR VaRangeArrayBuffer[2128];
@@ -3026,7 +2987,6 @@ struct _HEAP_VAMGR_CTX {
     struct _HEAP_VAMGR_VASPACE VaSpace;
     ULONGLONG AllocatorLock;
     ULONG AllocatorCount;
-    UCHAR _Padding0[4];
     struct _HEAP_VAMGR_ALLOCATOR Allocators[255];
 };
 
@@ -3091,13 +3051,10 @@ struct _EX_POOL_HEAP_MANAGER_STATE {
 
 struct _FAST_MUTEX {
     LONG Count;
-    UCHAR _Padding0[4];
     VOID *Owner;
     ULONG Contention;
-    UCHAR _Padding1[4];
     struct _KEVENT Event;
     ULONG OldIrql;
-    UCHAR _Padding2[4];
 };
 
 struct _FILESYSTEM_DISK_COUNTERS {
@@ -3108,7 +3065,6 @@ struct _FILESYSTEM_DISK_COUNTERS {
 struct _FILE_OBJECT {
     SHORT Type;
     SHORT Size;
-    UCHAR _Padding0[4];
     struct _DEVICE_OBJECT *DeviceObject;
     struct _VPB *Vpb;
     VOID *FsContext;
@@ -3116,7 +3072,6 @@ struct _FILE_OBJECT {
     struct _SECTION_OBJECT_POINTERS *SectionObjectPointer;
     VOID *PrivateCacheMap;
     LONG FinalStatus;
-    UCHAR _Padding1[4];
     struct _FILE_OBJECT *RelatedFileObject;
     UCHAR LockOperation;
     UCHAR DeletePending;
@@ -3127,7 +3082,6 @@ struct _FILE_OBJECT {
     UCHAR SharedWrite;
     UCHAR SharedDelete;
     ULONG Flags;
-    UCHAR _Padding2[4];
     struct _UNICODE_STRING FileName;
     union _LARGE_INTEGER CurrentByteOffset;
     ULONG Waiters;
@@ -3144,7 +3098,6 @@ struct _FILE_OBJECT {
 struct _GDI_TEB_BATCH {
     ULONG Offset : 31;
     ULONG HasRenderingCommand : 1;
-    UCHAR _Padding0[4];
     ULONGLONG HDC;
     ULONG Buffer[310];
 };
@@ -3241,7 +3194,6 @@ struct _GUID {
 struct _HAL_NODE_RANGE {
     ULONGLONG PageFrameIndex;
     ULONG Node;
-    UCHAR _Padding0[4];
 };
 
 struct _HANDLE_TABLE_FREE_LIST {
@@ -3407,14 +3359,12 @@ struct _HEAP_SEGMENT {
     struct _HEAP *Heap;
     VOID *BaseAddress;
     ULONG NumberOfPages;
-    UCHAR _Padding0[4];
     struct _HEAP_ENTRY *FirstEntry;
     struct _HEAP_ENTRY *LastValidEntry;
     ULONG NumberOfUnCommittedPages;
     ULONG NumberOfUnCommittedRanges;
     USHORT SegmentAllocatorBackTraceIndex;
     USHORT Reserved;
-    UCHAR _Padding1[4];
     struct _LIST_ENTRY UCRSegmentList;
 };
 
@@ -3453,7 +3403,6 @@ struct _HEAP_COUNTERS {
 
 struct _HEAP_TUNING_PARAMETERS {
     ULONG CommittThresholdShift;
-    UCHAR _Padding0[4];
     ULONGLONG MaxPreCommittThreshold;
 };
 
@@ -3468,14 +3417,12 @@ struct _HEAP {
             struct _HEAP *Heap;
             VOID *BaseAddress;
             ULONG NumberOfPages;
-            UCHAR _Padding0[4];
             struct _HEAP_ENTRY *FirstEntry;
             struct _HEAP_ENTRY *LastValidEntry;
             ULONG NumberOfUnCommittedPages;
             ULONG NumberOfUnCommittedRanges;
             USHORT SegmentAllocatorBackTraceIndex;
             USHORT Reserved;
-            UCHAR _Padding1[4];
             struct _LIST_ENTRY UCRSegmentList;
         };
     };
@@ -3487,7 +3434,6 @@ struct _HEAP {
     ULONG Interceptor;
     ULONG VirtualMemoryThreshold;
     ULONG Signature;
-    UCHAR _Padding2[4];
     ULONGLONG SegmentReserve;
     ULONGLONG SegmentCommit;
     ULONGLONG DeCommitFreeBlockThreshold;
@@ -3496,11 +3442,9 @@ struct _HEAP {
     ULONGLONG MaximumAllocationSize;
     USHORT ProcessHeapsListIndex;
     USHORT HeaderValidateLength;
-    UCHAR _Padding3[4];
     VOID *HeaderValidateCopy;
     USHORT NextAvailableTagIndex;
     USHORT MaximumTagIndex;
-    UCHAR _Padding4[4];
     struct _HEAP_TAG_ENTRY *TagEntries;
     struct _LIST_ENTRY UCRList;
     ULONGLONG AlignRound;
@@ -3508,7 +3452,6 @@ struct _HEAP {
     struct _LIST_ENTRY VirtualAllocdBlocks;
     struct _LIST_ENTRY SegmentList;
     USHORT AllocatorBackTraceIndex;
-    UCHAR _Padding5[2];
     ULONG NonDedicatedListLength;
     VOID *BlocksIndex;
     VOID *UCRIndex;
@@ -3522,11 +3465,9 @@ struct _HEAP {
     USHORT FrontHeapLockCount;
     UCHAR FrontEndHeapType;
     UCHAR RequestedFrontEndHeapType;
-    UCHAR _Padding6[4];
     WCHAR *FrontEndHeapUsageData;
     USHORT FrontEndHeapMaximumIndex;
     UCHAR FrontEndHeapStatusBitmap[129];
-    UCHAR _Padding7[5];
     struct _HEAP_COUNTERS Counters;
     struct _HEAP_TUNING_PARAMETERS TuningParameters;
 };
@@ -3633,7 +3574,6 @@ struct _HEAP_LFH_SUBSEGMENT_OWNER {
         UCHAR SlotIndex;
     };
     UCHAR Spare1;
-    UCHAR _Padding0[4];
     ULONGLONG AvailableSubsegmentCount;
     ULONGLONG Lock;
     struct _LIST_ENTRY AvailableSubsegmentList;
@@ -3663,7 +3603,6 @@ struct _HEAP_LFH_BUCKET {
     ULONG ReciprocalBlockSize;
     UCHAR Shift;
     UCHAR ContentionCount;
-    UCHAR _Padding0[2];
     ULONGLONG AffinityMappingLock;
     UCHAR *ProcAffinityMapping;
     struct _HEAP_LFH_AFFINITY_SLOT **AffinitySlots;
@@ -3752,7 +3691,6 @@ struct _HEAP_LIST_LOOKUP {
     ULONG ItemCount;
     ULONG OutOfRangeItems;
     ULONG BaseIndex;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY *ListHead;
     ULONG *ListsInUseUlong;
     struct _LIST_ENTRY **ListHints;
@@ -3825,7 +3763,6 @@ struct _RTL_HP_SEG_ALLOC_POLICY {
     ULONGLONG MinLargePages;
     ULONGLONG MaxLargePages;
     UCHAR MinUtilization;
-    UCHAR _Padding0[7];
 };
 
 struct _HEAP_RUNTIME_MEMORY_STATS {
@@ -3853,7 +3790,6 @@ struct _HEAP_SEG_CONTEXT {
             UCHAR : 3;
         };
     } Flags;
-    UCHAR _Padding0[2];
     ULONG MaxAllocationSize;
     SHORT OlpStatsOffset;
     SHORT MemStatsOffset;
@@ -3867,7 +3803,7 @@ struct _HEAP_SEG_CONTEXT {
     struct _RTL_RB_TREE FreePageRanges;
     ULONGLONG FreeSegmentListLock;
     struct _SINGLE_LIST_ENTRY FreeSegmentList[2];
-    UCHAR _Padding1[56];
+    UCHAR _Padding0[56];
 };
 
 struct _HEAP_STOP_ON_TAG {
@@ -3883,13 +3819,10 @@ struct _HEAP_STOP_ON_TAG {
 struct _HEAP_STOP_ON_VALUES {
     ULONGLONG AllocAddress;
     struct _HEAP_STOP_ON_TAG AllocTag;
-    UCHAR _Padding0[4];
     ULONGLONG ReAllocAddress;
     struct _HEAP_STOP_ON_TAG ReAllocTag;
-    UCHAR _Padding1[4];
     ULONGLONG FreeAddress;
     struct _HEAP_STOP_ON_TAG FreeTag;
-    UCHAR _Padding2[4];
 };
 
 struct _HEAP_TAG_ENTRY {
@@ -3899,7 +3832,6 @@ struct _HEAP_TAG_ENTRY {
     USHORT TagIndex;
     USHORT CreatorBackTraceIndex;
     WCHAR TagName[24];
-    UCHAR _Padding0[4];
 };
 
 struct _HEAP_UCR_DESCRIPTOR {
@@ -3943,7 +3875,6 @@ struct _HEAP_VS_CHUNK_HEADER {
             ULONG Spare : 22;
         };
     };
-    UCHAR _Padding0[4];
 };
 
 struct _HEAP_VS_CHUNK_FREE_HEADER {
@@ -3963,18 +3894,16 @@ struct _HEAP_VS_DELAY_FREE_CONTEXT {
 struct _HEAP_VS_CONTEXT {
     ULONGLONG Lock;
     enum _RTLP_HP_LOCK_TYPE LockType;
-    UCHAR _Padding0[4];
     struct _RTL_RB_TREE FreeChunkTree;
     struct _LIST_ENTRY SubsegmentList;
     ULONGLONG TotalCommittedUnits;
     ULONGLONG FreeCommittedUnits;
     struct _HEAP_VS_DELAY_FREE_CONTEXT DelayFreeContext;
-    UCHAR _Padding1[48];
+    UCHAR _Padding0[48];
     VOID *BackendCtx;
     struct _HEAP_SUBALLOCATOR_CALLBACKS Callbacks;
     struct _RTL_HP_VS_CONFIG Config;
     ULONG Flags;
-    UCHAR _Padding2[8];
 };
 
 struct _HEAP_VS_SUBSEGMENT {
@@ -3984,7 +3913,6 @@ struct _HEAP_VS_SUBSEGMENT {
     USHORT Size;
     USHORT Signature : 15;
     USHORT FullCommit : 1;
-    UCHAR _Padding0[4];
 };
 
 struct _IOP_IRP_STACK_PROFILER {
@@ -4019,7 +3947,6 @@ struct _IO_STACK_LOCATION {
     UCHAR MinorFunction;
     UCHAR Flags;
     UCHAR Control;
-    UCHAR _Padding44[4];
     union {
         struct {
             struct _IO_SECURITY_CONTEXT *SecurityContext;
@@ -4029,42 +3956,37 @@ struct _IO_STACK_LOCATION {
             USHORT ShareAccess;
             UCHAR _Padding1[4];
             ULONG EaLength;
-            UCHAR _Padding2[4];
         } Create;
+        struct {
+            struct _IO_SECURITY_CONTEXT *SecurityContext;
+            ULONG Options;
+            UCHAR _Padding2[4];
+            USHORT Reserved;
+            USHORT ShareAccess;
+            struct _MAILSLOT_CREATE_PARAMETERS *Parameters;
+        } CreateMailslot;
         struct {
             struct _IO_SECURITY_CONTEXT *SecurityContext;
             ULONG Options;
             UCHAR _Padding3[4];
             USHORT Reserved;
             USHORT ShareAccess;
-            UCHAR _Padding4[4];
-            struct _MAILSLOT_CREATE_PARAMETERS *Parameters;
-        } CreateMailslot;
-        struct {
-            struct _IO_SECURITY_CONTEXT *SecurityContext;
-            ULONG Options;
-            UCHAR _Padding5[4];
-            USHORT Reserved;
-            USHORT ShareAccess;
-            UCHAR _Padding6[4];
             struct _NAMED_PIPE_CREATE_PARAMETERS *Parameters;
         } CreatePipe;
         struct {
             ULONG OutputBufferLength;
-            UCHAR _Padding7[4];
+            UCHAR _Padding4[4];
             ULONG InputBufferLength;
-            UCHAR _Padding8[4];
+            UCHAR _Padding5[4];
             ULONG IoControlCode;
-            UCHAR _Padding9[4];
             VOID *Type3InputBuffer;
         } DeviceIoControl;
         struct {
             ULONG OutputBufferLength;
-            UCHAR _Padding10[4];
+            UCHAR _Padding6[4];
             ULONG InputBufferLength;
-            UCHAR _Padding11[4];
+            UCHAR _Padding7[4];
             ULONG FsControlCode;
-            UCHAR _Padding12[4];
             VOID *Type3InputBuffer;
         } FileSystemControl;
         struct {
@@ -4075,52 +3997,42 @@ struct _IO_STACK_LOCATION {
         } Others;
         struct {
             ULONG Length;
-            UCHAR _Padding16[4];
             struct _UNICODE_STRING *FileName;
             enum _FILE_INFORMATION_CLASS FileInformationClass;
-            UCHAR _Padding17[4];
+            UCHAR _Padding11[4];
             ULONG FileIndex;
-            UCHAR _Padding18[4];
         } QueryDirectory;
         struct {
             ULONG Length;
-            UCHAR _Padding19[4];
             VOID *EaList;
             ULONG EaListLength;
-            UCHAR _Padding20[4];
+            UCHAR _Padding12[4];
             ULONG EaIndex;
-            UCHAR _Padding21[4];
         } QueryEa;
         struct {
             struct _GUID *InterfaceType;
             USHORT Size;
             USHORT Version;
-            UCHAR _Padding22[4];
             struct _INTERFACE *Interface;
             VOID *InterfaceSpecificData;
         } QueryInterface;
         struct {
             ULONG Length;
-            UCHAR _Padding23[4];
             VOID *StartSid;
             struct _FILE_GET_QUOTA_INFORMATION *SidList;
             ULONG SidListLength;
-            UCHAR _Padding24[4];
         } QueryQuota;
         struct {
             ULONG WhichSpace;
-            UCHAR _Padding25[4];
             VOID *Buffer;
             ULONG Offset;
-            UCHAR _Padding26[4];
+            UCHAR _Padding13[4];
             ULONG Length;
-            UCHAR _Padding27[4];
         } ReadWriteConfig;
         struct {
             ULONG Length;
-            UCHAR _Padding28[4];
+            UCHAR _Padding14[4];
             enum _FILE_INFORMATION_CLASS FileInformationClass;
-            UCHAR _Padding29[4];
             struct _FILE_OBJECT *FileObject;
             union {
                 VOID *DeleteHandle;
@@ -4135,7 +4047,6 @@ struct _IO_STACK_LOCATION {
             ULONGLONG ProviderId;
             VOID *DataPath;
             ULONG BufferSize;
-            UCHAR _Padding30[4];
             VOID *Buffer;
         } WMI;
         struct {
@@ -4143,38 +4054,37 @@ struct _IO_STACK_LOCATION {
                 ULONG SystemContext;
                 struct _SYSTEM_POWER_STATE_CONTEXT SystemPowerStateContext;
             };
-            UCHAR _Padding13[4];
+            UCHAR _Padding8[4];
             enum _POWER_STATE_TYPE Type;
-            UCHAR _Padding14[4];
+            UCHAR _Padding9[4];
             union _POWER_STATE State;
-            UCHAR _Padding15[4];
+            UCHAR _Padding10[4];
             enum POWER_ACTION ShutdownType;
         } Power;
         struct {
             union _LARGE_INTEGER *Length;
             ULONG Key;
-            UCHAR _Padding31[4];
             union _LARGE_INTEGER ByteOffset;
         } LockControl;
         struct {
             ULONG Length;
-            UCHAR _Padding34[4];
+            UCHAR _Padding17[4];
             ULONG Key;
             ULONG Flags;
             union _LARGE_INTEGER ByteOffset;
         } Read;
         struct {
             ULONG Length;
-            UCHAR _Padding35[4];
+            UCHAR _Padding18[4];
             ULONG Key;
             ULONG Flags;
             union _LARGE_INTEGER ByteOffset;
         } Write;
         struct {
             ULONG Length;
-            UCHAR _Padding32[4];
+            UCHAR _Padding15[4];
             ULONG CompletionFilter;
-            UCHAR _Padding33[4];
+            UCHAR _Padding16[4];
             enum _DIRECTORY_NOTIFY_INFORMATION_CLASS DirectoryNotifyInformationClass;
         } NotifyDirectoryEx;
         struct {
@@ -4183,7 +4093,6 @@ struct _IO_STACK_LOCATION {
         } MountVolume;
         struct {
             ULONG SecurityInformation;
-            UCHAR _Padding41[4];
             VOID *SecurityDescriptor;
         } SetSecurity;
         struct {
@@ -4196,38 +4105,38 @@ struct _IO_STACK_LOCATION {
         } VerifyVolume;
         struct {
             ULONG Length;
-            UCHAR _Padding36[4];
+            UCHAR _Padding19[4];
             ULONG CompletionFilter;
         } NotifyDirectory;
         struct {
             enum DEVICE_TEXT_TYPE DeviceTextType;
-            UCHAR _Padding37[4];
+            UCHAR _Padding20[4];
             ULONG LocaleId;
         } QueryDeviceText;
         struct {
             ULONG Length;
-            UCHAR _Padding38[4];
+            UCHAR _Padding21[4];
             enum _FILE_INFORMATION_CLASS FileInformationClass;
         } QueryFile;
         struct {
             ULONG SecurityInformation;
-            UCHAR _Padding39[4];
+            UCHAR _Padding22[4];
             ULONG Length;
         } QuerySecurity;
         struct {
             ULONG Length;
-            UCHAR _Padding40[4];
+            UCHAR _Padding23[4];
             enum _FSINFOCLASS FsInformationClass;
         } QueryVolume;
         struct {
             ULONG Length;
-            UCHAR _Padding42[4];
+            UCHAR _Padding24[4];
             enum _FSINFOCLASS FsInformationClass;
         } SetVolume;
         struct {
             UCHAR InPath;
             UCHAR Reserved[3];
-            UCHAR _Padding43[4];
+            UCHAR _Padding25[4];
             enum _DEVICE_USAGE_NOTIFICATION_TYPE Type;
         } UsageNotification;
         struct {
@@ -4282,7 +4191,6 @@ struct _IRP {
     USHORT Reserved;
     struct _MDL *MdlAddress;
     ULONG Flags;
-    UCHAR _Padding0[4];
     union {
         struct _IRP *MasterIrp;
         VOID *SystemBuffer;
@@ -4440,7 +4348,6 @@ struct _KDDEBUGGER_DATA64 {
     USHORT OffsetPrcbProcStateContext;
     USHORT OffsetPrcbNumber;
     USHORT SizeEThread;
-    UCHAR _Padding0[6];
     ULONGLONG KdPrintCircularBufferPtr;
     ULONGLONG KdPrintBufferSize;
     ULONGLONG KeLoaderBlock;
@@ -4473,7 +4380,6 @@ struct _KDDEBUGGER_DATA64 {
     USHORT OffsetPrcbContext;
     USHORT OffsetPrcbMaxBreakpoints;
     USHORT OffsetPrcbMaxWatchpoints;
-    UCHAR _Padding1[2];
     ULONG OffsetKThreadStackLimit;
     ULONG OffsetKThreadStackBase;
     ULONG OffsetKThreadQueueListEntry;
@@ -4492,7 +4398,6 @@ struct _KDDEBUGGER_DATA64 {
     ULONG RetpolineStubOffset;
     ULONG RetpolineStubSize;
     USHORT OffsetEProcessMmHotPatchContext;
-    UCHAR _Padding2[2];
 };
 
 struct _KDESCRIPTOR {
@@ -4517,10 +4422,8 @@ struct _KDPC_DATA {
 struct _KENTROPY_TIMING_STATE {
     ULONG EntropyCount;
     ULONG Buffer[64];
-    UCHAR _Padding0[4];
     struct _KDPC Dpc;
     ULONG LastDeliveredBuffer;
-    UCHAR _Padding1[4];
 };
 
 struct _KEXCEPTION_FRAME {
@@ -4622,13 +4525,11 @@ struct _KLDR_DATA_TABLE_ENTRY {
     struct _LIST_ENTRY InLoadOrderLinks;
     VOID *ExceptionTable;
     ULONG ExceptionTableSize;
-    UCHAR _Padding0[4];
     VOID *GpValue;
     struct _NON_PAGED_DEBUG_INFO *NonPagedDebugInfo;
     VOID *DllBase;
     VOID *EntryPoint;
     ULONG SizeOfImage;
-    UCHAR _Padding1[4];
     struct _UNICODE_STRING FullDllName;
     struct _UNICODE_STRING BaseDllName;
     ULONG Flags;
@@ -4659,7 +4560,6 @@ struct _KSPIN_LOCK_QUEUE {
 struct _KLOCK_QUEUE_HANDLE {
     struct _KSPIN_LOCK_QUEUE LockQueue;
     UCHAR OldIrql;
-    UCHAR _Padding0[7];
 };
 
 struct _KMUTANT {
@@ -4679,7 +4579,6 @@ struct _KMUTANT {
         };
     };
     UCHAR ApcDisable;
-    UCHAR _Padding0[6];
 };
 
 struct _flags {
@@ -4715,7 +4614,6 @@ struct _KNODE {
     USHORT ProcessSeed;
     UCHAR _Padding1[16];
     ULONG SiblingMask;
-    UCHAR _Padding2[4];
     union {
         struct _GROUP_AFFINITY Affinity;
         struct {
@@ -4733,7 +4631,6 @@ struct _KNODE {
     UCHAR MaximumProcessors;
     struct _flags Flags;
     UCHAR Spare10;
-    UCHAR _Padding3[1];
     struct _KHETERO_PROCESSOR_SET HeteroSets[5];
     ULONGLONG PpmConfiguredQosSets[5];
     ULONGLONG Spare11;
@@ -4877,15 +4774,12 @@ struct _PROC_FEEDBACK {
     ULONGLONG StallTime;
     UCHAR KernelTimesIndex;
     UCHAR CounterDiscardsIdleTime;
-    UCHAR _Padding0[6];
 };
 
 struct _PPM_FFH_THROTTLE_STATE_INFO {
     UCHAR EnableLogging;
-    UCHAR _Padding0[3];
     ULONG MismatchCount;
     UCHAR Initialized;
-    UCHAR _Padding1[7];
     ULONGLONG LastValue;
     union _LARGE_INTEGER LastLogTickCount;
 };
@@ -4908,7 +4802,6 @@ struct _PROC_PERF_CHECK_CONTEXT {
     USHORT AveragePerformancePercent;
     ULONG RelativePerformance;
     UCHAR NtProcessor;
-    UCHAR _Padding0[3];
 };
 
 struct _PROCESSOR_POWER_STATE {
@@ -4924,19 +4817,15 @@ struct _PROCESSOR_POWER_STATE {
     UCHAR SoftParked;
     ULONG TargetIdleState;
     struct _PROC_IDLE_POLICY IdlePolicy;
-    UCHAR _Padding0[2];
     union _PPM_IDLE_SYNCHRONIZATION_STATE Synchronization;
-    UCHAR _Padding1[4];
     struct _PROC_FEEDBACK PerfFeedback;
     enum _PROC_HYPERVISOR_STATE Hypervisor;
     ULONG LastSysTime;
     ULONGLONG WmiDispatchPtr;
     LONG WmiInterfaceEnabled;
-    UCHAR _Padding2[4];
     struct _PPM_FFH_THROTTLE_STATE_INFO FFHThrottleStateInfo;
     struct _KDPC PerfActionDpc;
     LONG PerfActionMask;
-    UCHAR _Padding3[4];
     struct _PROC_IDLE_SNAP HvIdleCheck;
     struct _PROC_PERF_CHECK_CONTEXT CheckContext;
     struct _PPM_CONCURRENCY_ACCOUNTING *Concurrency;
@@ -4947,7 +4836,6 @@ struct _PROCESSOR_POWER_STATE {
     UCHAR Unused;
     UCHAR Parked;
     UCHAR LongPriorQosPeriod;
-    UCHAR _Padding4[2];
     union {
         ULONGLONG EnergyConsumed;
         ULONGLONG SnapTimeLast;
@@ -5024,7 +4912,6 @@ struct _KSECURE_FAULT_INFORMATION {
 struct _KSHARED_READY_QUEUE {
     ULONGLONG Lock;
     ULONG ReadySummary;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY ReadyListHead[32];
     CHAR RunningSummary[64];
     UCHAR Span;
@@ -5035,7 +4922,6 @@ struct _KSHARED_READY_QUEUE {
     UCHAR Spare[3];
     ULONGLONG Affinity;
     ULONG ReadyThreadCount;
-    UCHAR _Padding1[4];
     ULONGLONG ReadyQueueExpectedRunTime;
 };
 
@@ -5075,7 +4961,6 @@ struct _REQUEST_MAILBOX {
     struct _KREQUEST_PACKET RequestPacket;
     LONG *NodeTargetCountAddr;
     LONG NodeTargetCount;
-    UCHAR _Padding0[4];
 };
 
 struct _KPRCB {
@@ -5523,11 +5408,9 @@ struct _KPCR {
     ULONG SecondLevelCacheSize;
     ULONG HalReserved[16];
     ULONG Unused2;
-    UCHAR _Padding0[4];
     VOID *KdVersionBlock;
     VOID *Unused3;
     ULONG PcrAlign1[24];
-    UCHAR _Padding1[8];
     struct _KPRCB Prcb;
 };
 
@@ -5536,7 +5419,6 @@ struct _KPRIQUEUE {
     struct _LIST_ENTRY EntryListHead[32];
     LONG CurrentCount[32];
     ULONG MaximumCount;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY ThreadListHead;
 };
 
@@ -5664,7 +5546,6 @@ struct _XSTATE_CONFIGURATION {
     ULONGLONG AlignedFeatures;
     ULONG AllFeatureSize;
     ULONG AllFeatures[64];
-    UCHAR _Padding0[4];
     ULONGLONG EnabledUserVisibleSupervisorFeatures;
 };
 
@@ -5794,7 +5675,6 @@ struct _LDR_DATA_TABLE_ENTRY {
     VOID *DllBase;
     VOID *EntryPoint;
     ULONG SizeOfImage;
-    UCHAR _Padding0[4];
     struct _UNICODE_STRING FullDllName;
     struct _UNICODE_STRING BaseDllName;
     union {
@@ -5835,7 +5715,6 @@ struct _LDR_DATA_TABLE_ENTRY {
     USHORT TlsIndex;
     struct _LIST_ENTRY HashLinks;
     ULONG TimeDateStamp;
-    UCHAR _Padding1[4];
     struct _ACTIVATION_CONTEXT *EntryPointActivationContext;
     VOID *Lock;
     struct _LDR_DDAG_NODE *DdagNode;
@@ -5853,7 +5732,6 @@ struct _LDR_DATA_TABLE_ENTRY {
     ULONG ReferenceCount;
     ULONG DependentLoadFlags;
     UCHAR SigningLevel;
-    UCHAR _Padding2[3];
 };
 
 struct _LOGGED_STREAM_CALLBACK_V1 {
@@ -5952,14 +5830,12 @@ struct _MI_ACTIVE_PFN {
 struct _MI_AVAILABLE_PAGE_WAIT_STATES {
     struct _KEVENT Event;
     ULONG EventSets;
-    UCHAR _Padding0[4];
 };
 
 struct _MI_BAD_MEMORY_EVENT_ENTRY {
     ULONG BugCheckCode;
     LONG Active;
     ULONG Data;
-    UCHAR _Padding0[4];
     union _LARGE_INTEGER PhysicalAddress;
     struct _WORK_QUEUE_ITEM WorkItem;
 };
@@ -5967,7 +5843,6 @@ struct _MI_BAD_MEMORY_EVENT_ENTRY {
 struct _MI_COMBINE_PAGE_LISTHEAD {
     struct _RTL_AVL_TREE Table;
     LONG Lock;
-    UCHAR _Padding0[4];
 };
 
 struct _MI_COMBINE_STATE {
@@ -5976,7 +5851,6 @@ struct _MI_COMBINE_STATE {
     struct _RTL_AVL_TREE ActiveThreadTree;
     ULONGLONG CommonPageCombineDomain;
     ULONG CommonCombineDomainAssigned;
-    UCHAR _Padding0[4];
 };
 
 struct _MI_COMBINE_WORKITEM {
@@ -6141,7 +6015,6 @@ struct _MI_CROSS_PARTITION_CHARGES {
 struct _MI_DEBUGGER_STATE {
     UCHAR TransientWrite;
     UCHAR CodePageEdited;
-    UCHAR _Padding0[6];
     struct _MMPTE *DebugPte;
     ULONG PoisonedTb;
     LONG InDebugger;
@@ -6191,7 +6064,6 @@ struct _MI_ENCLAVE_STATE {
     struct _RTL_BITMAP *EnclaveMetadataBitMap;
     struct _EX_PUSH_LOCK EnclaveMetadataEntryLock;
     LONG EnclaveMetadataPageLock;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY EnclaveList;
     struct _EX_PUSH_LOCK EnclaveListLock;
     struct _EX_RUNDOWN_REF ShutdownRundown;
@@ -6248,7 +6120,6 @@ struct _MI_ERROR_STATE {
     UCHAR FatalGraphicsFailures;
     UCHAR InitFailure;
     UCHAR StopBadMaps;
-    UCHAR _Padding0[4];
 };
 
 struct _MI_EXTENT_DELETION_WAIT_BLOCK {
@@ -6267,7 +6138,6 @@ struct _MI_HARDWARE_STATE {
     ULONG NumaLastRangeIndexInclusive;
     UCHAR NodeShift;
     UCHAR ChannelShift;
-    UCHAR _Padding0[2];
     ULONG ChannelHintIndex;
     ULONG ChannelLastRangeIndexInclusive;
     struct _MI_NODE_NUMBER_ZERO_BASED *NodeGraph;
@@ -6280,7 +6150,6 @@ struct _MI_HARDWARE_STATE {
     ULONG PhysicalAddressBits;
     ULONG LogicalProcessorsPerCore;
     UCHAR ProcessorCachesFlushedOnPowerLoss;
-    UCHAR _Padding1[7];
     ULONGLONG TotalPagesAllowed;
     ULONG SecondaryColorMask;
     ULONG SecondaryColors;
@@ -6289,18 +6158,16 @@ struct _MI_HARDWARE_STATE {
     ULONG FlushCacheForPageAttributeChange;
     ULONG CacheFlushPromoteThreshold;
     union _LARGE_INTEGER PerformanceCounterFrequency;
-    UCHAR _Padding2[40];
+    UCHAR _Padding0[40];
     ULONGLONG InvalidPteMask;
-    UCHAR _Padding3[56];
+    UCHAR _Padding1[56];
     ULONG LargePageColors[3];
-    UCHAR _Padding4[4];
     ULONGLONG FlushTbThreshold;
     enum _MI_PFN_CACHE_ATTRIBUTE OptimalZeroingAttribute[4][4];
     UCHAR AttributeChangeRequiresReZero;
-    UCHAR _Padding5[7];
     struct _MI_ZERO_COST_COUNTS ZeroCostCounts[2];
     ULONGLONG VsmKernelPageCount;
-    UCHAR _Padding6[56];
+    UCHAR _Padding2[56];
 };
 
 struct _MI_HUGE_SYSTEM_VIEW_HEAD {
@@ -6318,16 +6185,13 @@ struct _MI_IO_CACHE_STATS {
     ULONG UnmappedCacheConflict;
     ULONG PermanentIoAttributeConflict;
     ULONG PermanentIoNodeConflict;
-    UCHAR _Padding0[4];
 };
 
 struct _MI_IO_PAGE_STATE {
     LONG IoPfnLock;
-    UCHAR _Padding0[4];
     struct _RTL_AVL_TREE IoPfnRoot[3];
     struct _LIST_ENTRY UnusedCachedMaps;
     ULONG OldestCacheFlushTimeStamp;
-    UCHAR _Padding1[4];
     struct _MI_IO_CACHE_STATS IoCacheStats;
     struct _RTL_AVL_TREE InvariantIoSpace;
 };
@@ -6338,7 +6202,6 @@ struct _MI_LDW_WORK_CONTEXT {
     LONG ErrorStatus;
     LONG Active;
     UCHAR FreeWhenDone;
-    UCHAR _Padding0[7];
 };
 
 union _MI_RESERVATION_CLUSTER_INFO {
@@ -6371,7 +6234,6 @@ struct _MI_PAGEFILE_TRACES {
     UCHAR Priority;
     UCHAR IrpPriority;
     UCHAR ReservationWrite;
-    UCHAR _Padding0[7];
     union _LARGE_INTEGER CurrentTime;
     ULONGLONG AvailablePages;
     ULONGLONG ModifiedPagesTotal;
@@ -6473,15 +6335,12 @@ struct _MMPFN {
 
 struct _MI_PAGELIST_STATE {
     LONG ActiveSpinLock;
-    UCHAR _Padding0[4];
     struct _RTL_AVL_TREE ActiveThreadTree;
     LONG ActiveZeroSpinLock;
-    UCHAR _Padding1[4];
     struct _RTL_AVL_TREE ActiveZeroThreadTree;
     struct _MMPFN LargePfnTemplate;
     struct _MMPFN LargePfnBasePageTemplate;
     ULONG NumberOfLargePageListHeads;
-    UCHAR _Padding2[4];
 };
 
 struct _MI_PAGE_COMBINE_STATISTICS {
@@ -6491,7 +6350,6 @@ struct _MI_PAGE_COMBINE_STATISTICS {
     ULONG CombineScanCount;
     LONG CombinedBlocksInUse;
     LONG SumCombinedBlocksReferenceCount;
-    UCHAR _Padding0[4];
 };
 
 struct _MI_PAGE_COMBINING_SUPPORT {
@@ -6499,7 +6357,6 @@ struct _MI_PAGE_COMBINING_SUPPORT {
     struct _LIST_ENTRY ArbitraryPfnMapList;
     struct _MI_COMBINE_WORKITEM FreeCombinePoolItem;
     ULONG CombiningThreadCount;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY CombinePageFreeList;
     ULONGLONG CombineFreeListLock;
     struct _MI_COMBINE_PAGE_LISTHEAD CombinePageListHeads[16];
@@ -6512,11 +6369,9 @@ struct _MI_PAGING_IO_STATE {
     LONG PageFileHeadSpinLock;
     LONG PrefetchSeekThreshold;
     ULONG InPageSinglePages;
-    UCHAR _Padding0[12];
     union _SLIST_HEADER InPageSupportSListHead[2];
     union _SLIST_HEADER ReservedInPageSupportSListHead[2];
     UCHAR InPageSupportSListMinimum[2];
-    UCHAR _Padding1[6];
     struct _MMINPAGE_SUPPORT *FirstReservedInPageBlock[2];
     struct _MMINPAGE_SUPPORT *LastReservedInPageBlock[2];
     struct _MMPTE *ReservedPtes;
@@ -6525,7 +6380,6 @@ struct _MI_PAGING_IO_STATE {
     LONG DelayPageFaults;
     ULONG FileCompressionBoundary;
     UCHAR MdlsAdjusted;
-    UCHAR _Padding2[11];
 };
 
 struct _MI_PARTITION_FLAGS {
@@ -6542,14 +6396,12 @@ struct _MI_PARTITION_FLAGS {
 
 struct _MI_PARTITION_CORE {
     USHORT PartitionId;
-    UCHAR _Padding0[2];
     union {
         struct _MI_PARTITION_FLAGS Flags;
         ULONG LongFlags;
     } u;
     ULONG Signature;
     UCHAR MemoryConfigurationChanged;
-    UCHAR _Padding1[3];
     struct _MI_NODE_INFORMATION *NodeInformation;
     struct _RTL_AVL_TREE PageRoot;
     struct _PHYSICAL_MEMORY_DESCRIPTOR *MemoryNodeRuns;
@@ -6565,7 +6417,6 @@ struct _MI_PARTITION_CORE {
     struct _EX_PUSH_LOCK DynamicMemoryPushLock;
     LONG DynamicMemoryLock;
     UCHAR PfnUnmapActive;
-    UCHAR _Padding2[3];
     struct _KEVENT TemporaryMemoryEvent;
     VOID *RootDirectory;
     VOID *KernelObjectsDirectory;
@@ -6635,7 +6486,6 @@ struct _MI_PARTITION_MODWRITES {
     ULONG LowPriorityModWritesOutstanding;
     struct _KEVENT BoostModWriteIoPriorityEvent;
     LONG ModifiedWriterThreadPriority;
-    UCHAR _Padding0[4];
     ULONGLONG ModifiedPagesLowPriorityGoal;
     struct _KEVENT ModifiedPageWriterEvent;
     struct _KEVENT ModifiedWriterExitedEvent;
@@ -6651,20 +6501,16 @@ struct _MI_PARTITION_MODWRITES {
     ULONG PagefileScanCount;
     LONG ClusterRestrictionLock;
     struct _MI_RESTRICTED_MODWRITES ClusterRestrictions[2];
-    UCHAR _Padding1[2];
     struct _KEVENT NotifyStoreMemoryConditions;
     UCHAR DelayMappedWrite;
-    UCHAR _Padding2[3];
     ULONG PagefileReservationsEnabled;
     struct _EX_PUSH_LOCK PageFileCreationLock;
     struct _WORK_QUEUE_ITEM TrimPagefileWorkItem;
     ULONGLONG LastTrimPagefileTime;
     struct _WORK_QUEUE_ITEM WsSwapPagefileContractWorkItem;
     LONG WsSwapPageFileContractionInProgress;
-    UCHAR _Padding3[4];
     struct _EX_PUSH_LOCK WorkingSetSwapLock;
     LONG WorkingSetInswapLock;
-    UCHAR _Padding4[4];
 };
 
 struct _MI_PARTITION_STORES {
@@ -6683,16 +6529,13 @@ struct _MI_PARTITION_STORES {
     ULONG WriteIssueFailures;
     ULONG WritesOutstanding;
     LONG EvictFlushLock;
-    UCHAR _Padding0[4];
     struct _ETHREAD *EvictionThread;
     struct _KEVENT EvictEvent;
-    UCHAR _Padding1[8];
     union _SLIST_HEADER WriteSupportSListHead;
     struct _KEVENT EvictFlushCompleteEvent;
     struct _RTL_BITMAP *ModifiedWriteFailedBitmap;
     struct _EPROCESS *StoreProcess;
     ULONG DeleteStoredPages;
-    UCHAR _Padding2[4];
 };
 
 struct _MMDEREFERENCE_SEGMENT_HEADER {
@@ -6723,7 +6566,6 @@ struct _MI_PARTITION_SEGMENTS {
     struct _KTIMER DeleteOnCloseTimer;
     UCHAR DeleteOnCloseTimerActive;
     UCHAR SegmentDereferenceThreadExists;
-    UCHAR _Padding0[6];
     VOID *SegmentDereferenceActiveControlArea;
     ULONGLONG UnusedSegmentPagedPool;
     struct _LIST_ENTRY UnusedSegmentList;
@@ -6733,7 +6575,6 @@ struct _MI_PARTITION_SEGMENTS {
     struct _SINGLE_LIST_ENTRY ControlAreaDeleteList;
     struct _MI_PTE_CHAIN_HEAD FreeSystemCache;
     struct _KEVENT CloneDereferenceEvent;
-    UCHAR _Padding1[8];
     union _SLIST_HEADER CloneProtosSListHead;
     struct _EX_PUSH_LOCK SystemCacheInitLock;
     ULONG PagefileExtensionWaiters;
@@ -6744,13 +6585,12 @@ struct _MI_PARTITION_SEGMENTS {
     struct _KEVENT *ControlAreasDrainEvent;
     struct _KEVENT *CloneHeaderDrainEvent;
     struct _EX_RUNDOWN_REF_CACHE_AWARE *ProbeRundownReference;
-    UCHAR _Padding2[24];
+    UCHAR _Padding0[24];
 };
 
 struct _MMPFNLIST {
     ULONGLONG Total;
     enum _MMLISTS ListName;
-    UCHAR _Padding0[4];
     ULONGLONG Flink;
     ULONGLONG Blink;
     ULONGLONG Lock;
@@ -6759,7 +6599,6 @@ struct _MMPFNLIST {
 struct _MI_SLAB_ALLOCATOR_CONTEXT {
     struct _RTL_RB_TREE AllocationsTree;
     LONG Lock;
-    UCHAR _Padding0[4];
     struct _MI_SLAB_ALLOCATOR_ENTRY *SlabEntryHint;
     ULONGLONG FreePageCount;
     ULONGLONG SlabEntryCount;
@@ -6772,7 +6611,6 @@ struct _MI_SLAB_ALLOCATOR_CONTEXT {
             ULONG Spare : 31;
         };
     } Flags;
-    UCHAR _Padding1[4];
     struct _MMPFNLIST StandbyList;
     ULONGLONG LastReplenishTime;
     ULONGLONG LastFailureTime;
@@ -6807,15 +6645,14 @@ struct _MI_PARTITION_PAGE_LISTS {
     UCHAR StandbyListDiscard;
     UCHAR FreeListDiscard;
     UCHAR PfnBitMapsReady;
-    UCHAR _Padding7[1];
     ULONGLONG LastDecayHandUpdateTime;
     struct _MI_LDW_WORK_CONTEXT LastChanceLdwContext;
     struct _RTL_AVL_TREE HugePfnBadPages;
-    UCHAR _Padding8[24];
+    UCHAR _Padding7[24];
     ULONGLONG AvailableEventsLock;
     struct _MI_AVAILABLE_PAGE_WAIT_STATES AvailablePageWaitStates[3];
     VOID *MirrorListLocks;
-    UCHAR _Padding9[16];
+    UCHAR _Padding8[16];
     ULONGLONG TransitionPrivatePages;
     struct _RTL_BITMAP_EX LargePfnBitMap[2];
     struct _MI_FREE_LARGE_PAGE_LIST *LargePageListHeads;
@@ -6823,7 +6660,6 @@ struct _MI_PARTITION_PAGE_LISTS {
     struct _RTL_BITMAP_EX LargePageRebuildCandidates;
     WCHAR *LargePagesOnFreeZeroList;
     LONG HugePageRebuildCandidatesExist;
-    UCHAR _Padding10[4];
     struct _KEVENT LargePageCandidatesExistEvent;
     ULONGLONG LowMemoryThreshold;
     ULONGLONG HighMemoryThreshold;
@@ -6831,7 +6667,7 @@ struct _MI_PARTITION_PAGE_LISTS {
     struct _RTL_BITMAP_EX SlabPfnBitMap;
     VOID *HugePfnLists;
     ULONGLONG AvailableHugeIoRanges;
-    UCHAR _Padding11[32];
+    UCHAR _Padding9[32];
 };
 
 struct _MI_PARTITION_COMMIT {
@@ -6857,7 +6693,6 @@ struct _MI_PARTITION_ZEROING {
     struct _KEVENT PageEvent;
     UCHAR ThreadPriorityStatic;
     UCHAR AdaptiveZeroingEnabled;
-    UCHAR _Padding0[2];
     LONG ZeroFreePageSlistMinimum;
     struct _WORK_QUEUE_ITEM RebalanceZeroFreeWorkItem;
     LONG NodeCount;
@@ -6865,10 +6700,8 @@ struct _MI_PARTITION_ZEROING {
     struct _KGATE LargeBootZeroingComplete;
     struct _MI_WRITE_CALIBRATION WriteCalibration;
     UCHAR IpiCalibrationFailed;
-    UCHAR _Padding1[3];
     LONG ActiveProcessorsForIpiCalibration;
     LONG NodesReadyForIpiCalibration;
-    UCHAR _Padding2[4];
     struct _KEVENT ReleaseNodeZeroingThreads;
     struct _MI_ZERO_THREAD_CONTEXT *ThreadContext;
 };
@@ -6892,19 +6725,18 @@ struct _MI_VISIBLE_PARTITION {
     ULONGLONG NumberOfPhysicalPages;
     ULONG NumberOfPagingFiles;
     UCHAR SystemCacheInitialized;
-    UCHAR _Padding0[3];
     struct _MMPAGING_FILE *PagingFile[16];
-    UCHAR _Padding1[32];
+    UCHAR _Padding0[32];
     ULONGLONG AvailablePages;
-    UCHAR _Padding2[56];
+    UCHAR _Padding1[56];
     ULONGLONG ResidentAvailablePages;
-    UCHAR _Padding3[56];
+    UCHAR _Padding2[56];
     struct _MMSUPPORT_INSTANCE PartitionWs[1];
     struct _MMWSL_INSTANCE PartitionWorkingSetLists[1];
     ULONGLONG TotalCommittedPages;
-    UCHAR _Padding4[16];
+    UCHAR _Padding3[16];
     struct _MMPFNLIST ModifiedPageListHead;
-    UCHAR _Padding5[24];
+    UCHAR _Padding4[24];
     struct _MMPFNLIST ModifiedNoWritePageListHead;
     ULONGLONG TotalCommitLimit;
     ULONGLONG TotalPagesForPagingFile;
@@ -6914,17 +6746,15 @@ struct _MI_VISIBLE_PARTITION {
     ULONGLONG SlabAllocatorPages;
     ULONG ChargeCommitmentFailures[4];
     LONG PageFileTraceIndex;
-    UCHAR _Padding6[4];
     struct _MI_PAGEFILE_TRACES PageFileTraces[32];
-    UCHAR _Padding7[16];
+    UCHAR _Padding5[16];
 };
 
 struct _MI_PARTITION {
     struct _MI_PARTITION_CORE Core;
     struct _MI_PARTITION_MODWRITES Modwriter;
-    UCHAR _Padding0[8];
     struct _MI_PARTITION_STORES Store;
-    UCHAR _Padding1[48];
+    UCHAR _Padding0[48];
     struct _MI_PARTITION_SEGMENTS Segments;
     struct _MI_PARTITION_PAGE_LISTS PageLists;
     struct _MI_PARTITION_COMMIT Commit;
@@ -6933,13 +6763,12 @@ struct _MI_PARTITION {
     VOID *WorkingSetControl;
     struct _MMWORKING_SET_EXPANSION_HEAD WorkingSetExpansionHead;
     ULONG SessionDetachTimeStamp;
-    UCHAR _Padding2[36];
+    UCHAR _Padding1[36];
     struct _MI_VISIBLE_PARTITION Vp;
 };
 
 struct _RTL_BITMAP {
     ULONG SizeOfBitMap;
-    UCHAR _Padding0[4];
     ULONG *Buffer;
 };
 
@@ -6955,12 +6784,11 @@ struct _MI_PARTITION_STATE {
     ULONGLONG TotalPagesInChildPartitions;
     ULONG CrossPartitionDenials;
     UCHAR MultiplePartitionsExist;
-    UCHAR _Padding0[3];
     struct _RTL_BITMAP_EX HugeIoPfnBitMap;
     struct _MI_HUGE_PFN *HugePfnDatabase;
-    UCHAR _Padding1[8];
+    UCHAR _Padding0[8];
     ULONGLONG HugeRangesLock;
-    UCHAR _Padding2[56];
+    UCHAR _Padding1[56];
 };
 
 struct _MI_POOL_STATE {
@@ -6970,11 +6798,9 @@ struct _MI_POOL_STATE {
     struct _SINGLE_LIST_ENTRY BadPoolHead;
     ULONG HighEventSets;
     UCHAR HighEventSetsValid;
-    UCHAR _Padding0[3];
     ULONGLONG LowPagedPoolThreshold;
     ULONGLONG HighPagedPoolThreshold;
     LONG PermittedFaultsLock;
-    UCHAR _Padding1[4];
     struct _RTL_AVL_TREE PermittedFaultsTree;
     struct _MI_ACCESS_VIOLATION_RANGE PermittedFaultsInitialNode[2];
     ULONGLONG TotalPagedPoolQuota;
@@ -7071,12 +6897,10 @@ struct _MI_SECTION_WOW_STATE {
 
 struct _MI_SECTION_STATE {
     LONG SectionObjectPointersLock;
-    UCHAR _Padding0[4];
     struct _RTL_AVL_TREE SectionBasedRoot;
     struct _EX_PUSH_LOCK SectionBasedLock;
     ULONGLONG UnusedSegmentPagedPool;
     ULONG DataSectionProtectionMask;
-    UCHAR _Padding1[4];
     VOID *HighSectionBase;
     struct _MSUBSECTION PhysicalSubsection;
     struct _CONTROL_AREA PhysicalControlArea;
@@ -7087,10 +6911,8 @@ struct _MI_SECTION_STATE {
     UCHAR FileOnlyMemoryPfnsCreated;
     UCHAR DanglingExtentsWorkerActive;
     UCHAR PurgingExtentsNeedWatchdog;
-    UCHAR _Padding2[5];
     struct _RTL_AVL_TREE PrototypePtesTree;
     LONG PrototypePtesTreeSpinLock;
-    UCHAR _Padding3[4];
     struct _EX_PUSH_LOCK RelocateBitmapsLock;
     struct _RTL_BITMAP_EX ImageBitMapNative;
     ULONGLONG ImageBiasNative;
@@ -7106,7 +6928,6 @@ struct _MI_SECTION_STATE {
     ULONG LostDataFiles;
     ULONG LostDataPages;
     ULONG ImageFailureReason;
-    UCHAR _Padding4[4];
     struct _SECTION *CfgBitMapSection;
     struct _CONTROL_AREA *CfgBitMapControlArea;
     struct _RTL_BITMAP_EX KernelCfgBitMap;
@@ -7127,7 +6948,7 @@ struct _MI_SECTION_STATE {
     struct _RTL_AVL_TREE ImageExtentTree;
     struct _EX_PUSH_LOCK ImageExtentTreeLock;
     ULONG HotPatchReserveSize;
-    UCHAR _Padding5[12];
+    UCHAR _Padding0[12];
 };
 
 struct _MI_SESSION_DRIVER_UNLOAD {
@@ -7148,7 +6969,6 @@ struct _MMSESSION {
 struct _MI_SESSION_STATE {
     struct _MMSESSION SystemSession;
     UCHAR CodePageEdited;
-    UCHAR _Padding0[7];
     ULONGLONG *DynamicVaBitBuffer;
     ULONGLONG DynamicVaBitBufferPages;
     VOID *DynamicVaStart;
@@ -7164,14 +6984,12 @@ struct _MI_SESSION_STATE {
     struct _RTL_AVL_TREE SessionIdNodes;
     struct _KEVENT DeleteInProgressEvent;
     ULONG DeleteInProgressCount;
-    UCHAR _Padding1[4];
 };
 
 struct _MI_SHUTDOWN_STATE {
     UCHAR CrashDumpInitialized;
     UCHAR ConnectedStandbyActive;
     UCHAR ZeroPageFileAtShutdown;
-    UCHAR _Padding0[1];
     ULONG SystemShutdown;
     LONG ShutdownFlushInProgress;
     ULONG MirroringActive;
@@ -7183,14 +7001,11 @@ struct _MI_SHUTDOWN_STATE {
 
 struct _MI_STANDBY_STATE {
     ULONGLONG FirstDecayPage;
-    UCHAR _Padding0[8];
     union _SLIST_HEADER PfnDecayFreeSList;
     struct _MM_PAGE_ACCESS_INFO_HEADER *PfnRepurposeLog;
     struct _KDPC AllocatePfnRepurposeDpc;
-    UCHAR _Padding1[8];
     union _SLIST_HEADER PageHeatListSlist;
     LONG PageHeatListDisableAllocation;
-    UCHAR _Padding2[12];
 };
 
 struct _MM_SYSTEM_PAGE_COUNTS {
@@ -7208,7 +7023,6 @@ struct _MI_SYSTEM_IMAGE_STATE {
     LONG FixupLock;
     UCHAR FirstLoadEver;
     UCHAR LargePageAll;
-    UCHAR _Padding0[6];
     ULONGLONG LastPage;
     struct _LIST_ENTRY LargePageList;
     struct _LIST_ENTRY StrongCodeLoadFailureList;
@@ -7261,7 +7075,6 @@ struct _MI_SYSTEM_PTE_TYPE {
     enum _MI_SYSTEM_VA_TYPE VaType;
     ULONG *FailureCount;
     ULONG PteFailures;
-    UCHAR _Padding0[4];
     union {
         struct _EX_PUSH_LOCK *GlobalPushLock;
         ULONGLONG SpinLock;
@@ -7295,28 +7108,23 @@ struct _MI_SYSTEM_PTE_STATE {
     UCHAR KernelStackPages;
     UCHAR TrackPtesAborted;
     UCHAR AdjustCounter;
-    UCHAR _Padding0[1];
     LONG ReservedMappingLock;
-    UCHAR _Padding1[4];
     struct _RTL_AVL_TREE ReservedMappingTree;
     struct _MMPFN *ReservedMappingPageTablePfns;
     struct _RTL_AVL_TREE OutswappedKernelStackRoot;
     LONG OutswappedKernelStackLock;
-    UCHAR _Padding2[4];
     struct _MMPTE *BreakMakePte;
     struct _MI_ULTRA_VA_CONTEXT UltraSpaceContext;
     ULONG NumberOfUltraMdlMaps;
-    UCHAR _Padding3[4];
     struct _MI_ULTRA_MDL_NODE *UltraMdlNodeMappings;
 };
 
 struct _MI_SYSTEM_TRIM_STATE {
     ULONGLONG ExpansionLock;
     LONG TrimInProgressCount;
-    UCHAR _Padding0[4];
     struct _KEVENT PeriodicWorkingSetEvent;
     ULONG TrimAllPageFaultCount[3];
-    UCHAR _Padding1[12];
+    UCHAR _Padding0[12];
 };
 
 struct _MM_PAGED_POOL_INFO {
@@ -7327,7 +7135,6 @@ struct _MM_PAGED_POOL_INFO {
 
 struct _MMSUPPORT_AGGREGATION {
     ULONG PageFaultCount;
-    UCHAR _Padding0[4];
     ULONGLONG WorkingSetSize;
     ULONGLONG WorkingSetLeafSize;
     ULONGLONG PeakWorkingSetSize;
@@ -7360,20 +7167,18 @@ struct _MI_VISIBLE_STATE {
     ULONGLONG ProcessCommit;
     LONG DriverCommit;
     UCHAR PagingLevels;
-    UCHAR _Padding0[3];
     ULONGLONG PfnDatabaseCommit;
-    UCHAR _Padding1[32];
+    UCHAR _Padding0[32];
     struct _MMSUPPORT_FULL SystemWs[6];
     struct _MMSUPPORT_SHARED SystemCacheShared;
     struct _MMSUPPORT_AGGREGATION AggregateSystemWs[1];
     ULONG MapCacheFailures;
-    UCHAR _Padding2[4];
     ULONGLONG PagefileHashPages;
     struct _SYSPTES_HEADER PteHeader;
     ULONGLONG SystemVaTypeCount[16];
     UCHAR SystemVaType[256];
     struct _MI_SYSTEM_VA_ASSIGNMENT SystemVaRegions[13];
-    UCHAR _Padding3[40];
+    UCHAR _Padding1[40];
 };
 
 struct _MI_SYSTEM_INFORMATION {
@@ -7394,15 +7199,13 @@ struct _MI_SYSTEM_INFORMATION {
     struct _MI_ERROR_STATE Errors;
     struct _MI_ACCESS_LOG_STATE AccessLog;
     struct _MI_DEBUGGER_STATE Debugger;
-    UCHAR _Padding3[8];
     struct _MI_STANDBY_STATE Standby;
-    UCHAR _Padding4[16];
+    UCHAR _Padding3[16];
     struct _MI_SYSTEM_PTE_STATE SystemPtes;
     struct _MI_IO_PAGE_STATE IoPages;
-    UCHAR _Padding5[8];
     struct _MI_PAGING_IO_STATE PagingIo;
     struct _MI_COMMON_PAGE_STATE CommonPages;
-    UCHAR _Padding6[56];
+    UCHAR _Padding4[56];
     struct _MI_SYSTEM_TRIM_STATE Trims;
     struct _MI_ENCLAVE_STATE Enclaves;
     ULONGLONG Cookie;
@@ -7410,9 +7213,8 @@ struct _MI_SYSTEM_INFORMATION {
     LONG ZeroingDisabled;
     UCHAR FullyInitialized;
     UCHAR SafeBooted;
-    UCHAR _Padding7[2];
     struct _tlgProvider_t *TraceLogging;
-    UCHAR _Padding8[24];
+    UCHAR _Padding5[24];
     struct _MI_VISIBLE_STATE Vs;
 };
 
@@ -7432,7 +7234,6 @@ struct _MMPAGING_FILE {
     struct _FILE_OBJECT *File;
     struct _MMMOD_WRITER_MDL_ENTRY **Entry;
     ULONG NumberOfModWriterEntries;
-    UCHAR _Padding0[4];
     union _SLIST_HEADER PfnsToFree;
     struct _UNICODE_STRING PageFileName;
     struct _MI_PAGING_FILE_SPACE_BITMAPS *Bitmaps;
@@ -7470,11 +7271,9 @@ struct _MMPAGING_FILE {
     ULONG *PageHash;
     VOID *FileHandle;
     LONG SpinLock;
-    UCHAR _Padding1[4];
     struct _RTL_AVL_TREE FlowThroughReadRoot;
     struct _MI_PARTITION *Partition;
     struct _RTL_BALANCED_NODE FileObjectNode;
-    UCHAR _Padding2[8];
 };
 
 struct _MM_GRAPHICS_VAD_FLAGS {
@@ -7597,7 +7396,6 @@ struct _MMVAD {
         ULONG LongFlags2;
         struct _MMVAD_FLAGS2 VadFlags2;
     } u2;
-    UCHAR _Padding0[4];
     struct _SUBSECTION *Subsection;
     struct _MMPTE *FirstPrototypePte;
     struct _MMPTE *LastContiguousPte;
@@ -7703,7 +7501,6 @@ struct _MM_SESSION_SPACE {
     LONG PoolBigEntriesInUse;
     LONG PagedPoolPdeCount;
     ULONG DynamicSessionPdeCount;
-    UCHAR _Padding2[4];
     struct _MI_SYSTEM_PTE_TYPE SystemPteInfo;
     VOID *PoolTrackTableExpansion;
     ULONGLONG PoolTrackTableExpansionSize;
@@ -7715,7 +7512,7 @@ struct _MM_SESSION_SPACE {
     struct _KEVENT IoNotificationEvent;
     struct _EJOB *ServerSilo;
     ULONGLONG CreateTime;
-    UCHAR _Padding3[3032];
+    UCHAR _Padding2[3032];
     UCHAR PoolTags[16384];
 };
 
@@ -7736,22 +7533,18 @@ struct _SECURITY_QUALITY_OF_SERVICE {
     enum _SECURITY_IMPERSONATION_LEVEL ImpersonationLevel;
     UCHAR ContextTrackingMode;
     UCHAR EffectiveOnly;
-    UCHAR _Padding0[2];
 };
 
 struct _OBJECT_CREATE_INFORMATION {
     ULONG Attributes;
-    UCHAR _Padding0[4];
     VOID *RootDirectory;
     CHAR ProbeMode;
-    UCHAR _Padding1[3];
     ULONG PagedPoolCharge;
     ULONG NonPagedPoolCharge;
     ULONG SecurityDescriptorCharge;
     VOID *SecurityDescriptor;
     struct _SECURITY_QUALITY_OF_SERVICE *SecurityQos;
     struct _SECURITY_QUALITY_OF_SERVICE SecurityQualityOfService;
-    UCHAR _Padding2[4];
 };
 
 struct _OBJECT_DIRECTORY {
@@ -7769,14 +7562,12 @@ struct _OBJECT_DIRECTORY_ENTRY {
     struct _OBJECT_DIRECTORY_ENTRY *ChainLink;
     VOID *Object;
     ULONG HashValue;
-    UCHAR _Padding0[4];
 };
 
 struct _OBJECT_HANDLE_COUNT_ENTRY {
     struct _EPROCESS *Process;
     ULONG HandleCount : 24;
     ULONG LockCount : 8;
-    UCHAR _Padding0[4];
 };
 
 struct _QUAD {
@@ -7891,7 +7682,6 @@ struct _OBJECT_SYMBOLIC_LINK {
     ULONG DosDeviceDriveIndex;
     ULONG Flags;
     ULONG AccessMask;
-    UCHAR _Padding0[4];
 };
 
 struct _OBJECT_TYPE_INITIALIZER {
@@ -7940,16 +7730,13 @@ struct _OBJECT_TYPE {
     struct _UNICODE_STRING Name;
     VOID *DefaultObject;
     UCHAR Index;
-    UCHAR _Padding0[3];
     ULONG TotalNumberOfObjects;
     ULONG TotalNumberOfHandles;
     ULONG HighWaterNumberOfObjects;
     ULONG HighWaterNumberOfHandles;
-    UCHAR _Padding1[4];
     struct _OBJECT_TYPE_INITIALIZER TypeInfo;
     struct _EX_PUSH_LOCK TypeLock;
     ULONG Key;
-    UCHAR _Padding2[4];
     struct _LIST_ENTRY CallbackList;
 };
 
@@ -8055,7 +7842,6 @@ struct _PEB {
     ULONGLONG MinimumStackCommit;
     VOID *SparePointers[4];
     ULONG SpareUlongs[5];
-    UCHAR _Padding0[4];
     VOID *WerRegistrationData;
     VOID *WerShipAssertPtr;
     VOID *pUnused;
@@ -8093,14 +7879,12 @@ struct _PEB {
 struct _PEB_LDR_DATA {
     ULONG Length;
     UCHAR Initialized;
-    UCHAR _Padding0[3];
     VOID *SsHandle;
     struct _LIST_ENTRY InLoadOrderModuleList;
     struct _LIST_ENTRY InMemoryOrderModuleList;
     struct _LIST_ENTRY InInitializationOrderModuleList;
     VOID *EntryInProgress;
     UCHAR ShutdownInProgress;
-    UCHAR _Padding1[7];
     VOID *ShutdownThreadId;
 };
 
@@ -8111,7 +7895,6 @@ struct _PHYSICAL_MEMORY_RUN {
 
 struct _PHYSICAL_MEMORY_DESCRIPTOR {
     ULONG NumberOfRuns;
-    UCHAR _Padding0[4];
     ULONGLONG NumberOfPages;
     struct _PHYSICAL_MEMORY_RUN Run[1];
 };
@@ -8147,7 +7930,6 @@ struct _POOL_TRACKER_BIG_PAGES {
 
 struct _POOL_TRACKER_TABLE {
     LONG Key;
-    UCHAR _Padding0[4];
     ULONGLONG NonPagedBytes;
     ULONGLONG NonPagedAllocs;
     ULONGLONG NonPagedFrees;
@@ -8207,7 +7989,6 @@ struct _RTL_BALANCED_LINKS {
     struct _RTL_BALANCED_LINKS *RightChild;
     CHAR Balance;
     UCHAR Reserved[3];
-    UCHAR _Padding0[4];
 };
 
 struct _RTL_AVL_TABLE {
@@ -8216,10 +7997,8 @@ struct _RTL_AVL_TABLE {
     ULONG WhichOrderedElement;
     ULONG NumberGenericTableElements;
     ULONG DepthOfTree;
-    UCHAR _Padding0[4];
     struct _RTL_BALANCED_LINKS *RestartKey;
     ULONG DeleteCount;
-    UCHAR _Padding1[4];
     PVOID CompareRoutine;
     PVOID AllocateRoutine;
     PVOID FreeRoutine;
@@ -8229,7 +8008,6 @@ struct _RTL_AVL_TABLE {
 struct _RTL_CRITICAL_SECTION_DEBUG {
     USHORT Type;
     USHORT CreatorBackTraceIndex;
-    UCHAR _Padding0[4];
     struct _RTL_CRITICAL_SECTION *CriticalSection;
     struct _LIST_ENTRY ProcessLocksList;
     ULONG EntryCount;
@@ -8242,7 +8020,6 @@ struct _RTL_CRITICAL_SECTION_DEBUG {
 struct _STRING {
     USHORT Length;
     USHORT MaximumLength;
-    UCHAR _Padding0[4];
     CHAR *Buffer;
 };
 
@@ -8260,7 +8037,6 @@ struct _RTL_USER_PROCESS_PARAMETERS {
     ULONG DebugFlags;
     VOID *ConsoleHandle;
     ULONG ConsoleFlags;
-    UCHAR _Padding0[4];
     VOID *StandardInput;
     VOID *StandardOutput;
     VOID *StandardError;
@@ -8278,7 +8054,6 @@ struct _RTL_USER_PROCESS_PARAMETERS {
     ULONG FillAttribute;
     ULONG WindowFlags;
     ULONG ShowWindowFlags;
-    UCHAR _Padding1[4];
     struct _UNICODE_STRING WindowTitle;
     struct _UNICODE_STRING DesktopInfo;
     struct _UNICODE_STRING ShellInfo;
@@ -8404,7 +8179,6 @@ struct _SEGMENT_HEAP {
     UCHAR _Padding0[16];
     struct _HEAP_RUNTIME_MEMORY_STATS MemStats;
     USHORT GlobalLockCount;
-    UCHAR _Padding1[2];
     ULONG GlobalLockOwner;
     ULONGLONG ContextExtendLock;
     UCHAR *AllocatedBase;
@@ -8444,7 +8218,6 @@ struct _SHARED_CACHE_MAP {
     struct _EX_FAST_REF FileObjectFastRef;
     struct _EX_PUSH_LOCK VacbLock;
     ULONG DirtyPages;
-    UCHAR _Padding0[4];
     struct _LIST_ENTRY LoggedStreamLinks;
     struct _LIST_ENTRY SharedCacheMapLinks;
     ULONG Flags;
@@ -8454,7 +8227,6 @@ struct _SHARED_CACHE_MAP {
     struct _KEVENT *CreateEvent;
     struct _KEVENT *WaitOnActiveCount;
     ULONG PagesToWrite;
-    UCHAR _Padding1[4];
     LONGLONG BeyondLastFlush;
     struct _CACHE_MANAGER_CALLBACKS *Callbacks;
     VOID *LazyWriteContext;
@@ -8477,12 +8249,10 @@ struct _SHARED_CACHE_MAP {
     ULONG ProcImagePathHash;
     ULONG WritesInProgress;
     ULONG AsyncReadRequestCount;
-    UCHAR _Padding2[4];
     struct _CC_PARTITION *Partition;
     ULONG InternalRefCount;
     ULONG NumMappedVacb;
     ULONG NumActiveVacb;
-    UCHAR _Padding3[4];
 };
 
 struct _SID_IDENTIFIER_AUTHORITY {
@@ -8499,12 +8269,10 @@ struct _SID {
 struct _SID_AND_ATTRIBUTES {
     VOID *Sid;
     ULONG Attributes;
-    UCHAR _Padding0[4];
 };
 
 struct _SID_AND_ATTRIBUTES_HASH {
     ULONG SidCount;
-    UCHAR _Padding0[4];
     struct _SID_AND_ATTRIBUTES *SidAttr;
     ULONGLONG Hash[32];
 };
@@ -8522,7 +8290,6 @@ struct _TEB {
     VOID *Win32ThreadInfo;
     ULONG User32Reserved[26];
     ULONG UserReserved[5];
-    UCHAR _Padding0[4];
     VOID *WOW32Reserved;
     ULONG CurrentLocale;
     ULONG FpSoftwareStatusRegister;
@@ -8665,7 +8432,6 @@ struct _TOKEN {
     struct _LUID ModifiedId;
     struct _SEP_TOKEN_PRIVILEGES Privileges;
     struct _SEP_AUDIT_POLICY AuditPolicy;
-    UCHAR _Padding0[1];
     ULONG SessionId;
     ULONG UserAndGroupCount;
     ULONG RestrictedSidCount;
@@ -8673,7 +8439,6 @@ struct _TOKEN {
     ULONG DynamicCharged;
     ULONG DynamicAvailable;
     ULONG DefaultOwnerIndex;
-    UCHAR _Padding1[4];
     struct _SID_AND_ATTRIBUTES *UserAndGroups;
     struct _SID_AND_ATTRIBUTES *RestrictedSids;
     VOID *PrimaryGroup;
@@ -8683,7 +8448,6 @@ struct _TOKEN {
     enum _SECURITY_IMPERSONATION_LEVEL ImpersonationLevel;
     ULONG TokenFlags;
     UCHAR TokenInUse;
-    UCHAR _Padding2[3];
     ULONG IntegrityLevelIndex;
     ULONG MandatoryPolicy;
     struct _SEP_LOGON_SESSION_REFERENCES *LogonSession;
@@ -8694,7 +8458,6 @@ struct _TOKEN {
     VOID *Package;
     struct _SID_AND_ATTRIBUTES *Capabilities;
     ULONG CapabilityCount;
-    UCHAR _Padding3[4];
     struct _SID_AND_ATTRIBUTES_HASH CapabilitiesHash;
     struct _SEP_LOWBOX_NUMBER_ENTRY *LowboxNumberEntry;
     struct _SEP_CACHED_HANDLES_ENTRY *LowboxHandlesEntry;
@@ -8741,12 +8504,10 @@ struct _VF_AVL_TREE {
     struct _VF_AVL_TABLE *Tables;
     ULONG TablesNo;
     UCHAR UseSessionId;
-    UCHAR _Padding0[3];
     union {
         ULONG NodeSize;
         ULONG UseLookaside;
     } u1;
-    UCHAR _Padding1[4];
 };
 
 struct _VF_AVL_TREE_NODE {
@@ -8757,7 +8518,6 @@ struct _VF_AVL_TREE_NODE {
 struct _VF_AVL_TREE_NODE_EX {
     struct _VF_AVL_TREE_NODE Base;
     ULONG SessionId;
-    UCHAR _Padding0[4];
 };
 
 struct _VF_KE_CRITICAL_REGION_TRACE {
@@ -8810,10 +8570,8 @@ struct _VF_TARGET_VERIFIED_DRIVER_DATA {
             ULONG Spare : 30;
         } Flags;
     } u1;
-    UCHAR _Padding0[4];
     ULONGLONG Signature;
     UCHAR SeSigningLevel;
-    UCHAR _Padding1[15];
     union _SLIST_HEADER PoolPageHeaders;
     union _SLIST_HEADER PoolTrackers;
     VOID **DifPluginData;
@@ -8848,7 +8606,6 @@ struct _VF_TARGET_VERIFIED_DRIVER_DATA {
     ULONG ExecuteWriteSections;
     ULONG SectionAlignmentFailures;
     ULONG IATInExecutableSection;
-    UCHAR _Padding2[8];
 };
 
 struct _VF_TRACKER {
@@ -8864,7 +8621,6 @@ struct _VF_TRACKER_STAMP {
     UCHAR OldIrql : 8;
     UCHAR NewIrql : 8;
     UCHAR Processor : 8;
-    UCHAR _Padding0[4];
 };
 
 struct _VF_WATCHDOG_IRP {
@@ -8902,10 +8658,8 @@ struct _VI_DEADLOCK_GLOBALS {
     ULONG TotalReleases;
     ULONG RootNodesDeleted;
     ULONG ForgetHistoryCounter;
-    UCHAR _Padding0[4];
     VOID *Instigator;
     ULONG NumberOfParticipants;
-    UCHAR _Padding1[4];
     struct _VI_DEADLOCK_NODE *Participant[32];
     LONG ChildrenCountWatermark;
     enum _KERNEL_STACK_LIMITS StackType;

@@ -1,0 +1,55 @@
+// The order in which the system comes up.
+#include "ke/ki.h"
+
+#define PHASE0_INITIALIZATION_FAILED 0x31
+#define PHASE1_INITIALIZATION_FAILED 0x32
+#define DBG_STATUS_CONTROL_C 1
+
+ULONG NtBuildNumber = 19041;
+CHAR NtBuildLab[128] = {0};
+CHAR NtBuildLabEx[128] = {0};
+ULONG NtGlobalFlag = 0;
+ULONG NtGlobalFlag2 = 0;
+ULONG CmNtCSDVersion = 0;
+
+// Phase 0: one processor, on the boot thread, which becomes the idle thread.
+VOID KiInitializeKernel(PKDSIM_LOADER_BLOCK LoaderBlock)
+{
+    memcpy(NtBuildLab, LoaderBlock->BuildLab, LoaderBlock->BuildLabLength);
+    memcpy(NtBuildLabEx, LoaderBlock->BuildLab, LoaderBlock->BuildLabLength);
+    MmInitSystem(LoaderBlock);
+    KdInitSystem(LoaderBlock);
+    ExInitPoolPhase0(LoaderBlock);
+    if (!ObInitSystem() || !PsInitSystem(LoaderBlock))
+        KeBugCheckEx(PHASE0_INITIALIZATION_FAILED, 0, 0, 0, 0);
+    KiSaveProcessorControlState(&KeGetCurrentPrcb()->ProcessorState);
+}
+
+// Once the system has come up its first thread waits for free pages to clear. None need it yet.
+static VOID MmZeroPageThread(VOID)
+{
+    KeInitializeEvent(&MiSystemPartition.Zeroing.PageEvent, SynchronizationEvent, FALSE);
+    KeSetPriorityThread(KeGetCurrentThread(), 0);
+    for (;;)
+        KeWaitForSingleObject(&MiSystemPartition.Zeroing.PageEvent, WrFreePage, KernelMode, FALSE,
+                              NULL);
+}
+
+// Phase 1: a system thread, with the scheduler running.
+VOID Phase1Initialization(PVOID Context)
+{
+    PKDSIM_LOADER_BLOCK LoaderBlock = Context;
+    HANDLE Handle;
+
+    PspStartReaper();
+    KeStartAllProcessors();
+    ExpWorkerInitialization();
+    VfInitSystem(LoaderBlock);
+    if (!IoInitSystem(LoaderBlock))
+        KeBugCheckEx(PHASE1_INITIALIZATION_FAILED, 0, 0, 0, 0);
+    PspCreateBootProcesses(LoaderBlock);
+    if (LoaderBlock->BreakAtBoot && KdDebuggerEnabled)
+        DbgBreakPointWithStatus(DBG_STATUS_CONTROL_C);
+    PsCreateSystemThread(&Handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, LabsvcSchedule, LoaderBlock);
+    MmZeroPageThread();
+}

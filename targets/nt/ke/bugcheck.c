@@ -1,0 +1,98 @@
+// The end of the system's life.
+#include "ki.h"
+
+#define DBG_STATUS_BUGCHECK_FIRST 3
+#define IRQL_NOT_LESS_OR_EQUAL 0x0A
+#define DRIVER_IRQL_NOT_LESS_OR_EQUAL 0xD1
+
+VOID KiFreezeExecution(VOID);
+
+ULONG_PTR KiBugCheckData[5] = {0};
+ULONG_PTR KiBugCheckOriginalData[5] = {0};
+ULONG KiBugCheckActive = 0;
+PVOID KiBugCheckDriver = NULL;
+UCHAR KiHypervisorInitiatedCrashDump = 0;
+LIST_ENTRY KeBugCheckCallbackListHead = {&KeBugCheckCallbackListHead, &KeBugCheckCallbackListHead};
+LIST_ENTRY KeBugCheckReasonCallbackListHead = {&KeBugCheckReasonCallbackListHead,
+                                               &KeBugCheckReasonCallbackListHead};
+LIST_ENTRY KeBugCheckAddRemovePagesCallbackListHead = {&KeBugCheckAddRemovePagesCallbackListHead,
+                                                       &KeBugCheckAddRemovePagesCallbackListHead};
+LIST_ENTRY KeBugCheckTriageDumpDataArrayListHead = {&KeBugCheckTriageDumpDataArrayListHead,
+                                                    &KeBugCheckTriageDumpDataArrayListHead};
+
+static VOID KiBugCheckDebugBreak(ULONG Status)
+{
+    DbgBreakPointWithStatus(Status);
+}
+
+// A fault whose code lies in a driver is the driver's: its own code, and its name for the screen.
+static ULONG KiBlameDriver(ULONG Code, ULONG_PTR Address)
+{
+    PKLDR_DATA_TABLE_ENTRY Entry = MiLookupDataTableEntry((PVOID)Address);
+
+    if (Entry == NULL || Entry->DllBase == PsNtosImageBase)
+        return Code;
+    KiBugCheckDriver = &Entry->BaseDllName;
+    return Code == IRQL_NOT_LESS_OR_EQUAL ? DRIVER_IRQL_NOT_LESS_OR_EQUAL : Code;
+}
+
+static VOID KiPrintBugCheck(ULONG Code)
+{
+    if (KiBugCheckDriver)
+        DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL, "Driver at fault: %wZ.\n",
+                   (PUNICODE_STRING)KiBugCheckDriver);
+    DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL,
+               "\n*** Fatal System Error: 0x%08lx\n"
+               "                       (0x%p,0x%p,0x%p,0x%p)\n\n",
+               Code, (PVOID)KiBugCheckData[1], (PVOID)KiBugCheckData[2], (PVOID)KiBugCheckData[3],
+               (PVOID)KiBugCheckData[4]);
+}
+
+// Runs once; a processor that gets here second only stops.
+DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3,
+                                   ULONG_PTR P4, PKTRAP_FRAME TrapFrame)
+{
+    if (InterlockedExchange((volatile LONG *)&KiBugCheckActive, 1) == 0) {
+        if (Code == IRQL_NOT_LESS_OR_EQUAL)
+            Code = KiBlameDriver(Code, P4);
+        else if (Code == 0x1E || Code == 0x7E)
+            KiBlameDriver(Code, P2);
+        KiBugCheckData[0] = Code;
+        KiBugCheckData[1] = P1;
+        KiBugCheckData[2] = P2;
+        KiBugCheckData[3] = P3;
+        KiBugCheckData[4] = P4;
+        memcpy(KiBugCheckOriginalData, KiBugCheckData, sizeof(KiBugCheckData));
+        KeUpdateSystemTime();
+        KiFreezeExecution();
+        if (KdDebuggerEnabled) {
+            KiPrintBugCheck(Code);
+            KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_FIRST);
+        }
+    }
+    for (;;) {                              // a debugger can still break in: the clock gets through
+        __writecr8(SYNCH_LEVEL);
+        HalProcessorIdle();
+    }
+}
+
+DECLSPEC_NORETURN VOID KeBugCheckEx(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3,
+                                    ULONG_PTR P4)
+{
+    PKPRCB Prcb;
+
+    _disable();
+    Prcb = KeGetCurrentPrcb();
+    RtlCaptureContext(Prcb->Context);
+    KiSaveProcessorControlState(&Prcb->ProcessorState);
+    memcpy(&Prcb->ProcessorState.ContextFrame, Prcb->Context, sizeof(CONTEXT));
+    Prcb->DebuggerSavedIRQL = (UCHAR)__readcr8();
+    __writecr8(HIGH_LEVEL);
+    _enable();
+    KeBugCheck2(Code, P1, P2, P3, P4, NULL);
+}
+
+DECLSPEC_NORETURN VOID KeBugCheck(ULONG Code)
+{
+    KeBugCheckEx(Code, 0, 0, 0, 0);
+}

@@ -1,0 +1,88 @@
+// Events, semaphores and mutexes.
+#include "ki.h"
+
+static VOID KiInitializeHeader(PDISPATCHER_HEADER Header, UCHAR Type, SIZE_T Size, LONG State)
+{
+    Header->Lock = 0;
+    Header->Type = Type;
+    Header->Size = (UCHAR)(Size / sizeof(ULONG));
+    Header->SignalState = State;
+    InitializeListHead(&Header->WaitListHead);
+}
+
+VOID KeInitializeEvent(PKEVENT Event, EVENT_TYPE Type, BOOLEAN State)
+{
+    KiInitializeHeader(&Event->Header, (UCHAR)(EventNotificationObject + Type), sizeof(KEVENT),
+                       State != 0);
+}
+
+LONG KeSetEvent(PKEVENT Event, KPRIORITY Increment, BOOLEAN Wait)
+{
+    KIRQL OldIrql = KiAcquireDispatcherLock();
+    LONG Old = Event->Header.SignalState;
+
+    Event->Header.SignalState = 1;
+    KiWaitTest(&Event->Header);
+    KiExitDispatcher(OldIrql);
+    return Old;
+}
+
+LONG KeResetEvent(PKEVENT Event)
+{
+    return InterlockedExchange(&Event->Header.SignalState, 0);
+}
+
+VOID KeClearEvent(PKEVENT Event)
+{
+    Event->Header.SignalState = 0;
+}
+
+LONG KeReadStateEvent(PKEVENT Event)
+{
+    return Event->Header.SignalState;
+}
+
+VOID KeInitializeSemaphore(PKSEMAPHORE Semaphore, LONG Count, LONG Limit)
+{
+    KiInitializeHeader(&Semaphore->Header, SemaphoreObject, sizeof(KSEMAPHORE), Count);
+    Semaphore->Limit = Limit;
+}
+
+LONG KeReleaseSemaphore(PKSEMAPHORE Semaphore, KPRIORITY Increment, LONG Adjustment, BOOLEAN Wait)
+{
+    KIRQL OldIrql = KiAcquireDispatcherLock();
+    LONG Old = Semaphore->Header.SignalState;
+
+    if (Old + Adjustment > Semaphore->Limit || Adjustment < 0)
+        KeBugCheckEx(0x1E, (ULONG_PTR)STATUS_SEMAPHORE_LIMIT_EXCEEDED, (ULONG_PTR)Semaphore, 0, 0);
+    Semaphore->Header.SignalState = Old + Adjustment;
+    KiWaitTest(&Semaphore->Header);
+    KiExitDispatcher(OldIrql);
+    return Old;
+}
+
+VOID KeInitializeMutex(PKMUTANT Mutex, ULONG Level)
+{
+    KiInitializeHeader(&Mutex->Header, MutantObject, sizeof(KMUTANT), 1);
+    Mutex->OwnerThread = NULL;
+    Mutex->MutantFlags = 0;
+    Mutex->ApcDisable = 1;
+}
+
+LONG KeReleaseMutex(PKMUTANT Mutex, BOOLEAN Wait)
+{
+    PKTHREAD Thread = KeGetCurrentThread();
+    KIRQL OldIrql = KiAcquireDispatcherLock();
+    LONG Old = Mutex->Header.SignalState;
+
+    if (Mutex->OwnerThread != Thread)
+        KeBugCheckEx(0x1E, (ULONG_PTR)STATUS_MUTANT_NOT_OWNED, (ULONG_PTR)Mutex, 0, 0);
+    if (++Mutex->Header.SignalState == 1) {
+        RemoveEntryList(&Mutex->MutantListEntry);
+        Mutex->OwnerThread = NULL;
+        Thread->KernelApcDisable += Mutex->ApcDisable;
+        KiWaitTest(&Mutex->Header);
+    }
+    KiExitDispatcher(OldIrql);
+    return Old;
+}

@@ -1,0 +1,88 @@
+// IRQL and spin locks. CR8 is the IRQL.
+#include "ki.h"
+
+KIRQL KeGetCurrentIrql(VOID)
+{
+    return (KIRQL)__readcr8();
+}
+
+KIRQL KfRaiseIrql(KIRQL NewIrql)
+{
+    KIRQL Old = (KIRQL)__readcr8();
+
+    if (NewIrql < Old)
+        KeBugCheckEx(0x09, Old, NewIrql, 0, 0);    // IRQL_NOT_GREATER_OR_EQUAL
+    __writecr8(NewIrql);
+    return Old;
+}
+
+// There is no software interrupt hardware: work that became pending above DISPATCH_LEVEL is done
+// here. An interrupt that arrives after the write to CR8 does its own work on exit.
+VOID KeLowerIrql(KIRQL NewIrql)
+{
+    __writecr8(NewIrql);
+    while (NewIrql < DISPATCH_LEVEL && KiPendingWork(KeGetCurrentPrcb())) {
+        __writecr8(DISPATCH_LEVEL);
+        KiDispatchInterrupt();
+        __writecr8(NewIrql);
+    }
+}
+
+VOID KeInitializeSpinLock(PKSPIN_LOCK SpinLock)
+{
+    *SpinLock = 0;
+}
+
+VOID KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
+{
+    while (__atomic_exchange_n(SpinLock, 1, __ATOMIC_ACQUIRE))
+        while (*(volatile KSPIN_LOCK *)SpinLock)
+            YieldProcessor();
+}
+
+VOID KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock)
+{
+    __atomic_store_n(SpinLock, 0, __ATOMIC_RELEASE);
+}
+
+KIRQL KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK SpinLock)
+{
+    KIRQL Old = KfRaiseIrql(DISPATCH_LEVEL);
+
+    KeAcquireSpinLockAtDpcLevel(SpinLock);
+    return Old;
+}
+
+VOID KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql)
+{
+    KeReleaseSpinLockFromDpcLevel(SpinLock);
+    KeLowerIrql(NewIrql);
+}
+
+VOID KeAcquireInStackQueuedSpinLock(PKSPIN_LOCK SpinLock, PKLOCK_QUEUE_HANDLE Handle)
+{
+    Handle->LockQueue.Lock = SpinLock;
+    Handle->LockQueue.Next = NULL;
+    Handle->OldIrql = KeAcquireSpinLockRaiseToDpc(SpinLock);
+}
+
+VOID KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE Handle)
+{
+    KeReleaseSpinLock((PKSPIN_LOCK)Handle->LockQueue.Lock, Handle->OldIrql);
+}
+
+KIRQL KiAcquireDispatcherLock(VOID)
+{
+    return KeAcquireSpinLockRaiseToDpc(&KiDispatcherLock);
+}
+
+VOID KiReleaseDispatcherLock(VOID)
+{
+    KeReleaseSpinLockFromDpcLevel(&KiDispatcherLock);
+}
+
+VOID KiExitDispatcher(KIRQL OldIrql)
+{
+    KiReleaseDispatcherLock();
+    KeLowerIrql(OldIrql);
+}

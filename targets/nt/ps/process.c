@@ -1,0 +1,282 @@
+// Processes: System, Idle and those the loader block asks for.
+#include "psp.h"
+
+#define TAG_PROCESS 'ecrP'
+#define TAG_SESSION 'eSmM'
+#define PROCESS_PRIORITY_CLASS_NORMAL 2
+
+LIST_ENTRY PsActiveProcessHead = {&PsActiveProcessHead, &PsActiveProcessHead};
+LIST_ENTRY PsLoadedModuleList = {&PsLoadedModuleList, &PsLoadedModuleList};
+ERESOURCE PsLoadedModuleResource = {0};
+PEPROCESS PsInitialSystemProcess = NULL;
+PEPROCESS PsIdleProcess = NULL;
+PVOID PsNtosImageBase = NULL;
+POBJECT_TYPE PsProcessType = NULL;
+POBJECT_TYPE PsThreadType = NULL;
+PHANDLE_TABLE PspCidTable = NULL;           // process and thread ids; its entries hold the objects
+PVOID PspLoadImageNotifyRoutine[64] = {0};
+PVOID PspCreateProcessNotifyRoutine[64] = {0};
+PVOID PspCreateThreadNotifyRoutine[64] = {0};
+static PMM_SESSION_SPACE PspSessions = NULL;
+
+HANDLE PspCreateCid(PVOID Object)
+{
+    return ExCreateHandle(PspCidTable, Object, 0, 0);
+}
+
+// Ids come back into use as late as possible. The table is on no list: it is nobody's.
+static BOOLEAN PspInitializeCidTable(VOID)
+{
+    PspCidTable = ExCreateHandleTable(NULL);
+    if (PspCidTable == NULL)
+        return FALSE;
+    PspCidTable->StrictFIFO = 1;
+    RemoveEntryList(&PspCidTable->HandleTableList);
+    InitializeListHead(&PspCidTable->HandleTableList);
+    return TRUE;
+}
+
+static VOID PspInitializeProcessLists(PEPROCESS Process)
+{
+    InitializeListHead(&Process->ThreadListHead);
+    InitializeListHead(&Process->SessionProcessLinks);
+    InitializeListHead(&Process->MmProcessLinks);
+    InitializeListHead(&Process->JobLinks);
+    InitializeListHead(&Process->TimerResolutionLink);
+    InitializeListHead(&Process->SvmProcessDeviceListHead);
+    InitializeListHead(&Process->VirtualTimerListHead);
+    InitializeListHead(&Process->SharedCommitLinks);
+}
+
+static VOID PspSetImageName(PEPROCESS Process, PCSTR Name)
+{
+    for (ULONG i = 0; i < sizeof(Process->ImageFileName) - 1 && Name[i]; i++)
+        Process->ImageFileName[i] = (UCHAR)Name[i];
+}
+
+// What !process shows as the image's full path.
+static VOID PspSetAuditName(PEPROCESS Process, PCSTR Name)
+{
+    static const WCHAR Folder[] = L"\\Device\\HarddiskVolume3\\Windows\\System32\\";
+    SIZE_T Length = sizeof(Folder) + strlen(Name) * sizeof(WCHAR);
+    POBJECT_NAME_INFORMATION Info =
+        ExAllocatePoolWithTag(PagedPool, sizeof(*Info) + Length, TAG_PROCESS);
+    PWCHAR Text = (PWCHAR)(Info + 1);
+
+    if (Info == NULL)
+        return;
+    Info->Name.Buffer = Text;
+    Info->Name.MaximumLength = (USHORT)Length;
+    Info->Name.Length = (USHORT)(Length - sizeof(WCHAR));
+    memcpy(Text, Folder, sizeof(Folder) - sizeof(WCHAR));
+    Text += ARRAYSIZE(Folder) - 1;
+    while ((*Text++ = (UCHAR)*Name++) != 0)
+        continue;
+    Process->SeAuditProcessCreationInfo.ImageFileName = Info;
+}
+
+NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTableBase,
+                          KPRIORITY BasePriority, PEPROCESS *ProcessOut)
+{
+    PEPROCESS Process;
+    NTSTATUS Status = ObCreateObject(KernelMode, PsProcessType, NULL, KernelMode, NULL,
+                                     sizeof(EPROCESS), 0, 0, (PVOID *)&Process);
+
+    if (!NT_SUCCESS(Status))
+        return Status;
+    memset(Process, 0, sizeof(*Process));
+    KeInitializeProcess(&Process->Pcb, BasePriority, DirectoryTableBase);
+    PspInitializeProcessLists(Process);
+    PspSetImageName(Process, ImageName);
+    Process->UniqueProcessId = PspCreateCid(Process);
+    Process->InheritedFromUniqueProcessId = Parent ? Parent->UniqueProcessId : NULL;
+    Process->OwnerProcessId = (ULONG64)Process->InheritedFromUniqueProcessId;
+    Process->PriorityClass = PROCESS_PRIORITY_CLASS_NORMAL;
+    Process->ExitStatus = STATUS_PENDING;
+    Process->HighestUserAddress = MmHighestUserAddress;
+    Process->Vm.Instance.MinimumWorkingSetSize = 50;
+    Process->Vm.Instance.MaximumWorkingSetSize = 345;
+    Process->HasAddressSpace = 1;
+    Process->ProcessInserted = 1;
+    Process->SequenceNumber = (ULONG64)Process->UniqueProcessId / 4;
+    Process->CreateInterruptTime = KeQueryInterruptTime();
+    KeQuerySystemTimePrecise(&Process->CreateTime);
+    InsertTailList(&PsActiveProcessHead, &Process->ActiveProcessLinks);
+    *ProcessOut = Process;
+    return STATUS_SUCCESS;
+}
+
+VOID PspProcessDelete(PVOID Object)
+{
+    PEPROCESS Process = Object;
+
+    RemoveEntryList(&Process->ActiveProcessLinks);
+    RemoveEntryList(&Process->Pcb.ProcessListEntry);
+    ExDestroyHandle(PspCidTable, Process->UniqueProcessId);
+}
+
+static NTSTATUS PspCreateType(PCWSTR Name, ULONG BodySize, VOID (*Delete)(PVOID),
+                              POBJECT_TYPE *Type)
+{
+    OBJECT_TYPE_INITIALIZER Initializer;
+    UNICODE_STRING TypeName;
+
+    memset(&Initializer, 0, sizeof(Initializer));
+    RtlInitUnicodeString(&TypeName, Name);
+    Initializer.Length = sizeof(Initializer);
+    Initializer.SecurityRequired = 1;
+    Initializer.ValidAccessMask = 0x1FFFFF;
+    Initializer.InvalidAttributes = 0xB0;
+    Initializer.PoolType = NonPagedPoolNx;
+    Initializer.DefaultNonPagedPoolCharge = BodySize;
+    Initializer.DeleteProcedure = (PVOID)Delete;
+    return ObCreateObjectType(&TypeName, &Initializer, NULL, Type);
+}
+
+static VOID PspInitializeIdleProcess(VOID)
+{
+    PsIdleProcess = &KiInitialProcess;
+    PspInitializeProcessLists(PsIdleProcess);
+    PspSetImageName(PsIdleProcess, "Idle");
+    KiInitialThread.ThreadInserted = 1;
+    InsertTailList(&PsIdleProcess->ThreadListHead, &KiInitialThread.ThreadListEntry);
+    PsIdleProcess->ActiveThreads = 1;
+}
+
+// Another processor's idle thread: its stack is the one the loader prepared.
+PETHREAD PspCreateIdleThread(ULONG Number)
+{
+    PETHREAD Thread;
+    NTSTATUS Status = ObCreateObject(KernelMode, PsThreadType, NULL, KernelMode, NULL,
+                                     sizeof(ETHREAD), 0, 0, (PVOID *)&Thread);
+
+    if (!NT_SUCCESS(Status))
+        KeBugCheckEx(0x31, (ULONG_PTR)Status, Number, 0, 0);     // PHASE0_INITIALIZATION_FAILED
+    memset(Thread, 0, sizeof(*Thread));
+    Thread->ThreadInserted = 1;
+    InsertTailList(&PsIdleProcess->ThreadListHead, &Thread->ThreadListEntry);
+    PsIdleProcess->ActiveThreads++;
+    return Thread;
+}
+
+BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
+{
+    PETHREAD Thread;
+
+    if (!NT_SUCCESS(PspCreateType(L"Process", sizeof(EPROCESS), PspProcessDelete,
+                                  &PsProcessType)) ||
+        !NT_SUCCESS(PspCreateType(L"Thread", sizeof(ETHREAD), PspThreadDelete, &PsThreadType)) ||
+        !PspInitializeCidTable())
+        return FALSE;
+    PspInitializeIdleProcess();
+    if (!NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8,
+                                     &PsInitialSystemProcess)))
+        return FALSE;
+    PsInitialSystemProcess->SystemProcess = 1;
+    return NT_SUCCESS(PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup,
+                                      Phase1Initialization, LoaderBlock, &Thread));
+}
+
+static PMM_SESSION_SPACE PspSession(ULONG Id)
+{
+    PMM_SESSION_SPACE Session = PspSessions;
+
+    while (Session && Session->SessionId != Id)
+        Session = (PMM_SESSION_SPACE)Session->SessionObject;
+    if (Session == NULL) {
+        Session = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Session), TAG_SESSION);
+        if (Session == NULL)
+            return NULL;
+        memset(Session, 0, sizeof(*Session));
+        Session->SessionId = Id;
+        Session->u.Flags.Initialized = 1;
+        Session->LocaleId = 0x409;
+        InitializeListHead(&Session->ProcessList);
+        Session->SessionObject = PspSessions;   // chains the sessions
+        PspSessions = Session;
+    }
+    return Session;
+}
+
+// A user thread has no user code to run here: it waits, as most threads do most of the time.
+static VOID PspUserThreadStartup(PKSTART_ROUTINE Start, PVOID Context)
+{
+    KEVENT Never;
+
+    KeInitializeEvent(&Never, NotificationEvent, FALSE);
+    KeWaitForSingleObject(&Never, UserRequest, UserMode, TRUE, NULL);
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+static NTSTATUS PspCreateBootProcess(KDSIM_PROCESS *Wanted, PEPROCESS Parent, PEPROCESS *ProcessOut)
+{
+    ULONG64 DirectoryTableBase = MmCreateProcessAddressSpace();
+    PEPROCESS Process;
+    NTSTATUS Status;
+
+    if (DirectoryTableBase == 0)
+        return STATUS_NO_MEMORY;
+    Status = PspCreateProcess(Wanted->ImageName, Parent, DirectoryTableBase,
+                              (KPRIORITY)Wanted->BasePriority, &Process);
+    if (!NT_SUCCESS(Status))
+        return Status;
+    PspSetAuditName(Process, Wanted->ImageName);
+    Process->Session = PspSession(Wanted->SessionId);
+    if (Process->Session) {
+        Process->ProcessInSession = 1;
+        Process->Session->ReferenceCount++;
+        InsertTailList(&Process->Session->ProcessList, &Process->SessionProcessLinks);
+    }
+    for (ULONG i = 0; i < Wanted->Threads && NT_SUCCESS(Status); i++) {
+        PETHREAD Thread;
+
+        Status = PspCreateThread(Process, PspUserThreadStartup, NULL, NULL, &Thread);
+    }
+    *ProcessOut = Process;
+    return Status;
+}
+
+VOID PspCreateBootProcesses(PKDSIM_LOADER_BLOCK LoaderBlock)
+{
+    SIZE_T Size = (LoaderBlock->NumberProcesses + 1) * sizeof(PEPROCESS);
+    PEPROCESS *Created = ExAllocatePoolWithTag(PagedPool, Size, TAG_PROCESS);
+
+    for (ULONG i = 0; Created && i < LoaderBlock->NumberProcesses; i++) {
+        KDSIM_PROCESS *Wanted = &LoaderBlock->Processes[i];
+        PEPROCESS Parent = Wanted->Parent < 0 ? PsInitialSystemProcess : Created[Wanted->Parent];
+        NTSTATUS Status = PspCreateBootProcess(Wanted, Parent, &Created[i]);
+
+        if (!NT_SUCCESS(Status))
+            KeBugCheckEx(0x6F, (ULONG_PTR)Status, i, 0, 0);      // SESSION3_INITIALIZATION_FAILED
+    }
+    if (Created)
+        ExFreePoolWithTag(Created, TAG_PROCESS);
+}
+
+PEPROCESS PsGetCurrentProcess(VOID)
+{
+    return (PEPROCESS)KeGetCurrentThread()->ApcState.Process;
+}
+
+HANDLE PsGetCurrentProcessId(VOID)
+{
+    return PsGetCurrentProcess()->UniqueProcessId;
+}
+
+NTSTATUS PsLookupProcessByProcessId(HANDLE ProcessId, PEPROCESS *Process)
+{
+    PHANDLE_TABLE_ENTRY Entry = ExMapHandleToPointer(PspCidTable, ProcessId);
+    PEPROCESS Found;
+
+    if (Entry == NULL)
+        return STATUS_INVALID_PARAMETER;
+    Found = ExHandleEntryObject(Entry);
+    if (Found->Pcb.Header.Type == ProcessObject) {
+        ObfReferenceObject(Found);
+        *Process = Found;
+    } else {
+        Found = NULL;
+    }
+    ExUnlockHandleTableEntry(PspCidTable, Entry);
+    return Found ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
+}

@@ -1,0 +1,14 @@
+// The process manager's own declarations.
+#pragma once
+#include "ex/ex.h"
+
+typedef VOID PSP_SYSTEM_ROUTINE(PKSTART_ROUTINE Start, PVOID Context);
+
+HANDLE PspCreateCid(PVOID Object);          // the next free multiple of four; NULL when out of memory
+NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTableBase,
+                          KPRIORITY BasePriority, PEPROCESS *Process);
+NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
+                         PKSTART_ROUTINE Start, PVOID Context, PETHREAD *Thread);
+VOID PspThreadDelete(PVOID Object);
+VOID PspProcessDelete(PVOID Object);
+VOID PspStartReaper(VOID);

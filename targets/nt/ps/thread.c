@@ -1,0 +1,143 @@
+// Threads: creation, start and end.
+#include "psp.h"
+
+DECLSPEC_NORETURN VOID PspUnhandledExceptionInSystemThread(PEXCEPTION_POINTERS Pointers);
+
+static PETHREAD PsReaperListHead = NULL;    // terminated threads, chained by ReaperLink
+static KSPIN_LOCK PspReaperLock = 0;
+static KEVENT PspReaperEvent;
+
+NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
+                         PKSTART_ROUTINE Start, PVOID Context, PETHREAD *ThreadOut)
+{
+    PVOID Stack = MmCreateKernelStack();
+    PETHREAD Thread;
+    NTSTATUS Status;
+
+    if (Stack == NULL)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    Status = ObCreateObject(KernelMode, PsThreadType, NULL, KernelMode, NULL, sizeof(ETHREAD), 0, 0,
+                            (PVOID *)&Thread);
+    if (!NT_SUCCESS(Status)) {
+        MmDeleteKernelStack(Stack);
+        return Status;
+    }
+    memset(Thread, 0, sizeof(*Thread));
+    KeInitializeThread(&Thread->Tcb, Stack, SystemRoutine, Start, Context, &Process->Pcb);
+    InitializeListHead(&Thread->PostBlockList);
+    InitializeListHead(&Thread->IrpList);
+    InitializeListHead(&Thread->ActiveTimerListHead);
+    InitializeListHead(&Thread->OwnerEntryListHead);
+    Thread->Cid.UniqueProcess = Process->UniqueProcessId;
+    Thread->Cid.UniqueThread = PspCreateCid(Thread);
+    Thread->StartAddress = (PVOID)Start;
+    Thread->Win32StartAddress = (PVOID)Start;
+    Thread->ExitStatus = STATUS_PENDING;
+    Thread->ThreadInserted = 1;
+    Thread->Tcb.SystemThread = Process == PsInitialSystemProcess;
+    KeQuerySystemTimePrecise(&Thread->CreateTime);
+    InsertTailList(&Process->ThreadListHead, &Thread->ThreadListEntry);
+    Process->ActiveThreads++;
+    if (Process->ActiveThreads > Process->ActiveThreadsHighWatermark)
+        Process->ActiveThreadsHighWatermark = Process->ActiveThreads;
+    *ThreadOut = Thread;
+    KeStartThread(&Thread->Tcb);
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS PsCreateSystemThread(PHANDLE Handle, ULONG Access, POBJECT_ATTRIBUTES Attributes,
+                              HANDLE Process, PCLIENT_ID ClientId, PKSTART_ROUTINE Start,
+                              PVOID Context)
+{
+    PETHREAD Thread;
+    NTSTATUS Status = PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup, Start,
+                                      Context, &Thread);
+
+    if (!NT_SUCCESS(Status))
+        return Status;
+    if (ClientId)
+        *ClientId = Thread->Cid;
+    ObfReferenceObject(Thread);             // the handle's; the first one is the running thread's
+    return ObInsertObject(Thread, NULL, Access, 0, NULL, Handle);
+}
+
+VOID PspSystemThreadStartup(PKSTART_ROUTINE Start, PVOID Context)
+{
+    Start(Context);
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+// Stands where Windows has this thread's exception filter.
+DECLSPEC_NORETURN VOID PspUnhandledExceptionInSystemThread(PEXCEPTION_POINTERS Pointers)
+{
+    PEXCEPTION_RECORD Record = Pointers->ExceptionRecord;
+
+    KeBugCheckEx(0x7E, (ULONG_PTR)Record->ExceptionCode, (ULONG_PTR)Record->ExceptionAddress,
+                 (ULONG_PTR)Record, (ULONG_PTR)Pointers->ContextRecord);
+}
+
+static DECLSPEC_NORETURN VOID PspExitThread(NTSTATUS Status)
+{
+    PETHREAD Thread = (PETHREAD)KeGetCurrentThread();
+    PEPROCESS Process = (PEPROCESS)Thread->Tcb.Process;
+
+    if (KeGetCurrentIrql() != PASSIVE_LEVEL)
+        KeBugCheckEx(0x0A, 0, KeGetCurrentIrql(), 0, (ULONG_PTR)PspExitThread);
+    Thread->Terminated = 1;
+    Thread->ExitStatus = Status;
+    KeQuerySystemTimePrecise(&Thread->ExitTime);
+    KeAcquireSpinLockRaiseToDpc(&PspReaperLock);
+    RemoveEntryList(&Thread->ThreadListEntry);
+    Process->ActiveThreads--;
+    Thread->ReaperLink = PsReaperListHead;
+    PsReaperListHead = Thread;
+    KeReleaseSpinLockFromDpcLevel(&PspReaperLock);
+    KeSetEvent(&PspReaperEvent, 0, FALSE);
+    KeTerminateThread(0);
+}
+
+NTSTATUS PsTerminateSystemThread(NTSTATUS Status)
+{
+    PspExitThread(Status);
+}
+
+// A thread's stack cannot be freed by the thread itself.
+static VOID PspReaper(PVOID Context)
+{
+    for (;;) {
+        KIRQL OldIrql;
+        PETHREAD Thread, Next;
+
+        KeWaitForSingleObject(&PspReaperEvent, Executive, KernelMode, FALSE, NULL);
+        OldIrql = KeAcquireSpinLockRaiseToDpc(&PspReaperLock);
+        Thread = PsReaperListHead;
+        PsReaperListHead = NULL;
+        KeReleaseSpinLock(&PspReaperLock, OldIrql);
+        for (; Thread; Thread = Next) {
+            Next = Thread->ReaperLink;
+            while (*(volatile UCHAR *)&Thread->Tcb.State != Terminated)
+                YieldProcessor();           // it is on its last few instructions
+            MmDeleteKernelStack(Thread->Tcb.StackBase);
+            Thread->Tcb.KernelStackResident = 0;
+            ObfDereferenceObject(Thread);
+        }
+    }
+}
+
+VOID PspStartReaper(VOID)
+{
+    PETHREAD Thread;
+
+    KeInitializeEvent(&PspReaperEvent, SynchronizationEvent, FALSE);
+    PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup, PspReaper, NULL, &Thread);
+}
+
+VOID PspThreadDelete(PVOID Object)
+{
+    ExDestroyHandle(PspCidTable, ((PETHREAD)Object)->Cid.UniqueThread);
+}
+
+HANDLE PsGetCurrentThreadId(VOID)
+{
+    return ((PETHREAD)KeGetCurrentThread())->Cid.UniqueThread;
+}
