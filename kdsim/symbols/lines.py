@@ -94,7 +94,7 @@ class LineTable:
             entries += ((start, packed & 0xFF_FFFF, file) for start, packed in pairs)
             position += size
         entries.sort(key=lambda entry: entry[0])
-        if base is None:
+        if base is None or not entries:
             return
         ends = [entry[0] for entry in entries[1:]] + [length]
         for (start, line, file), end in zip(entries, ends, strict=True):
