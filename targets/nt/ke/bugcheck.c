@@ -96,3 +96,10 @@ DECLSPEC_NORETURN VOID KeBugCheck(ULONG Code)
 {
     KeBugCheckEx(Code, 0, 0, 0, 0);
 }
+
+// Every import that no module exports leads here.
+DECLSPEC_NORETURN VOID KdsimMissingImport(VOID)
+{
+    KeBugCheckEx(0x1E, (ULONG_PTR)STATUS_DRIVER_ENTRYPOINT_NOT_FOUND,
+                 (ULONG_PTR)__builtin_return_address(0), 0, 0);
+}

@@ -5,7 +5,6 @@ ULONG KeTimeIncrement = CLOCK_INCREMENT;
 ULONG KeMaximumIncrement = CLOCK_INCREMENT;
 ULONG64 KiBootTime = 0;
 KSPIN_LOCK KiTimeUpdateLock = 0;
-PVOID KiClockServiceRoutine = NULL;
 
 static VOID KiSetSystemTime(volatile KSYSTEM_TIME *Target, ULONG64 Value)
 {
@@ -39,6 +38,7 @@ VOID KeAccumulateTicks(PKTRAP_FRAME TrapFrame)
 
     Prcb->LastTick = Tick;
     Prcb->ClockInterrupts++;
+    KiClockDue[Prcb->Number] = 0;           // the interrupt used it up
     if (TrapFrame->PreviousIrql > DISPATCH_LEVEL)
         Prcb->InterruptTime += Elapsed;
     else if (TrapFrame->PreviousIrql == DISPATCH_LEVEL && Thread != Prcb->IdleThread)

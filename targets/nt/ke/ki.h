@@ -46,6 +46,7 @@ BOOLEAN KiInsertTimer(PKTIMER Timer, LARGE_INTEGER DueTime);
 BOOLEAN KiRemoveTimer(PKTIMER Timer);
 VOID KiTimerExpiration(PKPRCB Prcb);
 ULONG64 KiNextTimerDue(PKPRCB Prcb);
+extern ULONG64 KiClockDue[];
 VOID KiProgramClock(PKPRCB Prcb);
 
 // DPCs and interrupts. KPRCB.DpcRequestSummary changes at several IRQLs: interlocked only.

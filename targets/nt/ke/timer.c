@@ -4,6 +4,8 @@
 
 #define NO_DUE_TIME MAXULONG64
 
+ULONG64 KiClockDue[MAXIMUM_PROCESSORS] = {0};      // what each clock is programmed for; 0: nothing
+
 static PKTIMER_TABLE_ENTRY KiTimerEntry(PKPRCB Prcb, ULONG64 DueTime)
 {
     return &Prcb->TimerTable.TimerEntries[0][DueTime >> 18 & 0xFF];
@@ -160,5 +162,10 @@ VOID KiProgramClock(PKPRCB Prcb)
     if (Thread != Prcb->IdleThread && Prcb->ReadySummary >> Thread->Priority &&
         !Prcb->QuantumEnd && Thread->QuantumTarget < Due)
         Due = Thread->QuantumTarget;
-    HalpMachineCall(ServiceSetClock, Due == NO_DUE_TIME ? 0 : Due, 0, 0, 0);
+    if (Due == NO_DUE_TIME)
+        Due = 0;
+    if (KiClockDue[Prcb->Number] != Due) {  // the machine call is dear
+        KiClockDue[Prcb->Number] = Due;
+        HalpMachineCall(ServiceSetClock, Due, 0, 0, 0);
+    }
 }

@@ -14,6 +14,7 @@ PVOID PsNtosImageBase = NULL;
 POBJECT_TYPE PsProcessType = NULL;
 POBJECT_TYPE PsThreadType = NULL;
 PHANDLE_TABLE PspCidTable = NULL;           // process and thread ids; its entries hold the objects
+LIST_ENTRY HandleTableListHead = {&HandleTableListHead, &HandleTableListHead};
 PVOID PspLoadImageNotifyRoutine[64] = {0};
 PVOID PspCreateProcessNotifyRoutine[64] = {0};
 PVOID PspCreateThreadNotifyRoutine[64] = {0};
