@@ -1,0 +1,238 @@
+"""A stopped machine's registers: KPRCB.ProcessorState of every processor, as bytes in RAM.
+
+While the debugger holds the machine these bytes are the registers. What changed in them goes back
+to the processors when the machine continues.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdsim.symbols.views import View
+from kdsim.target.machine.registers import Registers
+from kdsim.target.ntos.kernel import Kernel
+from kdsim.wire.context import (
+    CONTEXT_SIZE,
+    SPECIAL_REGISTERS_SIZE,
+    Context,
+    ContextFlag,
+    SpecialRegisters,
+)
+
+if TYPE_CHECKING:
+    from kdsim.target.machine.machine import Machine
+    from kdsim.target.machine.processor import Processor
+
+_GENERAL = (
+    *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"),
+)
+_DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
+_SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
+_FLOATING = slice(0x100, 0x300)
+"""CONTEXT.FltSave, in FXSAVE64's layout."""
+
+# Which registers each bit of CONTEXT.ContextFlags covers.
+_GROUPS = {
+    ContextFlag.CONTROL: ("cs", "ss", "rsp", "rip", "eflags"),
+    ContextFlag.INTEGER: tuple(name for name in _GENERAL if name not in ("rsp", "rip")),
+    ContextFlag.SEGMENTS: ("ds", "es", "fs", "gs"),
+    ContextFlag.FLOATING_POINT: ("mxcsr",),
+    ContextFlag.DEBUG_REGISTERS: _DEBUG,
+}
+
+# KSPECIAL_REGISTERS names against Registers' own where the two differ.
+_SPECIAL = {
+    **{name: name for name in ("cr0", "cr2", "cr3", "cr4", "cr8", *_DEBUG, "mxcsr", "tr", "ldtr")},
+    "gdtr": "gdt_base",
+    "gdtl": "gdt_limit",
+    "idtr": "idt_base",
+    "idtl": "idt_limit",
+    "gs_base": "gs_base",
+    "gs_swap": "kernel_gs_base",
+    "fs_base": "fs_base",
+    "star": "star",
+    "lstar": "lstar",
+    "cstar": "cstar",
+    "syscall_mask": "sfmask",
+}
+# Intel SDM volume 4, table 2-2.
+_MSRS = {
+    0x174: "sysenter_cs",
+    0x175: "sysenter_esp",
+    0x176: "sysenter_eip",
+    0x1A0: "misc_enable",
+    0x277: "pat",
+    0xC000_0080: "efer",
+    0xC000_0081: "star",
+    0xC000_0082: "lstar",
+    0xC000_0083: "cstar",
+    0xC000_0084: "sfmask",
+    0xC000_0100: "fs_base",
+    0xC000_0101: "gs_base",
+    0xC000_0102: "kernel_gs_base",
+    0xC000_0103: "tsc_aux",
+}
+_CONTROL = ("cr0", "cr3", "cr4")
+_UNWRITABLE = ("tr", "ldtr", "mxcsr")
+"""Loading them takes more than a value; a debugger's write to them is kept in RAM only."""
+
+
+def capture(processor: Processor) -> tuple[Context, SpecialRegisters]:
+    """The live registers of a processor, as the kernel would save them."""
+    registers: Registers = processor
+    context = Context()
+    context.set("flags", ContextFlag.ALL)
+    context.set("eflags", registers.rflags)
+    for name in (*_GENERAL, *_SEGMENTS, *_DEBUG, "mxcsr"):
+        context.set(name, getattr(registers, name))
+    raw = bytearray(context.raw)
+    raw[_FLOATING] = registers.fxsave()
+    special = SpecialRegisters()
+    for name, attribute in _SPECIAL.items():
+        special.set(name, getattr(registers, attribute))
+    return Context(bytes(raw)), special
+
+
+def apply_context(registers: Registers, old: Context, new: Context) -> None:
+    """Load the registers in which `new` differs from `old`."""
+    for name in (*_GENERAL, *_DEBUG):
+        if new.get(name) != old.get(name):
+            setattr(registers, name, new.get(name))
+    if new.get("eflags") != old.get("eflags"):
+        registers.rflags = new.get("eflags")
+    if new.raw[_FLOATING] != old.raw[_FLOATING]:
+        registers.fxrstor(new.raw[_FLOATING])
+    if new.get("mxcsr") != old.get("mxcsr"):
+        registers.mxcsr = new.get("mxcsr")
+
+
+def apply_special(registers: Registers, old: SpecialRegisters, new: SpecialRegisters) -> None:
+    """Load the special registers in which `new` differs from `old`."""
+    changed = [name for name in _SPECIAL if new.get(name) != old.get(name)]
+    control = {name: new.get(name) for name in changed if name in _CONTROL}
+    if control:
+        registers.set_control(**control)
+    for name in changed:
+        if name not in _CONTROL and name not in _UNWRITABLE:
+            setattr(registers, _SPECIAL[name], new.get(name))
+
+
+def merged(old: Context, new: Context) -> Context:
+    """`old` with the register groups that `new` says it carries."""
+    result = old.copy()
+    flags = ContextFlag(new.get("flags") & ContextFlag.ALL)
+    for group, names in _GROUPS.items():
+        if group in flags:
+            for name in names:
+                result.set(name, new.get(name))
+    if ContextFlag.FLOATING_POINT in flags:
+        raw = bytearray(result.raw)
+        raw[_FLOATING] = new.raw[_FLOATING]
+        return Context(bytes(raw))
+    return result
+
+
+class ProcessorStates:
+    """The saved states of the started processors, while the machine stands still.
+
+    Args:
+        machine: whose processors they are.
+        kernel: where their KPRCBs are.
+    """
+
+    def __init__(self, machine: Machine, kernel: Kernel) -> None:
+        self._machine = machine
+        self._kernel = kernel
+        self._saved: dict[int, tuple[Context, SpecialRegisters]] = {}
+        self._states: dict[int, int] = {}
+        record = kernel.record("_KPROCESSOR_STATE")
+        self._context_offset = record.offset("ContextFrame")
+        self._special_offset = record.offset("SpecialRegisters")
+        self.prcbs: dict[int, View] = {prcb.Number: prcb for prcb in kernel.processors()}
+        self.context_sent = False
+        """SetContext is refused until the debugger has asked for a context in this stop."""
+        self.pending = bytearray(CONTEXT_SIZE)
+        """The pieces SetContextEx collects."""
+        self.current = 0
+        """The processor the debugger looks at."""
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._saved
+
+    def __len__(self) -> int:
+        return len(self._saved)
+
+    def save(self) -> None:
+        """Write every started processor's registers to its KPRCB."""
+        for number, prcb in self.prcbs.items():
+            processor = self._machine.processors[number]
+            if not processor.started:
+                continue
+            context, special = capture(processor)
+            self._states[number] = prcb.at("ProcessorState")
+            self._saved[number] = (context, special)
+            self._write_context(number, context.raw)
+            self.set_special(number, special.raw)
+
+    def show(self, number: int, context: Context) -> None:
+        """Report another context than the processor's own, for instance one it trapped in."""
+        self._saved[number] = (context, self._saved[number][1])
+        self._write_context(number, context.raw)
+
+    def load(self, skip: int | None = None) -> None:
+        """Give the processors what the debugger changed; `skip` only its special registers."""
+        for number, (context, special) in self._saved.items():
+            registers = self._machine.processors[number]
+            if number != skip:
+                apply_context(registers, context, Context(self.context(number)))
+            apply_special(registers, special, SpecialRegisters(self.special(number)))
+
+    def context(self, number: int) -> bytes:
+        return self._kernel.memory.read(self._states[number] + self._context_offset, CONTEXT_SIZE)
+
+    def set_context(self, number: int, raw: bytes) -> None:
+        """Replace the register groups that the new context's flags name."""
+        self._write_context(number, merged(Context(self.context(number)), Context(raw)).raw)
+
+    def special(self, number: int) -> bytes:
+        va = self._states[number] + self._special_offset
+        return self._kernel.memory.read(va, SPECIAL_REGISTERS_SIZE)
+
+    def set_special(self, number: int, raw: bytes) -> None:
+        self._kernel.memory.write(self._states[number] + self._special_offset, raw)
+
+    def set_trace(self, on: bool) -> None:
+        """EFlags.TF of the current processor."""
+        context = Context(self.context(self.current))
+        flags = context.get("eflags") & ~0x100
+        context.set("eflags", flags | 0x100 if on else flags)
+        self._write_context(self.current, context.raw)
+
+    def set_dr7(self, dr7: int) -> None:
+        """Arm every processor's hardware breakpoints and clear what they reported."""
+        for number in self._saved:
+            special = SpecialRegisters(self.special(number))
+            special.set("dr7", dr7)
+            special.set("dr6", 0)
+            self.set_special(number, special.raw)
+
+    def read_msr(self, msr: int) -> int | None:
+        """None when the processor has no such register."""
+        name = _MSRS.get(msr)
+        return None if name is None else int(getattr(self._machine.processors[self.current], name))
+
+    def write_msr(self, msr: int, value: int) -> bool:
+        """False when the processor has no such register."""
+        name = _MSRS.get(msr)
+        if name is None:
+            return False
+        registers = self._machine.processors[self.current]
+        if name == "efer":
+            registers.set_control(efer=value)
+        else:
+            setattr(registers, name, value)
+        return True
+
+    def _write_context(self, number: int, raw: bytes) -> None:
+        self._kernel.memory.write(self._states[number] + self._context_offset, raw)
