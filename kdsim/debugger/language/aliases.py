@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdsim.debugger.language.arguments import Arguments
-from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.problems import SYNTAX
 from kdsim.debugger.language.strings import counted, zero_terminated
 from kdsim.errors import ArgumentError, CommandSyntaxError, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.context import Context
 
 _TOKEN = re.compile(r"\$\{(?:/(?P<form>[dfnv]):)?(?P<name>[^{}\s]+)\}")
 _FIXED = re.compile(r"\$u([0-9])")

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.debugger.language.numbers import MASK, unescape
 from kdsim.debugger.language.problems import (
@@ -21,8 +20,11 @@ from kdsim.debugger.language.problems import (
     SYNTAX,
     MissingExpression,
 )
-from kdsim.debugger.language.typed import Typed
 from kdsim.errors import CommandSyntaxError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.context import Context
+    from kdsim.debugger.language.typed import Typed
 
 RANGE_LIMIT = 256 << 20
 """Bytes a range may have unless it is written `L?n`."""

@@ -6,7 +6,6 @@ import re
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language import syntax
 from kdsim.debugger.language.numbers import MASK, TooBig, unescape
 from kdsim.debugger.language.syntax_cpp import (
     Assign,
@@ -24,6 +23,7 @@ from kdsim.debugger.language.syntax_cpp import (
     Unary,
     Variable,
 )
+from kdsim.debugger.language.syntax_masm import Register, Switch
 
 _NUMBER = re.compile(r"(0x[0-9a-f`]+|\d+)([ul]*|u?i64)", re.IGNORECASE)
 # The order in which C tries types for a literal; on Windows a long has 32 bits. Decimal literals
@@ -90,7 +90,7 @@ class CppBuilder(Transformer[Token, Expression]):
 
     def switch(self, opening: Token, text: str) -> Expression:
         language, start = opening[2:-1].lower(), _at(opening) + len(opening)
-        return syntax.Switch(language, text, _at(opening), start)
+        return Switch(language, text, _at(opening), start)
 
     def floating(self, token: Token) -> Expression:
         kind = "float" if token[-1] in "fF" else "double"
@@ -110,7 +110,7 @@ class CppBuilder(Transformer[Token, Expression]):
         return Literal(ord(text[0]), "wchar_t" if wide else "char", str(token), _at(token))
 
     def register(self, token: Token) -> Expression:
-        return syntax.Register(token[1:].lower(), _at(token))
+        return Register(token[1:].lower(), _at(token))
 
     def quoted_symbol(self, token: Token) -> Expression:
         return Variable(token[3:-1], quoted=True, column=_at(token))

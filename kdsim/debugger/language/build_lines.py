@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language import syntax
-from kdsim.debugger.language.syntax import Text
+from kdsim.debugger.language import syntax_lines as syntax
+from kdsim.debugger.language.syntax_lines import Text
 
 _SCRIPT = re.compile(r"(\$\$>a<|\$\$><|\$\$<|\$><|\$<)(.*)", re.DOTALL)
 
@@ -60,7 +60,7 @@ class LineBuilder(Transformer[Token, syntax.Program]):
         return syntax.Block(body)
 
     def leave(self, word: Token) -> syntax.Statement:
-        return syntax.Leave(word[1:], _at(word))
+        return syntax.Leave(word[1:].lower(), _at(word))
 
     def condition(self, token: Token) -> Text:
         return Text(token.rstrip(), _at(token))

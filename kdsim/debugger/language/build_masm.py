@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language import syntax
+from kdsim.debugger.language import syntax_masm as syntax
 from kdsim.debugger.language.numbers import TooBig, line_number, prefixed_number, unescape
 
 # Operators written in two ways have one spelling in the tree.

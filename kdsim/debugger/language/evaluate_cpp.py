@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-from kdsim.debugger.language import parse, syntax
+from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_cpp as cpp
 from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.conversions import (
@@ -30,6 +30,7 @@ from kdsim.debugger.language.problems import (
     UNRESOLVED,
     ExpressionError,
 )
+from kdsim.debugger.language.syntax_masm import Register, Switch
 from kdsim.debugger.language.typed import Typed
 from kdsim.errors import CommandSyntaxError, MemoryFault
 from kdsim.symbols.types import Array, BitField, Function, Pointer, Record, Type
@@ -81,7 +82,7 @@ class _Cpp:
                 return Typed(basic(tree.type), tree.value)
             case cpp.Variable():
                 return self._variable(tree)
-            case syntax.Register():
+            case Register():
                 return self._register(tree)
             case cpp.Unary():
                 return self._unary(tree)
@@ -100,7 +101,7 @@ class _Cpp:
                 return self._step(tree)
             case cpp.Macro():
                 return self._macro(tree)
-            case syntax.Switch():
+            case Switch():
                 return self._switch(tree)
         raise self._error(TYPE, tree.column)
 
@@ -126,7 +127,7 @@ class _Cpp:
             raise self._error(UNRESOLVED, tree.column)
         return found
 
-    def _register(self, tree: syntax.Register) -> Typed:
+    def _register(self, tree: Register) -> Typed:
         if not tree.name.startswith("$"):
             number = self._context.register(tree.name)
             if number is None:
@@ -137,7 +138,7 @@ class _Cpp:
             raise self._error(REGISTER, tree.column)
         return value if isinstance(value, Typed) else Typed(basic("unsigned int64"), value & MASK)
 
-    def _switch(self, tree: syntax.Switch) -> Typed:
+    def _switch(self, tree: Switch) -> Typed:
         from kdsim.debugger.language.evaluate import Evaluator
 
         evaluator = Evaluator(self._context)

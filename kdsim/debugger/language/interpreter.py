@@ -7,14 +7,17 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kdsim.debugger.language import parse, syntax
+from kdsim.debugger.language import parse
+from kdsim.debugger.language import syntax_lines as syntax
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
-from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.errors import CommandSyntaxError, KdsimError, SimBug, TargetGone, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.context import Context
 
 MAX_DEPTH = 50
 """Blocks and scripts inside one another; far below Python's own limit on recursion."""

@@ -6,14 +6,15 @@ valid prefix and says where that was. A prefix that is not complete there is an 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kdsim.debugger.language import syntax
 from kdsim.debugger.language.numbers import TooBig
 from kdsim.debugger.language.problems import OVERFLOW, SYNTAX, MissingExpression
+from kdsim.debugger.language.syntax_lines import Command, Program
 from kdsim.debugger.language.tables import parser
 from kdsim.errors import CommandSyntaxError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lark import Token
     from lark.parsers.lalr_parser_state import ParserState
 
-    from kdsim.debugger.language import syntax_cpp
+    from kdsim.debugger.language import syntax_cpp, syntax_masm
 
 
 Tree = TypeVar("Tree")
@@ -45,7 +46,7 @@ def never_type(_: str) -> bool:
 
 
 @lru_cache(maxsize=512)
-def masm(text: str, start: int = 0) -> Parsed[syntax.Expression]:
+def masm(text: str, start: int = 0) -> Parsed[syntax_masm.Expression]:
     """The longest MASM expression that begins at `start`."""
     return _longest("masm", text, start)
 
@@ -61,13 +62,31 @@ def cpp(
     return _longest("cpp", text, start, "full" if full else "start", is_type)
 
 
+# Most lines are one command with nothing in it that the grammar cares about. They need no parser,
+# so a session that evaluates nothing never loads it. The tests compare this with the grammar.
+_PLAIN = re.compile(
+    r"""\s*(?!\.(?:if|for|while|do|foreach|catch|block|break|continue|leave|shell)(?!\w)
+             |a[sSdl](?![^ \t])|j[ \t(]|z[ \t]*\()
+        ([\w!.?~|\#][^;{}"'$\n]*)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
 @lru_cache(maxsize=512)
-def line(text: str) -> syntax.Program:
+def line(text: str) -> Program:
     """The commands of a line or of a block's body."""
+    plain = _PLAIN.fullmatch(text)
+    if plain:
+        return Program((Command(plain[1].rstrip(), plain.start(1)),))
+    return parsed_line(text)
+
+
+def parsed_line(text: str) -> Program:
+    """The same by the grammar alone."""
     from lark import UnexpectedInput, UnexpectedToken
 
     try:
-        program: syntax.Program = parser("kd").parse(text)  # type: ignore[assignment]
+        program: Program = parser("kd").parse(text)  # type: ignore[assignment]
     except UnexpectedInput as error:
         early_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
         column = len(text.rstrip()) if early_end else error.pos_in_stream or 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from kdsim.debugger.language.context import Context
+from typing import TYPE_CHECKING
+
 from kdsim.errors import MemoryFault, SymbolError
-from kdsim.symbols.memory import Memory
 from kdsim.symbols.types import Record
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.context import Context
+    from kdsim.symbols.memory import Memory
 
 _PAGE = 0x1000
 LIMIT = 0x4000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kdsim.debugger.language.syntax import Register, Switch
+from kdsim.debugger.language.syntax_masm import Register, Switch
 
 
 def _column() -> int:

@@ -53,10 +53,7 @@ def value_text(context: Context, value: Typed) -> str:
     if isinstance(kind, BaseType) and kind.kind == "bool":
         return "true" if value.value else "false"
     number = value.number()
-    if is_signed(kind):
-        text = f"0n{number}"
-    else:
-        text = _unsigned(number)
+    text = f"0n{number}" if is_signed(kind) else _unsigned(number)
     if kind.c_name not in _CHARACTERS:
         return text
     if not is_signed(kind):

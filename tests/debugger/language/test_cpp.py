@@ -11,6 +11,7 @@ from kdsim.debugger.language.typed_text import typed_text
 from kdsim.errors import CommandSyntaxError
 
 NODE_TICKED = f"0x{NODE_AT >> 32:08x}`{NODE_AT & 0xFFFFFFFF:08x}"
+NAME_TICKED = f"0x{NODE_AT >> 32:08x}`{(NODE_AT + 16) & 0xFFFFFFFF:08x}"
 
 VALUES = [
     # literals
@@ -28,7 +29,8 @@ VALUES = [
     ("2147483647+1", "int 0n-2147483648"), ("1<<4", "int 0n16"), ("-16>>2", "int 0n-4"),
     ("0x80000000>>31", "unsigned int 1"), ("~0", "int 0n-1"), ("~0U", "unsigned int 0xffffffff"),
     ("!5", "bool false"), ("!0", "bool true"), ("5&3|8^1", "int 0n9"), ("1I64+1U", "int64 0n2"),
-    ("+'A'", "int 0n65"), ("1.5f+1.5f", "float 3"), ("1.5f+1", "float 2.5"), ("-1.5", "double -1.5"),
+    ("+'A'", "int 0n65"), ("1.5f+1.5f", "float 3"), ("1.5f+1", "float 2.5"),
+    ("-1.5", "double -1.5"),
     # comparison and logic
     ("1==1", "bool true"), ("1!=1", "bool false"), ("-1<0U", "bool false"), ("-1<0", "bool true"),
     ("1<2&&2<3", "bool true"), ("0||0", "bool false"), ("0&&nosuch", "bool false"),
@@ -59,36 +61,45 @@ VALUES = [
     ("Node.Kind", "_KIND KindSome (0n7)"), ("Node.Text", "char 0n120 'x'"),
     ("(*Node.Next).Count", "unsigned long 5"), ("Node.Next.Count", "unsigned long 5"),
     ("((_NODE *)@$proc)->Count", "unsigned long 5"), ("@$proc->Count", "unsigned long 5"),
-    ("inRegister", "long 0n-9"), ("Node.Inner", "struct _INNER"), ("Table[2]", "unsigned long 0x16"),
-    ("2[Table]", "unsigned long 0x16"), ("*(Table+1)", "unsigned long 0xb"), ("*Table", "unsigned long 0"),
+    ("inRegister", "long 0n-9"), ("Node.Inner", "struct _INNER"),
+    ("Table[2]", "unsigned long 0x16"),
+    ("2[Table]", "unsigned long 0x16"), ("*(Table+1)", "unsigned long 0xb"),
+    ("*Table", "unsigned long 0"),
     ("Node.Count + Node.Low", "unsigned long 0xe"), ("-Node.Level", "long 0n3"),
     ('@!"Count"', "unsigned long 0x12345678"), ("Node.Name[0]", "unsigned char 0x53 'S'"),
-    ("Node.Name", f'unsigned char [8] 0x{NODE_AT >> 32:08x}`{(NODE_AT + 16) & 0xFFFFFFFF:08x} "System"'),
-    ("@rax", "unsigned int64 0x10"), ("@rax * 2", "unsigned int64 0x20"), ("@$ra", "unsigned int64 0x55"),
+    ("Node.Name", f'unsigned char [8] {NAME_TICKED} "System"'),
+    ("@rax", "unsigned int64 0x10"), ("@rax * 2", "unsigned int64 0x20"),
+    ("@$ra", "unsigned int64 0x55"),
     # pointers
     ("&Node", f"struct _NODE * {NODE_TICKED}"), ("&Node == Node.Next", "bool true"),
     ("(_NODE *)0 + 2", "struct _NODE * 0x00000000`00000080"),
     ("1 + (_NODE *)0", "struct _NODE * 0x00000000`00000040"),
     ("(_NODE *)0x80 - 1", "struct _NODE * 0x00000000`00000040"),
     ("(_NODE *)0x80 - (_NODE *)0", "int64 0n2"), ("(void *)0 + 5", "void * 0x00000000`00000005"),
-    ("&((_NODE *)0)->Level", "long * 0x00000000`0000000c"), ("(int)&((_NODE *)0)->Rate", "int 0n48"),
+    ("&((_NODE *)0)->Level", "long * 0x00000000`0000000c"),
+    ("(int)&((_NODE *)0)->Rate", "int 0n48"),
     ("*(unsigned char *)&Count", "unsigned char 0x78 'x'"), ("&Table[1] - &Table[0]", "int64 0n1"),
     ("(unsigned int64)&Count == @@masm(nt!Count)", "bool true"), ("!Node.Next", "bool false"),
     ("*&Count", "unsigned long 0x12345678"), ("&Node.Inner.B[2] > &Node.Inner.B[0]", "bool true"),
     # sizeof and macros
     ("sizeof(_NODE)", "unsigned int64 0x40"), ("sizeof(int)", "unsigned int64 4"),
     ("sizeof Node", "unsigned int64 0x40"), ("sizeof(Node.Inner)", "unsigned int64 0x10"),
-    ("sizeof(*(_NODE *)0)", "unsigned int64 0x40"), ("sizeof(((_NODE *)0)->Name)", "unsigned int64 8"),
+    ("sizeof(*(_NODE *)0)", "unsigned int64 0x40"),
+    ("sizeof(((_NODE *)0)->Name)", "unsigned int64 8"),
     ("sizeof(_NODE *)", "unsigned int64 8"), ("sizeof(char[5])", "unsigned int64 5"),
     ("sizeof(Table)/sizeof(Table[0])", "unsigned int64 4"), ("sizeof 1.5f", "unsigned int64 4"),
     ("#FIELD_OFFSET(_NODE, Inner.B)", "long 0n36"), ("#FIELD_OFFSET(nt!_NODE, Level)", "long 0n12"),
-    ("#FIELD_OFFSET(_NODE, Inner.B[1])", "long 0n40"), ("#RTL_FIELD_SIZE(_NODE, Name)", "unsigned int64 8"),
-    ("#RTL_NUMBER_OF(Table)", "unsigned int64 4"), ("#RTL_SIZEOF_THROUGH_FIELD(_NODE, Level)", "unsigned int64 0x10"),
+    ("#FIELD_OFFSET(_NODE, Inner.B[1])", "long 0n40"),
+    ("#RTL_FIELD_SIZE(_NODE, Name)", "unsigned int64 8"),
+    ("#RTL_NUMBER_OF(Table)", "unsigned int64 4"),
+    ("#RTL_SIZEOF_THROUGH_FIELD(_NODE, Level)", "unsigned int64 0x10"),
     ("#CONTAINING_RECORD(0x120, _NODE, Inner)", "struct _NODE * 0x00000000`00000100"),
     ("#CONTAINING_RECORD(&Node.Level, _NODE, Level)->Count", "unsigned long 5"),
-    ("#RTL_CONTAINS_FIELD(@$proc, 0x10, Level)", "bool true"), ("#RTL_CONTAINS_FIELD(@$proc, 0xf, Level)", "bool false"),
+    ("#RTL_CONTAINS_FIELD(@$proc, 0x10, Level)", "bool true"),
+    ("#RTL_CONTAINS_FIELD(@$proc, 0xf, Level)", "bool false"),
     # the other evaluator
-    ("@@(10)", "unsigned int64 0x10"), ("@@masm(poi(nt!Node)) == (unsigned int64)Node.Next", "bool true"),
+    ("@@(10)", "unsigned int64 0x10"),
+    ("@@masm(poi(nt!Node)) == (unsigned int64)Node.Next", "bool true"),
     ("@@c++(10)", "int 0n10"),
 ]  # fmt: skip
 

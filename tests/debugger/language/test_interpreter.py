@@ -63,9 +63,12 @@ def test_output(interpreter, host, line, output):
 ALIASES = [
     (["aS x hello", ".echo x ; .echo ${x}!; .echo 'x'; .echo xy"], "hello hello! 'hello' xy"),
     (['aS x "a b"', ".echo x"], "a b"), (["aS X big", ".echo x X"], "x big"),
-    (["as /x n 5 + 1", ".echo n"], "0x6"), (["as /x n -1; .echo later", ".echo n"], "later 0xffffffffffffffff"),
-    ([f"as /ma s {TEXT_AT:x}", ".echo s"], "hello world"), ([f"as /mu s {WIDE_AT:x}", ".echo s"], "wide"),
-    ([f"as /msa s {ANSI_AT:x}", ".echo s"], "hello"), ([f"as /msu s {UNICODE_AT:x}", ".echo s"], "wide"),
+    (["as /x n 5 + 1", ".echo n"], "0x6"),
+    (["as /x n -1; .echo later", ".echo n"], "later 0xffffffffffffffff"),
+    ([f"as /ma s {TEXT_AT:x}", ".echo s"], "hello world"),
+    ([f"as /mu s {WIDE_AT:x}", ".echo s"], "wide"),
+    ([f"as /msa s {ANSI_AT:x}", ".echo s"], "hello"),
+    ([f"as /msu s {UNICODE_AT:x}", ".echo s"], "wide"),
     (["aS x 1", "ad x", ".echo x"], "x"), (["aS x 1", "aS y 2", "ad *", ".echo x y"], "x y"),
     (["ad /q x", ".echo ok"], "ok"),
     (["aS b 2", "aS a 1", "al"], "Alias Value ------- ------- a 1 b 2"), (["al"], "No aliases"),
@@ -73,7 +76,8 @@ ALIASES = [
     (["aS x 5; .echo x"], "x"), (["aS x 5; .block { .echo x }"], "5"),
     (["aS x 1", "aS x 2; .echo x"], "x"), (["aS x 1", " aS x 2; .echo x"], "1"),
     (["aS x 1", ";aS ${/v:x} 2; .block { .echo x }"], "1"),
-    ([".for (r $t0=0; @$t0<3; r $t0=@$t0+1) { aS /x ${/v:i} @$t0; .block { .echo ${i} } ; ad ${/v:i} }"],
+    ([".for (r $t0=0; @$t0<3; r $t0=@$t0+1) { aS /x ${/v:i} @$t0; "
+      ".block { .echo ${i} } ; ad ${/v:i} }"],
      "0x0 0x1 0x2"),
     # forms
     ([".echo ${x} ${/d:x} <${/f:x}> ${/n:x} ${/v:x}"], "${x} 0 <> ${/n:x} ${/v:x}"),
@@ -81,7 +85,8 @@ ALIASES = [
     ([".echo ${$ntnsym}!Foo"], "nt!Foo"), (["aS if .echo", "if yes"], "yes"),
     (["aS cmd .echo a", "cmd;cmd"], "a a"),
     # fixed names
-    (["r $.u3=.echo", "$u3 hi"], "hi"), ([".echo <$u5>"], "<>"), (["r $.u1=he", ".echo $u1llo"], "hello"),
+    (["r $.u3=.echo", "$u3 hi"], "hi"), ([".echo <$u5>"], "<>"),
+    (["r $.u1=he", ".echo $u1llo"], "hello"),
     (["r $.u1=x", "aS x deep", ".echo $u1"], "deep"),
 ]  # fmt: skip
 

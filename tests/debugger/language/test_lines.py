@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kdsim.debugger.language import parse
-from kdsim.debugger.language.syntax import (
+from kdsim.debugger.language.syntax_lines import (
     AliasCommand,
     Block,
     Command,
@@ -55,10 +55,12 @@ LINES = [
     ('aS x "a;b";k', (AliasCommand('aS x "a;b"'), Command("k"))),
     ("ad *;k", (AliasCommand("ad *"), Command("k"))), ("al", (AliasCommand("al"),)),
     ("al;k", (AliasCommand("al"), Command("k"))), ("r $.u3=a;b", (AliasCommand("r $.u3=a;b"),)),
-    ("asx y", commands("asx y")), ("alpha", commands("alpha")), (".shell a;b", commands(".shell a;b")),
+    ("asx y", commands("asx y")), ("alpha", commands("alpha")),
+    (".shell a;b", commands(".shell a;b")),
     (".shelly a;b", commands(".shelly a", "b")),
     ("$<a;b", (Script("$<", "a;b"),)), ("$><a;b", (Script("$><", "a;b"),)),
-    ("$$<a;b", (Script("$$<", "a"), Command("b"))), ("$$><a;b", (Script("$$><", "a"), Command("b"))),
+    ("$$<a;b", (Script("$$<", "a"), Command("b"))),
+    ("$$><a;b", (Script("$$><", "a"), Command("b"))),
     ('$$>a<"a b" 1;k', (Script("$$>a<", '"a b" 1'), Command("k"))),
     ("$$>< a.txt", (Script("$$><", "a.txt"),)),
     # control flow
@@ -74,7 +76,8 @@ LINES = [
     (".if (1) {.if (2) {k}}", (If(((ONE, Text(".if (2) {k}")),)),)),
     ('.if ($spat("{","{")) {.echo "}"}', (If(((Text('($spat("{","{"))'), Text('.echo "}"')),)),)),
     (".iffy (1)", commands(".iffy (1)")),
-    (".while (1) {k}", (While(ONE, Text("k")),)), (".do {k} (1)", (While(ONE, Text("k"), body_first=True),)),
+    (".while (1) {k}", (While(ONE, Text("k")),)),
+    (".do {k} (1)", (While(ONE, Text("k"), body_first=True),)),
     (".do {k} (1); r", (While(ONE, Text("k"), body_first=True), Command("r"))),
     (".for (a;b;c) {k}", (For(Text("a"), Text("b"), (Text("c"),), Text("k")),)),
     (".for (a;b;c;d) {k}", (For(Text("a"), Text("b"), (Text("c"), Text("d")), Text("k")),)),
@@ -90,6 +93,7 @@ LINES = [
     (".block {k;r}", (Block(Text("k;r")),)), (".block {k} r", (Block(Text("k")), Command("r"))),
     (".catch {k} r", (Block(Text("k"), catches=True), Command("r"))),
     (".break", (Leave("break"),)), ("k;.continue", (Command("k"), Leave("continue"))),
+    (".LEAVE;k", (Leave("leave"), Command("k"))), (".If (1) {k}", (If(((ONE, Text("k")),)),)),
     (".leave;k", (Leave("leave"), Command("k"))),
     ("j (1) 'k;r' ; 'u' ; x", (Jump(Text("(1) 'k;r'"), Text("'u'")),)),
     ("j x k", (Jump(Text("x k")),)), ("j(1) k;r", (Jump(Text("(1) k"), Text("r")),)),
