@@ -187,13 +187,16 @@ class Endpoint:
     def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
         if frame.type == PacketType.ACK:
             if self._outstanding is not None and self._acknowledges(frame.id):
-                self._delivered(now)
+                self._acknowledged(now)
         elif frame.type == PacketType.RESEND:
             if self._outstanding is not None:
                 self._transmit(self._outstanding, now)
         elif frame.type == PacketType.RESET:
             return self._on_reset(frame.id, now)
         return []
+
+    def _acknowledged(self, now: float) -> None:
+        self._delivered(now)
 
     def _delivered(self, now: float) -> None:
         self._outstanding = None
@@ -220,6 +223,7 @@ class HostEndpoint(Endpoint):
         super().__init__()
         self._reset_due: float | None = None
         self._resets_left = 0
+        self._resets_unanswered = 0
 
     def break_in(self, now: float) -> None:
         """Ask a running target to stop."""
@@ -256,16 +260,25 @@ class HostEndpoint(Endpoint):
     def _reset_answered(self, packet_id: int) -> None:
         """The target answered our RESET."""
 
+    def _reset_done(self) -> None:
+        """The target is in step with us: the RESET need not be repeated."""
+        self._reset_due = None
+
     def _send_reset(self, now: float) -> None:
         self._control(PacketType.RESET, self._reset_id())
         self._reset_due = now + self.retry
         self._resets_left -= 1
+        self._resets_unanswered += 1
 
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
-        if self._reset_due is not None:
-            self._reset_due = None
+        # A target answers every RESET, also our answer to one of its own. Only a count of those
+        # still owed keeps two ends from answering each other for ever.
+        self._reset_done()
+        if self._resets_unanswered:
+            self._resets_unanswered -= 1
             self._reset_answered(packet_id)
             return []
         self._start_over()
         self._control(PacketType.RESET, self._reset_id())
+        self._resets_unanswered += 1
         return [Reset()]

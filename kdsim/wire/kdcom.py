@@ -42,6 +42,7 @@ class _Kdcom(Endpoint):
         """The stream is open: a listener accepted, or a connection was made."""
         self._parser.abandon()
         self._begun = None
+        self._out.clear()
         self._forget()
         self._start_ids()
         self.connected = True
@@ -103,9 +104,9 @@ class _Kdcom(Endpoint):
     def _acknowledges(self, ack_id: int) -> bool:
         return ack_id & ~SYNC == self._next_id & ~SYNC
 
-    def _delivered(self, now: float) -> None:
+    def _acknowledged(self, now: float) -> None:
         self._last_sync = None
-        super()._delivered(now)
+        super()._acknowledged(now)
 
     def _accepts(self, frame: Frame) -> bool:
         if frame.id & SYNC:
@@ -114,9 +115,11 @@ class _Kdcom(Endpoint):
             # at every stop (src/VBox/Debugger/DBGCRemoteKd.cpp).
             if frame == self._last_sync:
                 return False
+            # The first packet after our own RESET says nothing new: we restarted ourselves.
+            if self._last_id is not None:
+                self._on_restarted_stream()
             self._last_id = frame.id & ~SYNC
             self._last_sync = frame
-            self._on_sync_packet()
             return True
         if frame.id == self._last_id:
             return False
@@ -124,8 +127,8 @@ class _Kdcom(Endpoint):
         self._last_sync = None
         return True
 
-    def _on_sync_packet(self) -> None:
-        """The peer restarted its stream with a new packet."""
+    def _on_restarted_stream(self) -> None:
+        """The peer restarted its ids by itself."""
 
 
 class KdcomTarget(_Kdcom):
@@ -158,6 +161,7 @@ class KdcomHost(_Kdcom, HostEndpoint):
 
     def link_up(self, now: float) -> list[WireEvent]:
         events = super().link_up(now)
+        self._resets_unanswered = 0
         self.reset(now)
         return events
 
@@ -172,6 +176,6 @@ class KdcomHost(_Kdcom, HostEndpoint):
     def _reset_id(self) -> int:
         return 0
 
-    def _on_sync_packet(self) -> None:
-        # The target restarted: it expects our base id next, also from a packet that still waits.
+    def _on_restarted_stream(self) -> None:
+        # The target expects our base id next, also from a packet that still waits.
         self._next_id = INITIAL_ID

@@ -212,7 +212,9 @@ class KdnetTarget(_Kdnet):
         client_key = body[CLIENT_KEY]
         if len(body) < RESPONSE_SIZE or body[:2] != RESPONSE or client_key not in self._client_keys:
             return []
-        self._client_keys.remove(client_key)
+        # The answer to an older poke may still come; the host has gone on to this one.
+        while self._client_keys.popleft() != client_key:
+            pass
         self._start_session(body[:RESPONSE_SIZE])
         self._alone = False
         self._poke_due = now + self.poke_period
@@ -301,6 +303,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._response = (RESPONSE + self._answered + self._random(32)).ljust(RESPONSE_SIZE, b"\0")
         self._put_control(datagram.sequence, self._response)
         self._start_session(self._response)
+        self._resets_unanswered = 0
         self._confirmed = False
         if self._break_in_waits:
             self._break_in_waits = False
@@ -324,6 +327,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         if self._last_id is not None and frame.id <= self._last_id:
             return False
         self._last_id = frame.id
+        self._reset_done()
         return True
 
     def _reset_id(self) -> int:
