@@ -72,6 +72,15 @@ class _Msr(ctypes.Structure):
     _fields_ = (("number", ctypes.c_uint32), ("value", ctypes.c_uint64))
 
 
+class _Table(ctypes.Structure):
+    _fields_ = (
+        ("selector", ctypes.c_uint16),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
 def _library_path() -> Path:
     spec = importlib.util.find_spec("unicorn")
     if spec is None or not spec.submodule_search_locations:
@@ -215,6 +224,22 @@ class Engine:
         cell = ctypes.c_uint64(value)
         _check(
             _fast.uc_reg_write(self._handle, _REGISTERS[name], ctypes.byref(cell)), f"write {name}"
+        )
+
+    def write_register(self, number: int, value: int) -> None:
+        """Write a register by the engine's number (the self-test's way)."""
+        cell = (ctypes.c_uint64 * 2)(value, 0)
+        _check(
+            _fast.uc_reg_write(self._handle, number, ctypes.byref(cell)),
+            f"write register {number}",
+        )
+
+    def write_table(self, number: int, selector: int, base: int, limit: int) -> None:
+        """Write GDTR, IDTR, LDTR or TR by the engine's number (the self-test's way)."""
+        cell = _Table(selector, base, limit, 0)
+        _check(
+            _fast.uc_reg_write(self._handle, number, ctypes.byref(cell)),
+            f"write register {number}",
         )
 
     def write_msr(self, number: int, value: int) -> None:

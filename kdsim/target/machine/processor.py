@@ -205,8 +205,7 @@ class Processor(Registers):
 
     def _start(self, count: int, timeout: int) -> int:
         rip = self.rip
-        if rip != self.watch.passing:
-            self.watch.passing = None
+        self._pass_breakpoint()
         self._put_back()
         try:
             return self.engine.start(rip, timeout, count)
@@ -255,6 +254,13 @@ class Processor(Registers):
         bits, self.watch.hit = self.watch.hit, 0
         return bits
 
+    def _pass_breakpoint(self) -> None:
+        """Leaving an execute breakpoint that was reported: RF keeps it from matching again."""
+        if self.watch.passing is not None:
+            if self.rip == self.watch.passing:
+                self._flag_parts |= FLAG_RF
+            self.watch.passing = None
+
     # -- interrupts and exceptions ---------------------------------------------------------
 
     def accept_interrupt(self) -> bool:
@@ -266,8 +272,7 @@ class Processor(Registers):
             return False
         self.pending.discard(vector)
         self.halted = False
-        if self.rip == self.watch.passing:
-            self.rflags |= FLAG_RF  # so that the breakpoint is still passed after the handler
+        self._pass_breakpoint()
         delivery.deliver(self, self.space, vector)
         return True
 
@@ -285,6 +290,8 @@ class Processor(Registers):
         if not software:
             # Left set, the engine turns the next fault into a double one, the third into a halt.
             self._in_flight = _NO_EXCEPTION
+        if self._flag_parts & FLAG_RF:
+            self._flag_parts &= ~FLAG_RF
         if vector == delivery.DEBUG and self.watch.stepping:
             self.watch.hit |= DR6_STEP
         elif not software:
@@ -303,7 +310,11 @@ class Processor(Registers):
             and self._finish(self.on_fault(self, self.cr2, error_code))
         ):
             return
+        if vector == delivery.DEBUG and not self.dr6 & DR6_STEP and self.dr6 & DR6_MATCHES:
+            self.watch.passing = self.rip  # a breakpoint the engine armed: `mov dr7` in the guest
         self._raise(vector, error_code)
+        if not self._stopped:
+            self._pass_breakpoint()
 
     def _service(self) -> None:
         if self.cpl:

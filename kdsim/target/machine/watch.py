@@ -1,7 +1,8 @@
 """The debug registers: hardware breakpoints on execution and data.
 
-The engine stores DR0-DR7 and does nothing with them. Before each run the enabled ones become
-hooks: one on an address for execution, one on a physical range for data. A hook stops the run
+Before each run the enabled ones become hooks: one on an address for execution, one on a physical
+range for data. (What the machine's own code loads with `mov dr7` the engine arms for execution by
+itself; data breakpoints it does not.) A hook stops the run
 before the instruction; the processor then raises #DB, for data after finishing that instruction.
 Data hooks slow the whole processor down about six times, so they exist only while one is enabled.
 Intel SDM volume 3, section 17.2.
@@ -94,7 +95,7 @@ class DebugRegisters:
     def _hook(self, armed: _Armed) -> int:
         engine = self._cpu.engine
         if armed.kind == _EXECUTE:
-            return engine.hook_code(armed.address, lambda va: self._reached(armed, va))
+            return engine.hook_code(armed.address, lambda _va: self._reached(armed))
         # A hook compares where an access starts; one that starts below may still reach in.
         first = max(armed.address - _LONGEST_ACCESS + 1, armed.address & -4096)
         return engine.hook_access(
@@ -104,13 +105,13 @@ class DebugRegisters:
             lambda pa, size: self._accessed(armed, pa, size),
         )
 
-    def _reached(self, armed: _Armed, va: int) -> None:
-        if va == self.passing:
-            self.passing = None
-            return
-        resumed = self._cpu._flag_parts & FLAG_RF
+    def _reached(self, armed: _Armed) -> None:
+        # RF lets one instruction pass. The engine clears it only at the end of a block.
+        passes = self._cpu._flag_parts & FLAG_RF
+        if passes:
+            self._cpu._flag_parts &= ~FLAG_RF
         self._cpu._put_back()
-        if not resumed:
+        if not passes:
             self._match(armed)
 
     def _accessed(self, armed: _Armed, pa: int, size: int) -> None:
