@@ -76,8 +76,10 @@ def boot(
     *,
     break_at_boot: bool,
     console: Callable[[str], None],
-) -> Kernel:
+) -> tuple[Kernel, AddressSpace]:
     """Load `lab` into a machine in reset; processor 0 stands at KiSystemStartup afterwards.
+
+    Returns the kernel and its address space.
 
     Raises:
         UserError: a driver's file is missing, or RAM is too small for it all.
@@ -87,12 +89,13 @@ def boot(
         raise UserError(f"{KERNEL_FILE} names no PDB")
     pdb = open_pdb(image.codeview)
     pages = _Pages(machine)
-    space = AddressSpace(machine.ram, pages.take(), pages.take)
+    space = AddressSpace(machine.ram, pages.take(), pages.take, machine.forget_code)
     loader = _Loader(machine, lab, files, pages, space, console)
     layout = choose(lab.seed, machine.ram.size, Kernel(space, 0, pdb).record("_MMPFN").size)
     kernel = Kernel(space, layout.kernel, pdb)
     loader.run(kernel, layout, image, break_at_boot=break_at_boot)
-    return kernel
+    space.allocate = None
+    return kernel, space
 
 
 class _Pages:

@@ -188,6 +188,12 @@ def open_pdb(code: CodeView, store: Path | None = None) -> Pdb:
     return Pdb.open(path)
 
 
+def handler_of(memory: Memory, idt: int, vector: int) -> int:
+    """The handler in a gate of the interrupt descriptor table; Intel SDM volume 3, 6.14.1."""
+    gate = memory.read(idt + vector * 16, 12)
+    return int.from_bytes(gate[:2] + gate[6:12], "little")
+
+
 def _image_base(memory: Memory, inside: int) -> int:
     # Kernel images are page-aligned and below 64 MiB.
     for page in range(inside // PAGE, inside // PAGE - (64 << 20) // PAGE, -1):

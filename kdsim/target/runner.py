@@ -1,0 +1,291 @@
+"""`kdsim target`: a machine in the foreground, from power-on to power-off."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TextIO
+
+from kdsim.errors import UserError
+from kdsim.target.lab import Lab, find_lab
+from kdsim.target.machine.clock import Clock, ClockMode
+from kdsim.target.machine.machine import Reason, Stop
+from kdsim.target.system import System
+from kdsim.wire.connection import Request, TargetConnection
+from kdsim.wire.endpoint import Lost
+from kdsim.wire.kdcom import KdcomTarget
+from kdsim.wire.links import LOOPBACK, Address, Arrival
+from kdsim.wire.local import DATA_LIMIT, LocalServer
+from kdsim.wire.manipulate import Manipulate
+from kdsim.wire.messages import LoadSymbolsChange
+from kdsim.wire.transport import (
+    PipeTransport,
+    open_target_com,
+    open_target_net,
+    parse_com_listener,
+)
+
+FAREWELL_TIMEOUT = 1.0
+"""Seconds a debugger has to take note that the target leaves."""
+EVERYTHING = (1 << 64) - 1
+"""Base of the unload notice with which a target leaves."""
+EXIT_BROKEN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """The command line of `kdsim target`."""
+
+    machine: str = "lab"
+    host: str | None = None
+    port: int | None = None
+    key: str = ""
+    com: str | None = None
+    seed: int | None = None
+    processors: int | None = None
+    ram: str | None = None
+    wait: bool = False
+    parent_pipe: int | None = None
+
+
+def run_target(options: TargetOptions) -> int:
+    """Run the machine until it is switched off; the exit status."""
+    lab = find_lab(options.machine).changed(
+        seed=options.seed, processors=options.processors, ram=options.ram
+    )
+    with ExitStack() as stack:
+        stack.enter_context(_signals())
+        connection = _connect(options)
+        stack.callback(connection.close)
+        runner = Runner(lab, connection, options)
+        stack.callback(runner.close)
+        if options.parent_pipe is not None:
+            connection.watch(_ParentPipe(options.parent_pipe))
+        _write(sys.stdout, _banner(lab, options, runner.name))
+        try:
+            return runner.run()
+        except _ParentGone:
+            return 0
+        except _Terminated:
+            runner.farewell()
+            return 0
+
+
+class Runner:
+    """One machine through all its restarts."""
+
+    def __init__(self, lab: Lab, connection: TargetConnection, options: TargetOptions) -> None:
+        self._lab = lab
+        self._connection = connection
+        self._virtual = options.seed is not None
+        self._wait = options.wait
+        self._system = self._power_on()
+        self._listening = not options.wait
+        self._local = LocalServer(lab.name, self._answer_locally)
+        connection.watch(self._local)
+
+    @property
+    def name(self) -> str:
+        """What `-kl --machine` calls it: another machine may have had the lab's name first."""
+        return self._local.name
+
+    def _power_on(self) -> System:
+        system = System.power_on(
+            self._lab,
+            self._connection,
+            _console,
+            clock=Clock(ClockMode.VIRTUAL if self._virtual else ClockMode.WALL),
+            break_at_boot=self._wait,
+        )
+        system.machine.poll = self._poll
+        return system
+
+    def run(self) -> int:
+        while True:
+            stop = self._system.run()
+            if stop.reason is Reason.DEBUG:
+                self._listening = True
+                continue
+            self.farewell()
+            if stop.reason is not Reason.RESTART:
+                return self._ended(stop)
+            self._system.close()
+            self._connection.restart()
+            self._system = self._power_on()
+
+    def _ended(self, stop: Stop) -> int:
+        if stop.reason is Reason.POWER_OFF:
+            return 0
+        _console(f"{self._lab.name}: the machine broke down: {stop.detail or stop.reason.value}")
+        return EXIT_BROKEN
+
+    def _poll(self, timeout: float | None) -> bool:
+        """Between slices: look at the wire; when idle: sleep there.
+
+        With --wait the wire waits for the end of boot, so that every session begins the same.
+        """
+        if self._listening:
+            if timeout != 0:
+                self._connection.link.wait(self._earlier(timeout))
+            self._system.poll()
+        elif timeout is None:
+            self._listening = True
+        else:
+            time.sleep(timeout)
+        return False
+
+    def _earlier(self, timeout: float | None) -> float | None:
+        """The timeout, or the time to the wire's own next deadline."""
+        deadline = self._connection.endpoint.deadline
+        if deadline is None:
+            return timeout
+        left = max(0.0, deadline - time.monotonic())
+        return left if timeout is None else min(timeout, left)
+
+    def _answer_locally(self, request: Manipulate) -> Manipulate:
+        return self._system.answer_locally(request, DATA_LIMIT)
+
+    def farewell(self) -> None:
+        """Tell a debugger that everything it knows is unloaded: the target leaves."""
+        connection = self._connection
+        if not connection.present:
+            return
+        connection.report(LoadSymbolsChange(0, 1, 0, 0, base=EVERYTHING, unload=True))
+        end = time.monotonic() + FAREWELL_TIMEOUT
+        while (left := end - time.monotonic()) > 0:
+            event = connection.wait(left)
+            if event is None or isinstance(event, Request | Lost):
+                return
+
+    def close(self) -> None:
+        self._local.close()
+        self._system.close()
+
+
+# -- how to be reached ---------------------------------------------------------------------------
+
+
+def _connect(options: TargetOptions) -> TargetConnection:
+    if options.com is not None:
+        if options.host is not None or options.port is not None:
+            raise UserError("--com and --host/--port exclude each other")
+        return open_target_com(parse_com_listener(options.com))
+    if options.host is None and options.port is None:
+        return TargetConnection(KdcomTarget(), _NoLink())
+    if options.port is None or not options.key:
+        raise UserError("KDNET needs --port and --key (or --key-file)")
+    if not 0 < options.port < 65536:
+        raise UserError(f"port {options.port} is not a number from 1 to 65535")
+    return open_target_net(options.host or LOOPBACK, options.port, options.key)
+
+
+def _banner(lab: Lab, options: TargetOptions, name: str) -> str:
+    size = lab.ram >> 20
+    plural = "s" if lab.processors > 1 else ""
+    if options.com is not None:
+        transport = parse_com_listener(options.com)
+        if isinstance(transport, PipeTransport):
+            way = f"kdsim kd -k com:pipe,port={transport.path}"
+        else:
+            way = f"kdsim kd -k com:ipport={transport.port},port={transport.host}"
+    elif options.port is not None:
+        way = f"kdsim kd -k net:port={options.port},key=KEY"
+    else:
+        way = f"kdsim kd -kl --machine {name}"
+    return f"{name}: Windows 10 x64, {lab.processors} processor{plural}, {size} MB; attach: {way}"
+
+
+class _NoLink:
+    """A machine without a debug cable: nothing ever comes, and what is sent is lost."""
+
+    description = "no debugger"
+    reconnects = False
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+
+    def wait(self, timeout: float | None) -> bool:
+        # Rounded up, so that a deadline has passed when the wait for it ends.
+        milliseconds = None if timeout is None else int(timeout * 1000 + 0.999)
+        return bool(self._poll.poll(milliseconds))
+
+    def watch(self, fd: int) -> None:
+        self._poll.register(fd, select.POLLIN)
+
+    def receive(self) -> list[Arrival]:
+        return []
+
+    def send(self, data: bytes, to: Address | None = None) -> None:
+        return
+
+    def fileno(self) -> int:
+        return -1
+
+    def close(self) -> None:
+        return
+
+
+# -- how to end ----------------------------------------------------------------------------------
+
+
+class _ParentGone(BaseException):
+    """The program this machine belongs to has ended."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGINT."""
+
+
+class _ParentPipe:
+    """A pipe whose writing end only the parent holds: it ends when the parent does."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        try:
+            os.set_blocking(fd, False)
+        except OSError as error:
+            raise UserError(f"--parent-pipe {fd}: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def service(self) -> None:
+        try:
+            if not os.read(self._fd, 1):
+                raise _ParentGone
+        except BlockingIOError:
+            return
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into `_Terminated`; later ones cannot hurt."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        for other in wanted:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Terminated
+
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, terminate) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _console(line: str) -> None:
+    _write(sys.stderr, line)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
