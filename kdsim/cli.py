@@ -1,4 +1,4 @@
-"""The one entry point: `kdsim`, `kdsim kd`, `kdsim target`, `kdsim console`.
+"""The one entry point: `kdsim`, `kdsim kd`, `kdsim target`.
 
 Exit status: 0 when the last command line ended well, 1 when a command reported an error under
 `-c`/`-cf`, 2 for bad usage, 3 when no target answered.
@@ -111,12 +111,6 @@ def _target(options: argparse.Namespace) -> int:
     )
 
 
-def _console(options: argparse.Namespace) -> int:
-    from kdsim.target.console import run_console
-
-    return run_console(options.machine, options.commands)
-
-
 def _read_key(path: str) -> str:
     try:
         return Path(path).read_text(encoding="ascii").strip()
@@ -124,7 +118,7 @@ def _read_key(path: str) -> str:
         raise UserError(f"cannot read the key file {path}: {error}") from error
 
 
-_COMMANDS = {"kd": _kd, "target": _target, "console": _console}
+_COMMANDS = {"kd": _kd, "target": _target}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,9 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _kd_options(commands.add_parser("kd", help="the kernel debugger", allow_abbrev=False))
     _target_options(commands.add_parser("target", help="run a machine in the foreground"))
-    console = commands.add_parser("console", help="the C:\\> prompt of a running machine")
-    console.add_argument("machine", nargs="?", default="lab")
-    console.add_argument("-c", dest="commands", metavar="COMMAND")
     return parser
 
 

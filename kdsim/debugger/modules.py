@@ -43,6 +43,10 @@ class Modules:
             self.list_target()
         return self.kernel_space
 
+    def space_for(self, va: int) -> SymbolSpace:
+        """The symbol space for questions about one address: no listing for a module we know."""
+        return self.kernel_space if self.kernel_space.module_at(va) else self.space
+
     def add_kernel(self) -> None:
         """The kernel alone: its base comes from the version reply, the rest from its headers."""
         base = self._session.version.kernel_base
@@ -89,6 +93,12 @@ class Modules:
             name = KERNEL if event.base == self._session.version.kernel_base else module_name(image)
             self._add(name, event.base, event.size, image, event.path, checksum=event.checksum)
 
+    def reload(self) -> None:
+        """Read the target's list again. Symbols that were loaded are loaded again when needed."""
+        self.clear()
+        self.add_kernel()
+        self.list_target()
+
     def clear(self) -> None:
         """Forget everything; the kernel has to be added again."""
         if self._space is not None:
@@ -100,10 +110,13 @@ class Modules:
         session = self._session
         entry = session.nt_view("_KLDR_DATA_TABLE_ENTRY", link)
         base = int(entry.DllBase)
-        if self.kernel_space.module_at(base) is None:
-            image = self._text(entry.BaseDllName)
+        image = self._text(entry.BaseDllName)
+        path = self._text(entry.FullDllName) or image
+        known = self.kernel_space.module_at(base)
+        if known is not None:
+            known.image_name, known.image_path = image, path
+        else:
             name = KERNEL if base == session.version.kernel_base else module_name(image)
-            path = self._text(entry.FullDllName) or image
             self._add(
                 name,
                 base,

@@ -74,7 +74,7 @@ def show_list(session: Session, args: Arguments, name: str) -> None:
     element = start
     for _ in range(limit):
         session.check_interrupt()
-        session.variables.set("$extret", element)
+        args.context.set_pseudo("$extret", element)
         if "e" in given:
             session.out.line(commands)
         session.runner(commands)

@@ -12,6 +12,7 @@ from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect.nt import LIST_LIMIT
 from kdsim.debugger.inspect.typetree import FieldLine, Style, TypeTree
+from kdsim.debugger.registers import SLOTS
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, SymbolError
 from kdsim.symbols.types import Enum, Pointer, Record, Type
@@ -138,7 +139,7 @@ def _field_names(session: Session, args: Arguments) -> tuple[str, ...]:
         word = args.word() or ""
         plain = word.rstrip(".").rstrip("*")
         is_number = re.fullmatch(r"[0-9a-fA-F`]+h?", plain) is not None
-        if not _FIELD.match(word) or is_number or session.is_register(plain):
+        if not _FIELD.match(word) or is_number or plain.lower() in SLOTS:
             args.position = start
             break
         if "!" in word or word.startswith("-"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.text import signed, symbolic_size
+from kdsim.debugger.text import signed
 from kdsim.errors import MemoryFault
 from kdsim.symbols.memory import Memory
 from kdsim.symbols.types import (
@@ -200,6 +200,11 @@ def _matches(name: str, wanted: str) -> bool:
     return name.lower() == wanted.lower()
 
 
+def unsigned(value: int) -> str:
+    """A bare digit below 10, else hex: `dt`'s rule for unsigned numbers."""
+    return str(value) if value < 10 else f"0x{value:x}"
+
+
 def scalar(kind: BaseType, raw: bytes) -> str:
     """A number, character or float in `dt`'s way."""
     if kind.kind == "float":
@@ -214,7 +219,7 @@ def scalar(kind: BaseType, raw: bytes) -> str:
         return f"{number if number < 0 else f'0x{number:x}'} '{_character(value)}'"
     if kind.size == 8 and value >> 32:
         return f"0x{tick(value)}"
-    return symbolic_size(value)
+    return unsigned(value)
 
 
 def _character(value: int) -> str:
@@ -225,9 +230,7 @@ def bits(value: int, length: int) -> str:
     """`0y0101` for a few bits, hex with its length for many."""
     if length <= 8:
         return (
-            f"0y{value:0{length}b}"
-            if length == 1
-            else f"0y{value:0{length}b} ({symbolic_size(value)})"
+            f"0y{value:0{length}b}" if length == 1 else f"0y{value:0{length}b} ({unsigned(value)})"
         )
     return f"0y{value:0{length}b} (0x{value:x})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from pygments.lexer import RegexLexer, bygroups
+from pygments.lexer import RegexLexer
 from pygments.token import (
     Comment,
     Generic,
@@ -19,6 +19,7 @@ from pygments.token import (
 )
 
 _SYMBOL = r"[A-Za-z_$?][\w$?@:~]*![\w$?@:~<>]+"
+_CONTROL = r"\.(?:if|elsif|else|for|while|do|foreach|break|continue|catch|leave|block)\b"
 _REGISTERS = (
     r"\b(?:r(?:ax|bx|cx|dx|si|di|bp|sp|ip)|r(?:8|9|1[0-5])|e(?:ax|bx|cx|dx|si|di|bp|sp|fl)"
     r"|[cdefgs]s|iopl|dr[0-367]|cr[0234 8])(?==)"
@@ -39,7 +40,7 @@ class KdLexer(RegexLexer):
             (r"\*[^\n]*", Comment.Single),
             (r"\$\$(?![><])[^;\n]*", Comment.Single),
             (r"[;{}]", Operator),
-            (r"\.(?:if|elsif|else|for|while|do|foreach|break|continue|catch|leave|block)\b", Keyword),
+            (_CONTROL, Keyword),
             (r"\$\$?>?a?<[^;\n]*", String.Other),
             (r"![A-Za-z_][\w.]*", Name.Function.Magic, "arguments"),
             (r"\.[A-Za-z_]\w*[+-]?", Name.Builtin, "arguments"),
@@ -55,7 +56,7 @@ class KdLexer(RegexLexer):
             (r"@?\$[a-z]\w*", Name.Variable.Magic),
             (r"@\w+", Name.Variable),
             (_SYMBOL, Name.Class),
-            (r"(L\??-?)([0-9a-f`]+)\b", bygroups(Keyword.Type, Number.Hex)),
+            (r"L\??-?(?=[0-9a-f`]+\b)", Keyword.Type),
             (r"0[xnty][0-9a-f`]+|\b[0-9a-f`]+h?\b", Number.Hex),
             (r"\b(?:poi|by|wo|dwo|qwo|hi|low|not|and|or|xor|mod)\b", Operator.Word),
             (r"[-+*/<>=&|^()\[\],%]", Operator),

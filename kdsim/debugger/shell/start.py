@@ -77,9 +77,10 @@ def run(options: KdOptions) -> int:
 
 
 def _session(backend: Backend, output: Output, options: KdOptions) -> Session:
+    from kdsim.debugger.commands.engine import equip
     from kdsim.debugger.session import Session
 
-    return Session(
+    session = Session(
         backend,
         output,
         symbol_path=options.symbol_path,
@@ -88,6 +89,15 @@ def _session(backend: Backend, output: Output, options: KdOptions) -> Session:
         break_on_load=options.break_on_load,
         verbose=options.verbose,
     )
+    equip(session)
+    session.on_bugcheck = _after_bugcheck
+    return session
+
+
+def _after_bugcheck(session: Session) -> None:
+    from kdsim.debugger.commands.analyze import after_bugcheck
+
+    after_bugcheck(session)
 
 
 def _backend(options: KdOptions, cleanup: ExitStack) -> Backend:
@@ -101,7 +111,7 @@ def _backend(options: KdOptions, cleanup: ExitStack) -> Backend:
     from kdsim.debugger.backends.live import LiveBackend
 
     if options.transport:
-        return LiveBackend.from_text(options.transport, key=options.key)
+        return LiveBackend.from_text(options.transport, key=options.key or None)
     key = random_key()
     backend = LiveBackend.from_text(f"net:port=0,key={key}")
     seed = options.seed

@@ -11,9 +11,7 @@ Sink = Callable[[str], None]
 
 def wants_colour() -> bool:
     """True on a terminal that can show colour and was not told not to (https://no-color.org)."""
-    return (
-        sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    )
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def plain_sink() -> Sink:
