@@ -51,6 +51,21 @@ def _checked(method: Callable[Concatenate[Pdb, P], R]) -> Callable[Concatenate[P
     return guarded
 
 
+def _checked_items(
+    method: Callable[Concatenate[Pdb, P], Iterator[R]],
+) -> Callable[Concatenate[Pdb, P], Iterator[R]]:
+    """As `_checked`, for a method that gives its answers one by one."""
+
+    @wraps(method)
+    def guarded(self: Pdb, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        try:
+            yield from method(self, *args, **kwargs)
+        except struct.error as error:
+            raise FormatError(f"{self.path}: a symbol record is cut short") from error
+
+    return guarded
+
+
 class Pdb:
     """One program database. Damage gives FormatError, at the call that meets it."""
 
@@ -191,7 +206,7 @@ class Pdb:
         ]
         return list(self._without_doubles(found))
 
-    @_checked
+    @_checked_items
     def match(self, pattern: str) -> Iterator[Symbol]:
         """Symbols whose names fit a string wildcard, those with types first."""
         fits = compile_wildcard(pattern, symbol=True).fullmatch
@@ -311,6 +326,7 @@ class Pdb:
         rows.sort()
         return array("Q", (row[0] for row in rows)), array("I", (row[2] for row in rows))
 
+    @_checked_items
     def by_address(self) -> Iterator[Symbol]:
         """Every symbol with an address, ascending; more than one where an address has two names."""
         for offset in self._addresses[1]:
