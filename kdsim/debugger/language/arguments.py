@@ -31,7 +31,7 @@ RANGE_LIMIT = 256 << 20
 
 _SEPARATORS = " \t\r\n,"
 _WORD = re.compile(r"[^\s,]+")
-_LENGTH = re.compile(r"[lL]\s*(?P<mark>[?-]?)(?=\s*[\w@$.(`'?!-])")
+_LENGTH = re.compile(r"[lL]\s*(?:(?P<mark>[?-])|(?=[\w@$.(`'!]))")
 _SEGMENT = re.compile(r"[%&#]")
 
 

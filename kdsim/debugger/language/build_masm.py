@@ -55,7 +55,9 @@ class MasmBuilder(Transformer[Token, syntax.Expression]):
 
     def source_line(self, token: Token) -> syntax.Expression:
         module, bang, place = token[1:-1].rpartition("!")
-        file, _, line = place.rpartition(":")
+        file, colon, line = place.rpartition(":")
+        if not colon:
+            file, line = place, ""
         return syntax.SourceLine(module if bang else "", file, line_number(line), _at(token))
 
     def here(self, token: Token) -> syntax.Expression:

@@ -52,7 +52,7 @@ VALUES = [
     # the current instruction and source lines
     (".", BASE + 0x1000), (".+5", BASE + 0x1005), (". - 1", BASE + 0xFFF),
     ("`nt!work.c:12`", BASE + 0x100C), ("`work.c:0x12`", BASE + 0x1012), ("`:3`", BASE + 0x1003),
-    ("`work.c`", None), ("`work.c:`+1", BASE + 0x1001),
+    ("`work.c`", BASE + 0x1000), ("`work.c:`+1", BASE + 0x1001),
     # characters
     ("'a'", 0x61), ("'Abc '", 0x41626320), ("' cbA'", 0x20636241),
     ("'12345678'", 0x3132333435363738),
