@@ -372,6 +372,14 @@ NTKERNELAPI NTSTATUS IoCreateSymbolicLink(PUNICODE_STRING Link, PUNICODE_STRING 
 NTKERNELAPI NTSTATUS IoDeleteSymbolicLink(PUNICODE_STRING Link);
 NTKERNELAPI VOID IofCompleteRequest(PIRP Irp, CCHAR Boost);
 NTKERNELAPI NTSTATUS IofCallDriver(PDEVICE_OBJECT Device, PIRP Irp);
+NTKERNELAPI PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota);
+NTKERNELAPI VOID IoFreeIrp(PIRP Irp);
+typedef struct _IO_WORKITEM *PIO_WORKITEM;
+typedef VOID IO_WORKITEM_ROUTINE(PDEVICE_OBJECT Device, PVOID Context);
+NTKERNELAPI PIO_WORKITEM IoAllocateWorkItem(PDEVICE_OBJECT Device);
+NTKERNELAPI VOID IoFreeWorkItem(PIO_WORKITEM Item);
+NTKERNELAPI VOID IoQueueWorkItem(PIO_WORKITEM Item, IO_WORKITEM_ROUTINE *Routine,
+                                 WORK_QUEUE_TYPE QueueType, PVOID Context);
 #define IoCompleteRequest IofCompleteRequest
 #define IoCallDriver IofCallDriver
 

@@ -1,6 +1,6 @@
 // Executive: what its files share with each other and with ob, io and vf.
 #pragma once
-#include "rtl/rtl.h"
+#include "../rtl/rtl.h"
 
 // Bug checks of the pool.
 #define BAD_POOL_HEADER 0x19
@@ -42,6 +42,7 @@ PVOID ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfBytes, UL
                                     EX_POOL_PRIORITY Priority);
 PVOID ExAllocateHeapPool(ULONG PoolType, SIZE_T NumberOfBytes, ULONG Tag);
 VOID ExFreeHeapPool(PVOID P, ULONG Tag);
+BOOLEAN ExpPoolFlagsToPoolType(ULONG64 Flags, PULONG PoolType);
 SIZE_T ExQueryPoolBlockSize(PVOID P, PBOOLEAN QuotaCharged);
 
 // pooltag.c
@@ -82,9 +83,8 @@ VOID ExpResourceInitialization(VOID);
 // worker.c
 VOID ExpWorkerInitialization(VOID);
 
-// handle.c: tables of pointers to objects. ob stores object headers, PspCidTable bodies.
-extern LIST_ENTRY HandleTableListHead;
-VOID ExpInitHandleTables(VOID);
+// handle.c: tables of pointers to object headers
+extern LIST_ENTRY HandleTableListHead;   // ps
 PHANDLE_TABLE ExCreateHandleTable(PEPROCESS Process);
 HANDLE ExCreateHandle(PHANDLE_TABLE Table, PVOID Object, ULONG Attributes, ACCESS_MASK Access);
 PHANDLE_TABLE_ENTRY ExMapHandleToPointer(PHANDLE_TABLE Table, HANDLE Handle);

@@ -1,5 +1,5 @@
 // Fast mutexes: Count 1 is free; each waiter takes one off. The owner runs at APC_LEVEL.
-#include "ex/ex.h"
+#include "ex.h"
 
 VOID ExInitializeFastMutex(PFAST_MUTEX Mutex)
 {

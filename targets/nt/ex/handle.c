@@ -1,6 +1,6 @@
 // Handle tables. A leaf is one page of 256 entries, the first of which holds the leaf's base handle; a
 // table begins with one leaf (level 0) and grows to a page of leaf pointers (level 1), 131,072 handles.
-#include "ex/ex.h"
+#include "ex.h"
 
 #define HANDLE_TABLE_TAG 'btbO'    // "Obtb"
 #define LEAF_ENTRIES (PAGE_SIZE / sizeof(HANDLE_TABLE_ENTRY))
@@ -8,13 +8,7 @@
 #define LEVEL_MASK 3ull
 #define HANDLE_VALUE_INC 4
 
-LIST_ENTRY HandleTableListHead;
 KSPIN_LOCK ExpHandleTableListLock;
-
-VOID ExpInitHandleTables(VOID)
-{
-    InitializeListHead(&HandleTableListHead);
-}
 
 static PHANDLE_TABLE_ENTRY *ExpMiddleTable(PHANDLE_TABLE Table)
 {

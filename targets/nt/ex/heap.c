@@ -1,6 +1,6 @@
 // One segment heap: routes a request to chunks, page ranges or, beyond both, an address range of its
 // own.
-#include "ex/heap.h"
+#include "heap.h"
 
 #define TAG_LARGE_METADATA 'MgrL'  // "LrgM"
 

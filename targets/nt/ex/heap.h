@@ -1,7 +1,7 @@
 // The segment heap in the form the kernel's pool uses it (19041), reduced: page ranges and variable
 // size (VS) chunks are complete, the low-fragmentation front end is present and never activated.
 #pragma once
-#include "ex/ex.h"
+#include "ex.h"
 
 #define RTLP_HP_HEAP_SIGNATURE 0xDDEEDDEE
 #define RTLP_HP_SEGMENT_SIGNATURE 0xA2E64EADA2E64EADull

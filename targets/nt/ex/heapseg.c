@@ -1,7 +1,7 @@
 // Page ranges: segments of 1 MiB (units of a page) and of 16 MiB (units of 64 KiB). A segment begins
 // with 256 descriptors, one per unit; the first of them are the header itself. Free ranges of all
 // segments of a context stand in one tree, ordered by _HEAP_DESCRIPTOR_KEY: best fit.
-#include "ex/heap.h"
+#include "heap.h"
 
 #define SEGMENT_UNITS 256
 #define HEADER_PAGES (sizeof(HEAP_PAGE_SEGMENT) >> PAGE_SHIFT)

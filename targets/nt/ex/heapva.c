@@ -1,7 +1,7 @@
 // Address space of the pool heaps, handed out by the megabyte. The allocation tracker is a bitmap
 // with two bits for every megabyte of system space: 0 free, else the owning allocator + 1. Its 32 MiB
 // are reserved at the end of the nonpaged pool region and get memory only where something is noted.
-#include "ex/heap.h"
+#include "heap.h"
 
 #define TRACKER_BASE 0xFFFF800000000000ull
 #define TRACKER_BITS (1ull << (47 - RTLP_HP_MEGABYTE_SHIFT + 1))

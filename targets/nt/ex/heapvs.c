@@ -1,7 +1,7 @@
 // Variable size chunks: subsegments of 64 KiB, cut into chunks of 16-byte units. Every chunk begins
 // with a header whose first 8 bytes are encoded with the chunk's address and the heap key; free chunks
 // of all subsegments stand in one tree, ordered by size: best fit. Neighbours that are free are joined.
-#include "ex/heap.h"
+#include "heap.h"
 
 typedef HEAP_VS_CHUNK_HEADER CHUNK;
 typedef HEAP_VS_CHUNK_FREE_HEADER FREE_CHUNK;

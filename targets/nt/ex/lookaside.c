@@ -1,6 +1,6 @@
 // Lookaside lists: a stack of free blocks in front of the pool. All lists of a kind are linked, so that
 // a debugger finds them.
-#include "ex/ex.h"
+#include "ex.h"
 
 #define LOOKASIDE_MINIMUM_DEPTH 4
 #define LOOKASIDE_MAXIMUM_DEPTH 256

@@ -1,8 +1,8 @@
 // Pool: the interface drivers see, on top of the segment heaps. Requests up to POOL_SMALL_MAX become
 // heap chunks with a _POOL_HEADER; larger ones whole pages, noted in PoolBigPageTable. Session pool
 // types are served from the global heaps: this kernel has no session space.
-#include "ex/heap.h"
-#include "vf/vf.h"
+#include "heap.h"
+#include "../vf/vf.h"
 
 #define DEFAULT_POOL_TAG 'enoN'    // "None"
 #define KMODE_EXCEPTION_NOT_HANDLED 0x1E
@@ -45,7 +45,6 @@ VOID ExInitPoolPhase0(PKDSIM_LOADER_BLOCK LoaderBlock)
     ExpInitPoolTagTables(LoaderBlock->NumberProcessors);
     ExpInitLookasideLists();
     ExpResourceInitialization();
-    ExpInitHandleTables();
 }
 
 static PSEGMENT_HEAP ExpHeapOfPoolType(ULONG PoolType)
@@ -197,7 +196,8 @@ PVOID ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG
     return ExAllocateHeapPool(Type, NumberOfBytes, Tag);
 }
 
-PVOID ExAllocatePool2(ULONG64 Flags, SIZE_T NumberOfBytes, ULONG Tag)
+// FALSE when the flags name no pool, or several.
+BOOLEAN ExpPoolFlagsToPoolType(ULONG64 Flags, PULONG PoolType)
 {
     ULONG Type;
 
@@ -212,10 +212,8 @@ PVOID ExAllocatePool2(ULONG64 Flags, SIZE_T NumberOfBytes, ULONG Tag)
         Type = PagedPool;
         break;
     default:
-        return NULL;
+        return FALSE;
     }
-    if (Tag == 0)
-        return NULL;
     if (!(Flags & POOL_FLAG_UNINITIALIZED))
         Type |= POOL_ZERO_ALLOCATION;
     if (Flags & POOL_FLAG_CACHE_ALIGNED)
@@ -224,6 +222,16 @@ PVOID ExAllocatePool2(ULONG64 Flags, SIZE_T NumberOfBytes, ULONG Tag)
         Type |= POOL_RAISE_IF_ALLOCATION_FAILURE;
     if ((Flags & POOL_FLAG_USE_QUOTA) && PsGetCurrentProcess() != PsInitialSystemProcess)
         Type |= POOL_HEADER_QUOTA;
+    *PoolType = Type;
+    return TRUE;
+}
+
+PVOID ExAllocatePool2(ULONG64 Flags, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    ULONG Type;
+
+    if (Tag == 0 || !ExpPoolFlagsToPoolType(Flags, &Type))
+        return NULL;
     return ExAllocateHeapPool(Type, NumberOfBytes, Tag);
 }
 

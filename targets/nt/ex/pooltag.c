@@ -1,6 +1,6 @@
 // Who uses how much pool: one tracker table per processor (a tag has the same slot in all of them, only
 // sums mean something), an expansion table for tags that found no slot, and the table of big blocks.
-#include "ex/heap.h"
+#include "heap.h"
 
 #define TRACK_SLOTS 1024           // a power of two; one more slot stands for everything that overflows
 #define OVERFLOW_TAG 'lfvO'        // "Ovfl"

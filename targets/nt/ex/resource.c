@@ -1,6 +1,6 @@
 // Executive resources: shared by many readers or owned by one writer. Shared owners are counted, not
 // listed: OwnerTable stays empty.
-#include "ex/ex.h"
+#include "ex.h"
 
 #define RESOURCE_OWNED_EXCLUSIVE 0x80   // _ERESOURCE.Flag
 #define RESOURCE_NOT_OWNED 0xE3

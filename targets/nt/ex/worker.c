@@ -1,6 +1,6 @@
 // Work items: system threads that run other components' routines at PASSIVE_LEVEL. One queue per kind,
 // each with threads of its own, so that a critical item never waits for a delayed one.
-#include "ex/ex.h"
+#include "ex.h"
 
 typedef struct _EX_WORK_QUEUE {
     LIST_ENTRY ItemList;

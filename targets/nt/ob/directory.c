@@ -1,5 +1,5 @@
 // The name space: directories of 37 hash chains, and the walk along a path.
-#include "ob/ob.h"
+#include "ob.h"
 
 #define SYMBOLIC_LINK_DEPTH 16
 

@@ -1,6 +1,6 @@
 // Handles. All callers are kernel code, so all handles are kernel handles: they live in System's table
 // and have the sign bits set.
-#include "ob/ob.h"
+#include "ob.h"
 
 #define KERNEL_HANDLE_BITS 0xFFFFFFFF80000000ull
 #define OBJ_INHERIT 2                      // the same bit in a handle table entry

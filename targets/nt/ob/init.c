@@ -1,5 +1,5 @@
 // Object types and the first directories.
-#include "ob/ob.h"
+#include "ob.h"
 
 POBJECT_TYPE ObpTypeObjectType;
 POBJECT_TYPE ObpDirectoryObjectType;

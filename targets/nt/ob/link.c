@@ -1,5 +1,5 @@
 // Symbolic links.
-#include "ob/ob.h"
+#include "ob.h"
 
 NTSTATUS ObpCreateSymbolicLink(PUNICODE_STRING Name, PUNICODE_STRING Target)
 {

@@ -1,6 +1,6 @@
 // Object manager.
 #pragma once
-#include "ex/ex.h"
+#include "../ex/ex.h"
 
 #define OB_NAME_TAG 'mNbO'         // "ObNm"
 #define OB_CREATE_INFO_TAG 'iCbO'  // "ObCi"

@@ -1,5 +1,5 @@
 // Objects: a header, optional headers below it, the body above it, and a count of pointers to it.
-#include "ob/ob.h"
+#include "ob.h"
 
 #define REFERENCE_BY_POINTER 0x18          // bug check: a reference count that cannot be
 

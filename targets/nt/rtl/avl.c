@@ -1,6 +1,6 @@
 // AVL tables (RTL_AVL_TABLE): BalancedRoot.RightChild is the root, an element follows its links.
-// Elements stay until the table goes away, which is all the kernel asks of these tables.
-#include "rtl/rtl.h"
+// Balance is -1, 0 or 1: the side that is one level deeper.
+#include "rtl.h"
 
 typedef RTL_BALANCED_LINKS LINKS;
 
@@ -39,46 +39,55 @@ static RTL_GENERIC_COMPARE_RESULTS AvlSearch(RTL_AVL_TABLE *Table, PVOID Element
     return Result;
 }
 
+static VOID AvlReplaceChild(LINKS *Parent, LINKS *Old, LINKS *New)
+{
+    if (Parent->LeftChild == Old)
+        Parent->LeftChild = New;
+    else
+        Parent->RightChild = New;
+    if (New != NULL)
+        New->Parent = Parent;
+}
+
 // Moves Links up above its parent.
 static VOID AvlPromote(LINKS *Links)
 {
-    LINKS *Parent = Links->Parent, *Grand = Parent->Parent;
+    LINKS *Parent = Links->Parent;
     BOOLEAN Left = Parent->LeftChild == Links;
     LINKS *Inner = Left ? Links->RightChild : Links->LeftChild;
 
-    if (Grand->LeftChild == Parent)
-        Grand->LeftChild = Links;
-    else
-        Grand->RightChild = Links;
-    Links->Parent = Grand;
-    if (Left) {
-        Parent->LeftChild = Inner;
+    AvlReplaceChild(Parent->Parent, Parent, Links);
+    AvlReplaceChild(Parent, Links, Inner);
+    if (Left)
         Links->RightChild = Parent;
-    } else {
-        Parent->RightChild = Inner;
+    else
         Links->LeftChild = Parent;
-    }
     Parent->Parent = Links;
-    if (Inner != NULL)
-        Inner->Parent = Parent;
 }
 
-// Top leans two levels to the side Lean (-1 left, 1 right).
-static VOID AvlRebalance(LINKS *Top, CHAR Lean)
+// Top leans two levels to the side Lean. TRUE when the result is one level lower than before.
+static BOOLEAN AvlRebalance(LINKS *Top, CHAR Lean)
 {
     LINKS *Child = Lean < 0 ? Top->LeftChild : Top->RightChild;
+    LINKS *Inner = Lean < 0 ? Child->RightChild : Child->LeftChild;
 
+    if (Child->Balance == 0) {
+        AvlPromote(Child);
+        Top->Balance = Lean;
+        Child->Balance = -Lean;
+        return FALSE;
+    }
     if (Child->Balance == Lean) {
         AvlPromote(Child);
         Top->Balance = Child->Balance = 0;
-        return;
+        return TRUE;
     }
-    LINKS *Inner = Lean < 0 ? Child->RightChild : Child->LeftChild;
     AvlPromote(Inner);
     AvlPromote(Inner);
     Top->Balance = Inner->Balance == Lean ? -Lean : 0;
     Child->Balance = Inner->Balance == -Lean ? Lean : 0;
     Inner->Balance = 0;
+    return TRUE;
 }
 
 PVOID RtlInsertElementGenericTableAvl(RTL_AVL_TABLE *Table, PVOID Element, ULONG Size, BOOLEAN *New)
@@ -105,7 +114,8 @@ PVOID RtlInsertElementGenericTableAvl(RTL_AVL_TABLE *Table, PVOID Element, ULONG
     if (New != NULL)
         *New = TRUE;
 
-    for (LINKS *Child = Links; Parent != &Table->BalancedRoot; Child = Parent, Parent = Parent->Parent) {
+    for (LINKS *Child = Links; Parent != &Table->BalancedRoot;
+         Child = Parent, Parent = Parent->Parent) {
         CHAR Lean = Parent->LeftChild == Child ? -1 : 1;
         if (Parent->Balance == Lean) {
             AvlRebalance(Parent, Lean);
@@ -127,4 +137,59 @@ PVOID RtlLookupElementGenericTableAvl(RTL_AVL_TABLE *Table, PVOID Element)
     LINKS *Links;
 
     return AvlSearch(Table, Element, &Links) == GenericEqual ? AvlElement(Links) : NULL;
+}
+
+// The tree below Child, or where Child was, lost a level.
+static VOID AvlShrunk(RTL_AVL_TABLE *Table, LINKS *Parent, BOOLEAN Left)
+{
+    while (Parent != &Table->BalancedRoot) {
+        CHAR Lean = Left ? 1 : -1;
+        LINKS *Next = Parent->Parent;
+        BOOLEAN NextLeft = Next->LeftChild == Parent;
+
+        if (Parent->Balance == 0) {
+            Parent->Balance = Lean;
+            return;
+        }
+        if (Parent->Balance == -Lean)
+            Parent->Balance = 0;
+        else if (!AvlRebalance(Parent, Lean))
+            return;
+        Parent = Next;
+        Left = NextLeft;
+    }
+    Table->DepthOfTree--;
+}
+
+BOOLEAN RtlDeleteElementGenericTableAvl(RTL_AVL_TABLE *Table, PVOID Element)
+{
+    RTL_AVL_FREE_ROUTINE *Free = (RTL_AVL_FREE_ROUTINE *)Table->FreeRoutine;
+    LINKS *Links, *Out, *Parent;
+    BOOLEAN Left;
+
+    if (AvlSearch(Table, Element, &Links) != GenericEqual)
+        return FALSE;
+    // The node that leaves its place has at most one child: Links itself or its successor.
+    Out = Links;
+    if (Links->LeftChild != NULL && Links->RightChild != NULL)
+        for (Out = Links->RightChild; Out->LeftChild != NULL; Out = Out->LeftChild)
+            ;
+    Parent = Out->Parent;
+    Left = Parent->LeftChild == Out;
+    AvlReplaceChild(Parent, Out, Out->LeftChild != NULL ? Out->LeftChild : Out->RightChild);
+    AvlShrunk(Table, Parent, Left);
+    if (Out != Links) {
+        AvlReplaceChild(Links->Parent, Links, Out);
+        Out->Balance = Links->Balance;
+        Out->LeftChild = Out->RightChild = NULL;
+        if (Links->LeftChild != NULL)
+            Links->LeftChild->Parent = Out;
+        if (Links->RightChild != NULL)
+            Links->RightChild->Parent = Out;
+        Out->LeftChild = Links->LeftChild;
+        Out->RightChild = Links->RightChild;
+    }
+    Table->NumberGenericTableElements--;
+    Free(Table, Links);
+    return TRUE;
 }

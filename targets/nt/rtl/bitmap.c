@@ -1,5 +1,5 @@
 // Bitmaps, one bit at a time: the kernel's own are small.
-#include "rtl/rtl.h"
+#include "rtl.h"
 
 VOID RtlInitializeBitMap(RTL_BITMAP *Map, ULONG *Buffer, ULONG Bits)
 {

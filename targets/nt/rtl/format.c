@@ -1,6 +1,6 @@
 // printf for the kernel: %d %i %u %x %X %o %c %C %s %S %p %%, flags - 0 # + blank, width and
 // precision (also *), sizes h l ll I I32 I64 w, and %Z %wZ for counted strings.
-#include "rtl/rtl.h"
+#include "rtl.h"
 
 typedef struct _FORMAT_OUTPUT {
     CHAR *Next;

@@ -1,5 +1,5 @@
 // Memory routines. The compiler must not turn their loops back into calls of themselves.
-#include "rtl/rtl.h"
+#include "rtl.h"
 
 #define SELF __attribute__((no_builtin))
 

@@ -1,6 +1,6 @@
 // Red-black trees over RTL_BALANCED_NODE: bit 0 of ParentValue is the colour (1 red), the rest the
 // parent. Tree->Min names the leftmost node.
-#include "rtl/rtl.h"
+#include "rtl.h"
 
 typedef RTL_BALANCED_NODE NODE;
 

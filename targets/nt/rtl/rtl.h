@@ -56,6 +56,7 @@ VOID RtlInitializeGenericTableAvl(PRTL_AVL_TABLE Table, RTL_AVL_COMPARE_ROUTINE 
                                   PVOID Context);
 PVOID RtlInsertElementGenericTableAvl(PRTL_AVL_TABLE Table, PVOID Element, ULONG Size,
                                       PBOOLEAN New);
+BOOLEAN RtlDeleteElementGenericTableAvl(PRTL_AVL_TABLE Table, PVOID Element);
 PVOID RtlLookupElementGenericTableAvl(PRTL_AVL_TABLE Table, PVOID Element);
 
 // Bitmaps.

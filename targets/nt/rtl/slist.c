@@ -1,5 +1,5 @@
 // Interlocked singly linked stacks (the x64 form: 16-bit depth, 48-bit sequence, pointer >> 4).
-#include "rtl/rtl.h"
+#include "rtl.h"
 
 VOID RtlInitializeSListHead(SLIST_HEADER *Head)
 {

@@ -1,6 +1,6 @@
 // Zero-terminated and counted strings. Case mapping covers Latin-1, which is all the kernel's own
 // names use.
-#include "rtl/rtl.h"
+#include "rtl.h"
 
 #define TAG_STRING 'grtS'  // "Strg"
 
