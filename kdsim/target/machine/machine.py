@@ -23,9 +23,12 @@ from kdsim.target.machine.ram import PhysicalMemory
 
 CLOCK_VECTOR, IPI_VECTOR = 0xD1, 0xE1
 
-SLICE_INSTRUCTIONS, SLICE_MICROSECONDS = 10_000, 5_000
+SLICE_INSTRUCTIONS = 10_000
+SLICE_NS = 5_000_000
 # While an interrupt waits for IF or CR8, slices are short so that it is not late.
-_MASKED_INSTRUCTIONS, _MASKED_MICROSECONDS = 500, 200
+_MASKED_INSTRUCTIONS = 500
+_MASKED_NS = 200_000
+_SHORTEST_NS = 50_000  # starting and stopping a timed slice costs about as much
 _VIRTUAL_SLICES_PER_POLL = 20  # 2 ms of work between looks at the links
 
 Handler = Callable[[Processor], Outcome]
@@ -91,6 +94,7 @@ class Machine:
         self._stop: Stop | None = None
         self._yielding = False
         self._next_turn = 0
+        self._slice_end = 0
         self._slices = 0
         self._requested = False
         self._wake = threading.Event()
@@ -116,7 +120,8 @@ class Machine:
     def set_clock(self, cpu: Processor, due: int) -> None:
         """The processor's next clock interrupt, in 100 ns since power-on; 0: none."""
         cpu.clock_due = due
-        self._end_slice(cpu.number)
+        if due and due * NS_PER_UNIT < self._slice_end:
+            self._end_slice(cpu.number)
 
     def send_ipi(self, number: int) -> None:
         """Make vector 0xE1 pending there; that processor runs next."""
@@ -186,9 +191,9 @@ class Machine:
             cpu.engine.flush_code()
 
     def forget_code(self, va: int, size: int) -> None:
-        """After writing code at `va`; a processor's `space` calls it by itself."""
+        """After writing code at `va`, within a page; the spaces made here call it themselves."""
         for cpu in self.processors:
-            cpu.engine.forget_code(va, size)
+            cpu.forget_code(va, size)
 
     def write_physical(self, pa: int, data: bytes) -> None:
         self.ram.write(pa, data)
@@ -232,11 +237,7 @@ class Machine:
         cpu = self._next()
         if cpu is None:
             return self._idle(until)
-        if self.clock.virtual:
-            exit_ = self._counted_slice(cpu)
-        else:
-            masked = bool(cpu.pending)
-            exit_ = cpu.run(timeout=_MASKED_MICROSECONDS if masked else SLICE_MICROSECONDS)
+        exit_ = self._counted_slice(cpu) if self.clock.virtual else self._timed_slice(cpu)
         if self._stop is not None:
             stop, self._stop = self._stop, None
             return stop
@@ -250,8 +251,12 @@ class Machine:
         return None
 
     def _counted_slice(self, cpu: Processor) -> Exit:
+        now = self.clock.now_ns()
         if not self.left:
-            self.left = self._budget(cpu)
+            longest = _MASKED_INSTRUCTIONS if cpu.pending else SLICE_INSTRUCTIONS
+            until_due = self._until_due(now, longest * NS_PER_INSTRUCTION)
+            self.left = -(-until_due // NS_PER_INSTRUCTION)
+        self._slice_end = now + self.left * NS_PER_INSTRUCTION
         self.clock.executing = cpu.progress
         try:
             return cpu.run(count=self.left)
@@ -260,15 +265,19 @@ class Machine:
             self.clock.charge(cpu.executed)
             self.left -= min(cpu.executed, self.left)
 
-    def _budget(self, cpu: Processor) -> int:
-        """Instructions of a new slice: it ends where the next clock interrupt is due."""
-        budget = _MASKED_INSTRUCTIONS if cpu.pending else SLICE_INSTRUCTIONS
+    def _timed_slice(self, cpu: Processor) -> Exit:
+        now = self.clock.now_ns()
+        longest = _MASKED_NS if cpu.pending else SLICE_NS
+        length = max(self._until_due(now, longest), _SHORTEST_NS)
+        self._slice_end = now + length
+        return cpu.run(timeout=length // 1000)
+
+    def _until_due(self, now: int, longest: int) -> int:
+        """Length of a new slice in ns: it ends where the next clock interrupt is due."""
         due = self._next_due()
-        if due is not None:
-            remaining = due * NS_PER_UNIT - self.clock.now_ns()
-            if remaining > 0:
-                budget = min(budget, -(-remaining // NS_PER_INSTRUCTION))
-        return budget
+        if due is None or due * NS_PER_UNIT <= now:
+            return longest
+        return min(longest, due * NS_PER_UNIT - now)
 
     def _next(self) -> Processor | None:
         """The processor to run, starting at `turn`, with its interrupts delivered."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 
-from kdsim.errors import TargetError
-from kdsim.target.machine import delivery
+from kdsim.errors import MemoryFault, TargetError
+from kdsim.target.machine import delivery, layout
 from kdsim.target.machine.engine import (
     INSTRUCTION_RDTSC,
     INSTRUCTION_RDTSCP,
@@ -163,6 +163,25 @@ class Processor(Registers):
         attributes = low >> 32 & 0xF0_FF00 | 0x200  # busy
         self.set_segment("tr", Segment(selector, base, limit, attributes))
 
+    def forget_code(self, va: int, size: int) -> None:
+        """Drop what was translated from `va`, within one page, after its bytes were changed."""
+        if not self.started:
+            return
+        try:
+            kernel_code = va >> 63 and self.space.translate(va).executable
+        except MemoryFault:
+            kernel_code = False
+        if not kernel_code:
+            self.engine.flush_code()
+            return
+        # The engine looks the page up by fetching from it: in ring 0, and what the fetch leaves
+        # behind (CR2, an exception in flight) is undone when the blob goes back.
+        hflags = self._hflags
+        self._hflags = hflags & ~layout.HFLAGS_CPL
+        self.engine.restore()
+        self.engine.forget_code(va, size)
+        self._hflags = hflags
+
     # -- running ---------------------------------------------------------------------------
 
     def run(self, count: int = 0, timeout: int = 0) -> Exit:
@@ -286,6 +305,12 @@ class Processor(Registers):
             delivery.deliver(self, self.space, vector, error_code)
 
     def _on_interrupt(self, vector: int) -> None:
+        try:
+            self._dispatch(vector)
+        finally:
+            self._put_back()
+
+    def _dispatch(self, vector: int) -> None:
         software = bool(self._is_software)
         if not software:
             # Left set, the engine turns the next fault into a double one, the third into a halt.
@@ -300,7 +325,6 @@ class Processor(Registers):
             self._service()
         elif vector not in _DEBUG_VECTORS or not self._offer_debug(vector):
             self._deliver_software(vector)
-        self._put_back()
 
     def _exception(self, vector: int) -> None:
         error_code = self._error_code
@@ -349,8 +373,10 @@ class Processor(Registers):
         delivery.deliver(self, self.space, vector, software=length)
 
     def _on_invalid(self) -> None:
-        self._raise(delivery.INVALID_OPCODE)
-        self._put_back()
+        try:
+            self._raise(delivery.INVALID_OPCODE)
+        finally:
+            self._put_back()
 
     def _on_unmapped(self, address: int, _size: int) -> None:
         self._bus_error = address
