@@ -35,6 +35,14 @@ static VOID MmZeroPageThread(VOID)
                               NULL);
 }
 
+// Let every thread made during boot run until it waits, so that the machine is found at rest.
+static VOID KiSettle(VOID)
+{
+    LARGE_INTEGER Interval = {.QuadPart = -200000};     // 20 ms
+
+    KeDelayExecutionThread(KernelMode, FALSE, &Interval);
+}
+
 // Phase 1: a system thread, with the scheduler running.
 VOID Phase1Initialization(PVOID Context)
 {
@@ -48,6 +56,7 @@ VOID Phase1Initialization(PVOID Context)
     if (!IoInitSystem(LoaderBlock))
         KeBugCheckEx(PHASE1_INITIALIZATION_FAILED, 0, 0, 0, 0);
     PspCreateBootProcesses(LoaderBlock);
+    KiSettle();
     if (LoaderBlock->BreakAtBoot && KdDebuggerEnabled)
         DbgBreakPointWithStatus(DBG_STATUS_CONTROL_C);
     PsCreateSystemThread(&Handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, LabsvcSchedule, LoaderBlock);

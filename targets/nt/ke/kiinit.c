@@ -209,7 +209,9 @@ DECLSPEC_NORETURN VOID KiInitializeBootProcessor(PKDSIM_LOADER_BLOCK LoaderBlock
     ExNode0.Affinity.Mask = 1;
     KeInitializeProcess(&KiInitialProcess.Pcb, 0, LoaderBlock->DirectoryTableBase);
     KiBecomeIdleThread(&Processor->Pcr->Prcb, &KiInitialThread.Tcb, Processor);
+    __writecr8(APC_LEVEL);
     KiInitializeKernel(LoaderBlock);
+    __writecr8(DISPATCH_LEVEL);
     _enable();
     KiIdleLoop();
 }

@@ -17,10 +17,15 @@ KIRQL KfRaiseIrql(KIRQL NewIrql)
 }
 
 // There is no software interrupt hardware: work that became pending above DISPATCH_LEVEL is done
-// here. An interrupt that arrives after the write to CR8 does its own work on exit.
+// here. An interrupt that arrives after the write to CR8 does its own work on exit. The idle thread
+// is below DISPATCH_LEVEL only while it boots the system; its loop looks for work by itself.
 VOID KeLowerIrql(KIRQL NewIrql)
 {
+    PKPRCB Prcb = KeGetCurrentPrcb();
+
     __writecr8(NewIrql);
+    if (Prcb->CurrentThread == Prcb->IdleThread)
+        return;
     while (NewIrql < DISPATCH_LEVEL && KiPendingWork(KeGetCurrentPrcb())) {
         __writecr8(DISPATCH_LEVEL);
         KiDispatchInterrupt();

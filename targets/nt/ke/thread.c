@@ -3,13 +3,30 @@
 
 KSPIN_LOCK KiDispatcherLock = 0;
 
+// The frames with which KiSwapContext enters a new thread.
+static VOID KiInitializeContextThread(PKTHREAD Thread,
+                                      VOID (*SystemRoutine)(PKSTART_ROUTINE, PVOID),
+                                      PKSTART_ROUTINE Start, PVOID Context)
+{
+    PKSTART_FRAME StartFrame =
+        (PKSTART_FRAME)((PUCHAR)Thread->InitialStack - 0x30);   // keeps calls aligned
+    PKSWITCH_FRAME SwitchFrame = (PKSWITCH_FRAME)StartFrame - 1;
+
+    StartFrame->P1Home = (ULONG64)SystemRoutine;
+    StartFrame->P2Home = (ULONG64)Start;
+    StartFrame->P3Home = (ULONG64)Context;
+    StartFrame->Return = 0;
+    SwitchFrame->MxCsr = 0x1F80;
+    SwitchFrame->Rbp = 0;
+    SwitchFrame->Return = (ULONG64)KiStartSystemThread;
+    Thread->KernelStack = SwitchFrame;
+}
+
+// A thread without a system routine runs already: an idle thread on its boot stack.
 VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase,
                         VOID (*SystemRoutine)(PKSTART_ROUTINE, PVOID), PKSTART_ROUTINE Start,
                         PVOID Context, PKPROCESS Process)
 {
-    PKSTART_FRAME StartFrame;
-    PKSWITCH_FRAME SwitchFrame;
-
     Thread->Header.ThreadType = ThreadObject;
     Thread->Header.Size = (UCHAR)(sizeof(KTHREAD) / sizeof(ULONG));   // the field wraps, as in Windows
     InitializeListHead(&Thread->Header.WaitListHead);
@@ -29,16 +46,8 @@ VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase,
     Thread->StackLimit = (PUCHAR)StackBase - KERNEL_STACK_SIZE;
     Thread->InitialStack = (PUCHAR)StackBase - KERNEL_STACK_CONTROL_LENGTH;
     Thread->KernelStackResident = 1;
-    StartFrame = (PKSTART_FRAME)((PUCHAR)Thread->InitialStack - 0x30);   // keeps calls aligned
-    StartFrame->P1Home = (ULONG64)SystemRoutine;
-    StartFrame->P2Home = (ULONG64)Start;
-    StartFrame->P3Home = (ULONG64)Context;
-    StartFrame->Return = 0;
-    SwitchFrame = (PKSWITCH_FRAME)StartFrame - 1;
-    SwitchFrame->MxCsr = 0x1F80;
-    SwitchFrame->Rbp = 0;
-    SwitchFrame->Return = (ULONG64)KiStartSystemThread;
-    Thread->KernelStack = SwitchFrame;
+    if (SystemRoutine)
+        KiInitializeContextThread(Thread, SystemRoutine, Start, Context);
 
     Thread->BasePriority = Process->BasePriority;
     Thread->Priority = Process->BasePriority;
