@@ -156,7 +156,7 @@ VOID RtlVirtualUnwind(ULONG64 ImageBase, ULONG64 ControlPc, PRUNTIME_FUNCTION Fu
         Context->Rip = UnwindPop(Context);
 }
 
-// Return addresses from the caller's caller on, Skip of them left out.
+// Return addresses from the one into the caller on, Skip of them left out.
 USHORT RtlCaptureStackBackTrace(ULONG Skip, ULONG Count, PVOID *BackTrace, PULONG Hash)
 {
     CONTEXT Context;
@@ -175,8 +175,7 @@ USHORT RtlCaptureStackBackTrace(ULONG Skip, ULONG Count, PVOID *BackTrace, PULON
             Context.Rip = UnwindPop(&Context);
         if (MiLookupDataTableEntry((PVOID)Context.Rip) == NULL)
             break;
-        // The first frame is this routine's return into its caller.
-        if (Frame <= Skip)
+        if (Frame < Skip)
             continue;
         BackTrace[Captured++] = (PVOID)Context.Rip;
         Sum += (ULONG)Context.Rip;
