@@ -45,6 +45,7 @@ VOID KiWaitTest(PDISPATCHER_HEADER Object);
 BOOLEAN KiInsertTimer(PKTIMER Timer, LARGE_INTEGER DueTime);
 BOOLEAN KiRemoveTimer(PKTIMER Timer);
 VOID KiTimerExpiration(PKPRCB Prcb);
+VOID KiInitializeTimerTable(PKPRCB Prcb);
 ULONG64 KiNextTimerDue(PKPRCB Prcb);
 extern ULONG64 KiClockDue[];
 VOID KiProgramClock(PKPRCB Prcb);

@@ -142,11 +142,7 @@ static VOID KiInitializePrcb(PKPRCB Prcb, ULONG Number, PKDSIM_PROCESSOR Process
         Prcb->DpcData[i].DpcList.LastEntry = &Prcb->DpcData[i].DpcList.ListHead;
     for (ULONG i = 0; i < ARRAYSIZE(Prcb->DispatcherReadyListHead); i++)
         InitializeListHead(&Prcb->DispatcherReadyListHead[i]);
-    for (ULONG type = 0; type < 2; type++)
-        for (ULONG i = 0; i < 256; i++) {
-            InitializeListHead(&Prcb->TimerTable.TimerEntries[type][i].Entry);
-            Prcb->TimerTable.TimerEntries[type][i].Time.QuadPart = MAXULONG64;
-        }
+    KiInitializeTimerTable(Prcb);
     InitializeListHead(&Prcb->WaitListHead);
     KiGetProcessorIdentity(Prcb);
 }

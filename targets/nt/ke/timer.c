@@ -5,6 +5,7 @@
 #define NO_DUE_TIME MAXULONG64
 
 ULONG64 KiClockDue[MAXIMUM_PROCESSORS] = {0};      // what each clock is programmed for; 0: nothing
+static ULONG64 KiEarliestDue[MAXIMUM_PROCESSORS];  // of each processor's timer table
 
 static PKTIMER_TABLE_ENTRY KiTimerEntry(PKPRCB Prcb, ULONG64 DueTime)
 {
@@ -24,6 +25,31 @@ VOID KeInitializeTimer(PKTIMER Timer)
     KeInitializeTimerEx(Timer, NotificationTimer);
 }
 
+static VOID KiFindEarliestTimer(PKPRCB Prcb)
+{
+    ULONG64 Due = NO_DUE_TIME;
+
+    for (ULONG i = 0; i < 256; i++)
+        if (Prcb->TimerTable.TimerEntries[0][i].Time.QuadPart < Due)
+            Due = Prcb->TimerTable.TimerEntries[0][i].Time.QuadPart;
+    KiEarliestDue[Prcb->Number] = Due;
+}
+
+VOID KiInitializeTimerTable(PKPRCB Prcb)
+{
+    for (ULONG type = 0; type < 2; type++)
+        for (ULONG i = 0; i < 256; i++) {
+            InitializeListHead(&Prcb->TimerTable.TimerEntries[type][i].Entry);
+            Prcb->TimerTable.TimerEntries[type][i].Time.QuadPart = NO_DUE_TIME;
+        }
+    KiEarliestDue[Prcb->Number] = NO_DUE_TIME;
+}
+
+ULONG64 KiNextTimerDue(PKPRCB Prcb)
+{
+    return KiEarliestDue[Prcb->Number];
+}
+
 static VOID KiLinkTimer(PKPRCB Prcb, PKTIMER Timer)
 {
     PKTIMER_TABLE_ENTRY Table = KiTimerEntry(Prcb, Timer->DueTime.QuadPart);
@@ -39,6 +65,8 @@ static VOID KiLinkTimer(PKPRCB Prcb, PKTIMER Timer)
     Timer->Processor = (USHORT)Prcb->Number;
     Table->Time.QuadPart =
         CONTAINING_RECORD(Table->Entry.Flink, KTIMER, TimerListEntry)->DueTime.QuadPart;
+    if (Timer->DueTime.QuadPart < KiEarliestDue[Prcb->Number])
+        KiEarliestDue[Prcb->Number] = Timer->DueTime.QuadPart;
 }
 
 // False when the time has come already. Relative times are negative; absolute ones are FILETIMEs.
@@ -66,14 +94,18 @@ BOOLEAN KiInsertTimer(PKTIMER Timer, LARGE_INTEGER DueTime)
 BOOLEAN KiRemoveTimer(PKTIMER Timer)
 {
     PKTIMER_TABLE_ENTRY Table;
+    PKPRCB Prcb;
 
     if (!Timer->Header.Inserted)
         return FALSE;
-    Table = KiTimerEntry(KiProcessorBlock[Timer->Processor], Timer->DueTime.QuadPart);
+    Prcb = KiProcessorBlock[Timer->Processor];
+    Table = KiTimerEntry(Prcb, Timer->DueTime.QuadPart);
     Timer->Header.Inserted = 0;
     RemoveEntryList(&Timer->TimerListEntry);
     Table->Time.QuadPart = IsListEmpty(&Table->Entry) ? NO_DUE_TIME :
         CONTAINING_RECORD(Table->Entry.Flink, KTIMER, TimerListEntry)->DueTime.QuadPart;
+    if (Timer->DueTime.QuadPart == KiEarliestDue[Prcb->Number])
+        KiFindEarliestTimer(Prcb);
     return TRUE;
 }
 
@@ -121,16 +153,6 @@ BOOLEAN KeCancelTimer(PKTIMER Timer)
 BOOLEAN KeReadStateTimer(PKTIMER Timer)
 {
     return Timer->Header.SignalState != 0;
-}
-
-ULONG64 KiNextTimerDue(PKPRCB Prcb)
-{
-    ULONG64 Due = NO_DUE_TIME;
-
-    for (ULONG i = 0; i < 256; i++)
-        if (Prcb->TimerTable.TimerEntries[0][i].Time.QuadPart < Due)
-            Due = Prcb->TimerTable.TimerEntries[0][i].Time.QuadPart;
-    return Due;
 }
 
 // Expired timers in due order; DISPATCH_LEVEL, no lock held.

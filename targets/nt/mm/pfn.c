@@ -4,6 +4,7 @@
 PMMPFN MmPfnDatabase = NULL;
 KSPIN_LOCK MiPfnLock = 0;
 BOOLEAN MiPfnDatabaseReady = FALSE;
+#define PFN_EXISTS (1ULL << 50)             // MMPFN.u4.PfnExists
 static PFN_NUMBER MiNextBootPage;           // until the database exists, pages come from here
 
 static VOID MiInitializeList(PMMPFNLIST List, MMLISTS Name)
@@ -123,6 +124,24 @@ static VOID MiAddMappedPages(ULONG64 Address, ULONG Level)
     }
 }
 
+// All pages of a range in order, onto the empty zeroed list: memory is zero at power-on.
+static VOID MiLinkRange(PMMPFNLIST List, PFN_NUMBER First, PFN_NUMBER End)
+{
+    PMMPFN Pfn = &MmPfnDatabase[First];
+
+    for (PFN_NUMBER Page = First; Page < End; Page++, Pfn++) {
+        *(PULONG64)&Pfn->u1 = Page + 1;     // Flink; the fields beside the links are zero
+        Pfn->u2.EntireField = Page - 1;
+        Pfn->u4.EntireField = PFN_EXISTS;
+    }
+    MmPfnDatabase[First].u2.Blink = MM_PFN_NONE;
+    MmPfnDatabase[End - 1].u1.Flink = MM_PFN_NONE;
+    List->Flink = First;
+    List->Blink = End - 1;
+    List->Total = End - First;
+    MiSystemPartition.Vp.AvailablePages += List->Total;
+}
+
 VOID MiInitializePfnDatabase(PKDSIM_LOADER_BLOCK LoaderBlock)
 {
     PFN_NUMBER Pages = LoaderBlock->NumberOfPages;
@@ -144,9 +163,6 @@ VOID MiInitializePfnDatabase(PKDSIM_LOADER_BLOCK LoaderBlock)
         MmPfnDatabase[Page].u3.ReferenceCount = 1;
         MmPfnDatabase[Page].u4.PfnExists = 1;
     }
-    for (PFN_NUMBER Page = MiNextBootPage; Page < Pages; Page++) {
-        MmPfnDatabase[Page].u4.PfnExists = 1;
-        MiLinkPage(ZeroList, Page);         // memory is zero at power-on
-    }
+    MiLinkRange(ZeroList, MiNextBootPage, Pages);
     MiSystemPartition.Vp.TotalCommittedPages = MiNextBootPage;
 }
