@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kdsim.debugger import text
-from kdsim.errors import ArgumentError, KdsimError, SymbolError, UserError
+from kdsim.errors import (
+    ArgumentError,
+    KdsimError,
+    SymbolError,
+    TargetError,
+    TargetGone,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -159,14 +166,12 @@ class Breakpoints:
                 self.remove(item.id)
 
     def plant(self, skip: int | None = None) -> None:
-        """Put everything that is enabled into the target, except at `skip`."""
+        """Put everything that is enabled into the target, except at `skip`; nothing is in it now."""
         wanted = {b.address for b in self if b.enabled and not b.hardware and b.address is not None}
         wanted |= self.temporary
         wanted -= {skip}
         backend = self._session.backend
-        for address in [a for a in self.planted.handles if a not in wanted]:
-            backend.clear_breakpoint(self.planted.handles.pop(address))
-        for address in sorted(wanted - self.planted.handles.keys()):
+        for address in sorted(wanted):
             try:
                 self.planted.handles[address] = backend.set_breakpoint(address)
             except KdsimError as error:
@@ -174,10 +179,18 @@ class Breakpoints:
         self._assign_hardware()
 
     def unplant(self) -> None:
-        """Take the software breakpoints out again, so that memory shows what is really there."""
-        for handle in self.planted.handles.values():
-            self._session.backend.clear_breakpoint(handle)
-        self.planted.handles.clear()
+        """Take the software breakpoints out again, so that memory shows what is really there.
+
+        A target drops those near the place of a stop by itself, and then refuses the handle.
+        """
+        handles, self.planted.handles = self.planted.handles, {}
+        for handle in handles.values():
+            try:
+                self._session.backend.clear_breakpoint(handle)
+            except TargetGone:
+                raise
+            except TargetError:
+                continue
 
     def forget_planted(self) -> None:
         """The target is new; nothing is planted any more."""

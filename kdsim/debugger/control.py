@@ -174,8 +174,8 @@ class RunControl:
                 return event
             if isinstance(event, ModuleEvent):
                 session.halt(event)
+                session.breakpoints.unplant()
                 if self._module_wants_stop(event):
-                    session.breakpoints.unplant()
                     return event
                 session.breakpoints.plant()
                 session.before_resume()

@@ -170,7 +170,7 @@ class Disassembler:
 
     def symbol(self, va: int) -> str | None:
         """`nt!Foo+0x1b` or None."""
-        name = self._session.symbols.format(va)
+        name = self._session.modules.space_for(va).format(va)
         return name if "!" in name or "+" in name else None
 
     def effect(self, line: Line, registers: RegisterFile) -> str:
@@ -190,7 +190,7 @@ class Disassembler:
         return f"{segment}:{registers[segment]:04x}:{tick(va)}={shown}"
 
     def _starts_below(self, va: int, count: int) -> Iterator[int]:
-        space = self._session.symbols
+        space = self._session.modules.space_for(va - 1)
         try:
             found = space.nearest(va - 1)
         except SymbolError:

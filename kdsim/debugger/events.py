@@ -36,6 +36,7 @@ class Filter:
         code: exception code, or None for an event that is no exception.
         mode: "e" break first chance, "d" second chance, "n" notify, "i" ignore.
         handled: continue as handled (`-h`).
+        continue_name: the name that sets `handled` alone, for instance `bpec`.
         argument: restricts `ld` and `ud` to modules, `out` to text, by pattern.
     """
 
@@ -47,6 +48,7 @@ class Filter:
     argument: str = ""
     command: str = ""
     second_command: str = ""
+    continue_name: str = ""
 
 
 def _default_filters() -> tuple[Filter, ...]:
@@ -66,7 +68,6 @@ def _default_filters() -> tuple[Filter, ...]:
         ("clr", "CLR exception", 0xE043_4352, "d"),
         ("clrn", "CLR notification exception", 0xE044_4143, "d"),
         ("cce", "Control-Break exception", 0x4001_0008, "e"),
-        ("cc", "Control-C exception", 0x4001_0005, "e"),
         ("dm", "Data misaligned", 0x8000_0002, "e"),
         ("dbce", "Debugger command exception", 0x4001_0009, "i"),
         ("gp", "Guard page violation", 0x8000_0001, "e"),
@@ -75,7 +76,6 @@ def _default_filters() -> tuple[Filter, ...]:
         ("dz", "Integer divide-by-zero", 0xC000_0094, "e"),
         ("iov", "Integer overflow", 0xC000_0095, "e"),
         ("ch", "Invalid handle", 0xC000_0008, "e"),
-        ("hc", "Invalid handle", 0xC000_0008, "e"),
         ("lsq", "Invalid lock sequence", 0xC000_001E, "e"),
         ("isc", "Invalid system call", 0xC000_001C, "e"),
         ("3c", "Port disconnected", 0xC000_0037, "d"),
@@ -91,9 +91,10 @@ def _default_filters() -> tuple[Filter, ...]:
         ("wob", "WOW64 breakpoint", 0x4000_001F, "e"),
         ("wos", "WOW64 single step exception", 0x4000_001E, "e"),
     )  # fmt: skip
-    handled = {"bpe", "sse", "wob", "wos", "cce", "cc", "dbce"}
+    handled = {"bpe", "sse", "wob", "wos", "cce", "dbce", "clrn", "vcpp"}
+    continues = {"bpe": "bpec", "sse": "ssec", "cce": "cc", "ch": "hc"}
     return tuple(Filter(name, meaning, None, mode) for name, meaning, mode in events) + tuple(
-        Filter(name, meaning, code, mode, name in handled)
+        Filter(name, meaning, code, mode, name in handled, continue_name=continues.get(name, ""))
         for name, meaning, code, mode in exceptions
     )
 
@@ -113,9 +114,13 @@ class EventFilters:
         return iter(self._by_name.values())
 
     def named(self, name: str) -> Filter | None:
+        """By its name, or by the name that sets how it is continued."""
         if name == "*":
             return self.other
-        return self._by_name.get(name.lower())
+        wanted = name.lower()
+        return self._by_name.get(wanted) or next(
+            (f for f in self if f.continue_name == wanted), None
+        )
 
     def for_code(self, code: int) -> Filter:
         return next((f for f in self._by_name.values() if f.code == code), self.other)

@@ -28,26 +28,23 @@ class Scope:
 
     Attributes:
         registers: of `.thread`, `.cxr` or `.trap`; None: the live processor's.
+        borrowed: the registers are another processor's, for one command only.
         frame: index of the frame `.frame` chose.
         thread: implicit thread (`.thread`); 0: the current one.
         process: implicit process (`.process`); 0: the current one.
     """
 
     registers: RegisterFile | None = None
+    borrowed: bool = False
     frame: int = 0
-    frame_registers: RegisterFile | None = field(default=None)
     thread: int = 0
     process: int = 0
 
     @property
     def is_default(self) -> bool:
-        return self.registers is None
+        return self.registers is None or self.borrowed
 
     def reset_registers(self) -> None:
         """Back to the live processor; implicit process and thread stay."""
         self.registers = None
-        self.reset_frame()
-
-    def reset_frame(self) -> None:
         self.frame = 0
-        self.frame_registers = None

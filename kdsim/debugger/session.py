@@ -27,7 +27,14 @@ from kdsim.debugger.registers import SLOTS, RegisterFile
 from kdsim.debugger.scope import Cursor, Scope
 from kdsim.debugger.settings import Settings
 from kdsim.debugger.stack import Frame, walk
-from kdsim.errors import ArgumentError, KdsimError, NotHalted, SimBug, SymbolError
+from kdsim.errors import (
+    ArgumentError,
+    CommandSyntaxError,
+    KdsimError,
+    NotHalted,
+    SimBug,
+    SymbolError,
+)
 from kdsim.wire.context import Context, SpecialRegisters
 
 if TYPE_CHECKING:
@@ -143,7 +150,7 @@ class Session:
         self.out.line(facts.connected_line(times.from_unix(self.clock())))
         if not self.local:
             self.out.line("Kernel Debugger connection established.")
-        self.out.line(f"Symbol search path is: {self.symbols.path}")
+        self.out.line(f"Symbol search path is: {self.modules.kernel_space.path}")
         self.out.line(f"Executable search path is: {self.image_path}")
         for problem in self.modules.kernel_problems():
             self.out.line(problem)
@@ -291,7 +298,7 @@ class Session:
         if number >= self.processors:
             raise ArgumentError(f"{number} is not a valid processor number")
         before = self.scope
-        self.scope = Scope(registers=self.register_file(number))
+        self.scope = Scope(registers=self.register_file(number), borrowed=True)
         try:
             yield
         finally:
@@ -387,9 +394,13 @@ class Session:
             self.out.line("^C")
 
     def report_error(self, error: KdsimError) -> None:
+        """Print an error. A caret points into the line as it stands behind the prompt."""
         self.errors += 1
         self.out.fresh_line()
-        self.out.line(str(error))
+        text = str(error)
+        if isinstance(error, CommandSyntaxError) and text.lstrip().startswith("^"):
+            text = " " * len(self.prompt) + text
+        self.out.line(text)
 
 
 def _no_runner(_line: str) -> None:

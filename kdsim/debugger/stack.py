@@ -70,7 +70,7 @@ def walk_from(session: Session, start: FrameRegisters, count: int) -> list[Frame
 
 def _unwind(session: Session, registers: FrameRegisters) -> Unwound | None:
     try:
-        return session.symbols.unwind(registers)
+        return session.modules.space_for(registers.rip).unwind(registers)
     except (FormatError, MemoryFault, SymbolError):
         return None
 

@@ -41,6 +41,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "objects": ("!object", "!drvobj", "!devobj"),
     "paging": ("!pte", "!vtop"),
     "pool": ("!pool", "!poolused", "!poolfind"),
+    "ports": ("ib", "iw", "id", "ob", "ow", "od"),
     "processes": ("!process", "!thread", "!running"),
     "processors": ("!pcr", "!prcb", "!irql"),
     "registers": ("r", "rM", "rF", "rX", "rm", "rdmsr", "wrmsr"),

@@ -228,8 +228,8 @@ def _walk(session: Session, plan: StepPlan) -> Motion:
 def reboot(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
     session.require_halted()
+    session.before_resume()
     session.backend.reboot()
-    session.lose_target("the target restarts")
     session.control.wait_for_stop()
 
 

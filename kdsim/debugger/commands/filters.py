@@ -26,15 +26,25 @@ class FilterList:
 
     def lines(self) -> Iterator[str]:
         for item in self.events:
-            name = f"{item.name}:{item.argument}" if item.argument else item.name
-            yield f"  {name} - {item.meaning} - {_ACTIONS[item.mode]}"
+            suffix = f":{item.argument}" if item.argument else ""
+            yield f"{item.name:>4}{suffix} - {item.meaning} - {_ACTIONS[item.mode]}"
             yield from _commands(item)
         yield ""
         for item in self.exceptions:
-            action = _ACTIONS[item.mode]
-            handled = "handled" if item.handled else "not handled"
-            yield f"  {item.name:>4} - {item.meaning} - {action} - {handled}"
+            if item.name == "*":
+                yield ""
+            yield from _exception_lines(item)
             yield from _commands(item)
+
+
+def _exception_lines(item: Filter) -> Iterator[str]:
+    action = _ACTIONS[item.mode]
+    handled = "handled" if item.handled else "not handled"
+    if item.continue_name:
+        yield f"{item.name:>4} - {item.meaning} - {action}"
+        yield f"{item.continue_name:>4} - {item.meaning} continue - {handled}"
+    else:
+        yield f"{item.name:>4} - {item.meaning} - {action} - {handled}"
 
 
 def _commands(item: Filter) -> Iterator[str]:
@@ -90,12 +100,13 @@ def change_filter(session: Session, args: Arguments, name: str) -> None:
         raise args.error()
     args.at_end()
     event, _, argument = word.partition(":")
-    if handled:
+    known = session.filters.named(event)
+    if handled or (known is not None and known.continue_name == event.lower()):
         changes = {k: v for k, v in changes.items() if k != "mode"} | {"handled": name[2] == "e"}
     if event.lower() in ("ld", "ud", "out"):
         changes["argument"] = argument
-    if session.filters.named(event) is not None:
-        session.filters.change(event, **changes)
+    if known is not None:
+        session.filters.change(known.name, **changes)
         return
     try:
         code = int(event.removeprefix("0x"), session.settings.radix)

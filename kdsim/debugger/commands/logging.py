@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LOG = "Dbgeng.log"
 
+# A path may begin with a slash too: a switch is one letter that stands alone.
+_SWITCH = re.compile(r"/([tud])(?=\s|$)")
+
 
 @command(
     ".logopen",
@@ -27,7 +31,10 @@ DEFAULT_LOG = "Dbgeng.log"
     notes="/u writes UTF-16, /d makes the name from the target's.",
 )
 def open_log(session: Session, args: Arguments, name: str) -> list[str]:
-    switches = args.switches("t", "u", "d")
+    switches = set()
+    while (found := _SWITCH.match(args.peek())) is not None:
+        switches.add(found[1])
+        args.position += found.end()
     text = args.rest().strip('"') or DEFAULT_LOG
     if "d" in switches:
         text = "kd.log"

@@ -240,8 +240,8 @@ def _assign(session: Session, args: Arguments, name: str, column: int) -> None:
         args.context.set_pseudo(name, _new_value(session, args, _pseudo(args, name, column)))
         return
     _check(args, name, column)
-    if not session.scope.is_default:
-        raise ArgumentError(f"Registers of a chosen context cannot be changed in '{args.text}'")
+    if session.scope.registers is not None:
+        raise args.error("Registers of another context cannot be changed: Syntax error", column)
     found = session.registers
     found[name] = _new_value(session, args, found[name])
 

@@ -225,12 +225,16 @@ class Registry:
         return match
 
     def near(self, name: str) -> list[str]:
-        """Names that look like this one, of the same kind (`!`, `.` or plain)."""
-        kind = name[:1] if name[:1] in "!." else ""
-        same = [n for n in self._home if (n[:1] if n[:1] in "!." else "") == kind]
-        if kind == "" and len(name) < 3:
-            return []
-        return difflib.get_close_matches(name, same, n=3, cutoff=0.7)
+        """Names that look like this one; those of its kind (`!`, `.` or plain) come first."""
+        bare = name.lstrip("!.").lower()
+        by_bare: dict[str, list[str]] = {}
+        for known in self._home:
+            by_bare.setdefault(known.lstrip("!.").lower(), []).append(known)
+        if len(bare) < 3:
+            return [known for known in by_bare.get(bare, []) if known != name][:3]
+        close = difflib.get_close_matches(bare, by_bare, n=3, cutoff=0.7)
+        found = [known for word in close for known in by_bare[word]]
+        return sorted(found, key=lambda known: _kind(known) != _kind(name))[:3]
 
     def _whole(self, pattern: re.Pattern[str], text: str) -> Match | None:
         found = pattern.match(text)
@@ -273,6 +277,10 @@ class Registry:
             if declared.glued and re.match(declared.glued, text[end:], re.IGNORECASE):
                 return Match(declared, letters[:end], text[end:])
         return None
+
+
+def _kind(name: str) -> str:
+    return name[:1] if name[:1] in "!." else ""
 
 
 def _without_extension(text: str) -> str:

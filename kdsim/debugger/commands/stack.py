@@ -58,7 +58,7 @@ class StackTrace:
     def _header(self) -> str:
         if "c" in self.flags:
             return " # Call Site"
-        memory = "  Memory  " if "f" in self.flags else ""
+        memory = "   Memory " if "f" in self.flags else ""
         head = " #" + memory
         if "b" not in self.flags:
             head += " Child-SP         "

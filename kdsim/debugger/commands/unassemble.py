@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.disassembly import Line
+from kdsim.debugger.language.problems import MEMORY
 from kdsim.debugger.text import address as tick
 from kdsim.errors import MemoryFault, UserError
 
@@ -36,11 +37,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Blocks of instructions; `problem` says why the listing ends early."""
+    """Blocks of instructions."""
 
     blocks: tuple[Block, ...]
     spaced: bool = False
-    problem: str = ""
 
     def lines(self) -> Iterator[str]:
         for index, block in enumerate(self.blocks):
@@ -49,8 +49,6 @@ class Listing:
             if block.label:
                 yield block.label
             yield from map(str, block.instructions)
-        if self.problem:
-            yield self.problem
 
 
 @command(
@@ -75,30 +73,32 @@ def unassemble(session: Session, args: Arguments, name: str) -> Listing:
     if name == "ub":
         found = session.disassembler.backwards(start, span.count)
         session.cursor.code = found[0].address
-        return Listing(_labelled(session, found, first=True))
-    found, problem = _forwards(session, start, span)
-    session.cursor.code = found[-1].next if found else start
-    return Listing(_labelled(session, found, first=True), problem=problem)
+        return Listing(_labelled(session, found))
+    found, end = _forwards(session, start, span)
+    session.cursor.code = end
+    listing = Listing(_labelled(session, found))
+    if span.count > len(found) and not session.memory.read_some(end, 1):
+        for text in (*listing.lines(), f"{tick(end)} {'??':15} ???"):
+            session.out.line(text)
+        raise args.error(MEMORY, args.start)
+    return listing
 
 
-def _forwards(session: Session, start: int, span: Range) -> tuple[list[Line], str]:
+def _forwards(session: Session, start: int, span: Range) -> tuple[list[Line], int]:
+    """Instructions up to the end of the range or of readable memory, and where they end."""
     found: list[Line] = []
-    limit = 1 << 30 if span.form == "end" else span.count
     at = start
-    try:
-        while len(found) < limit and (span.form != "end" or at < span.end):
-            session.check_interrupt()
+    while len(found) < span.count and (span.form != "end" or at < span.end):
+        session.check_interrupt()
+        try:
             found.append(session.disassembler.line(at))
-            at = found[-1].next
-    except MemoryFault as fault:
-        if not found:
-            name = session.disassembler.symbol_line(start)
-            return [], f"{name or ''}\n{tick(start)} {'??':15} ???\n{fault}".lstrip("\n")
-        return found, f"{tick(at)} {'??':15} ???"
-    return found, ""
+        except MemoryFault:
+            break
+        at = found[-1].next
+    return found, at
 
 
-def _labelled(session: Session, found: list[Line], *, first: bool) -> tuple[Block, ...]:
+def _labelled(session: Session, found: list[Line]) -> tuple[Block, ...]:
     """Cut a listing where another symbol begins."""
     blocks: list[Block] = []
     rows: list[Line] = []
@@ -106,7 +106,7 @@ def _labelled(session: Session, found: list[Line], *, first: bool) -> tuple[Bloc
     for line in found:
         name = session.disassembler.symbol(line.address)
         starts = name is not None and "+" not in name
-        if not rows and not blocks and first:
+        if not rows and not blocks:
             label = f"{name}:" if name else ""
         elif starts:
             blocks.append(Block(label, tuple(rows)))
