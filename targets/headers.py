@@ -36,7 +36,7 @@ SCALARS = {
 }
 POINTER_SIZE = 8
 # The processor needs these aligned more strictly than their members say.
-ALIGNED = {"_SLIST_HEADER": 16}
+ALIGNED = {"_SLIST_HEADER": 16, "_CONTEXT": 16}
 # Function pointers the guest code calls; all others stay void pointers.
 ROUTINES = {
     "_KDPC.DeferredRoutine": "KDEFERRED_ROUTINE",

@@ -1105,7 +1105,7 @@ struct _XSAVE_FORMAT {
     UCHAR Reserved4[96];
 };
 
-struct _CONTEXT {
+struct __declspec(align(16)) _CONTEXT {
     ULONGLONG P1Home;
     ULONGLONG P2Home;
     ULONGLONG P3Home;
