@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -71,7 +71,8 @@ class Interpreter:
 
     def run(self, line: str) -> None:
         """Execute a line as the user typed it."""
-        self._program(self.aliases.expand_line(line))
+        text = self.aliases.expand_line(line)
+        self._program(text, typed=text == line)
 
     def run_lines(self, text: str, *, echo: bool = False) -> None:
         """Execute the lines of a file one by one; an error ends its own line only."""
@@ -91,14 +92,15 @@ class Interpreter:
         """Run a block's body; aliases are replaced as they are now."""
         return self._program(self.aliases.expand(block.text))
 
-    def _program(self, text: str) -> Flow:
+    def _program(self, text: str, *, typed: bool = False) -> Flow:
+        """Run commands; `typed`: the user has this text before him, so errors point into it."""
         with self._nested():
             statements = parse.line(text).statements
             index = 0
             while index < len(statements):
                 statement = statements[index]
                 index += 1
-                with _anchored(statement, text):
+                with _anchored(statement, text) if typed else nullcontext():
                     if isinstance(statement, syntax.Repeat):
                         index = 0 if self._true(statement.condition) else index
                         continue

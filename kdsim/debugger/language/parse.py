@@ -65,7 +65,7 @@ def cpp(
 # Most lines are one command with nothing in it that the grammar cares about. They need no parser,
 # so a session that evaluates nothing never loads it. The tests compare this with the grammar.
 _PLAIN = re.compile(
-    r"""\s*(?!\.(?:if|for|while|do|foreach|catch|block|break|continue|leave|shell)(?!\w)
+    r"""[ \t\r]*(?!\.(?:if|for|while|do|foreach|catch|block|break|continue|leave|shell)(?!\w)
              |a[sSdl](?![^ \t])|j[ \t(]|z[ \t]*\()
         ([\w!.?~|\#][^;{}"'$\n]*)""",
     re.VERBOSE | re.IGNORECASE,
@@ -149,7 +149,7 @@ def accepts(text: str, grammar: str = "masm") -> frozenset[str]:
     """
     from lark import UnexpectedInput
 
-    interactive = parser(grammar).parse_interactive(text)
+    interactive = parser(grammar).parse_interactive(text, "start")
     try:
         interactive.exhaust_lexer()
     except (UnexpectedInput, TooBig):

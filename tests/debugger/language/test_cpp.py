@@ -213,3 +213,9 @@ def test_default_evaluator(context):
     assert evaluator.evaluate("-1") == (1 << 64) - 1
     assert evaluator.evaluate("@@masm(10)") == 16
     assert evaluator.evaluate("&nt!Count") == BASE
+
+
+def test_accepts():
+    assert {"NAME", "REGISTER", "NUMBER"} <= parse.accepts("Node.Count + ", "cpp")
+    assert {"DOT", "ARROW", "STEP", "$END"} <= parse.accepts("Node", "cpp")
+    assert parse.accepts("Node.", "cpp") == {"NAME", "TYPE_NAME"}
