@@ -51,7 +51,6 @@ BOOLEAN IoInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
     IopCreateObjectType(L"Device", IopDeleteDevice, &IoDeviceObjectType);
     IopCreateObjectType(L"Driver", IopDeleteDriver, &IoDriverObjectType);
     IopCreateObjectType(L"File", NULL, &IoFileObjectType);
-    ExpWorkerInitialization();
     IopInitializeBootDrivers();
     return TRUE;
 }
