@@ -23,7 +23,7 @@ __all__ = ["FrameRegisters", "Unwound", "unwind"]
 
 PUSH_NONVOL, ALLOC_LARGE, ALLOC_SMALL, SET_FPREG = 0, 1, 2, 3
 SAVE_NONVOL, SAVE_NONVOL_FAR, EPILOG, SPARE = 4, 5, 6, 7
-SAVE_XMM128, SAVE_XMM128_FAR, PUSH_MACHFRAME = 8, 9, 10
+SAVE_XMM128, SAVE_XMM128_FAR, MACHINE_FRAME = 8, 9, 10
 
 _CHAINED = 4
 _INDIRECT = 1
@@ -179,7 +179,7 @@ def _codes(data: bytes, version: int, rva: int) -> Iterator[UnwindCode]:
 
 def _extra_slots(operation: int, info: int, version: int) -> int | None:
     """Slots behind the first; None for an operation nobody defined."""
-    if operation in (PUSH_NONVOL, ALLOC_SMALL, SET_FPREG, PUSH_MACHFRAME):
+    if operation in (PUSH_NONVOL, ALLOC_SMALL, SET_FPREG, MACHINE_FRAME):
         return 0
     if operation == ALLOC_LARGE:
         return {0: 1, 1: 2}.get(info)
@@ -239,7 +239,7 @@ def _undo(
             regs[register] = int.from_bytes(memory.read(frame + value, 8), "little")
         elif operation in (SAVE_XMM128, SAVE_XMM128_FAR):
             regs.xmm[register] = memory.read(frame + value, 16)
-        elif operation == PUSH_MACHFRAME:
+        elif operation == MACHINE_FRAME:
             base = regs.rsp + (8 if register else 0)
             raw = memory.read(base, 40)
             regs.rip = int.from_bytes(raw[_MACHINE_RIP : _MACHINE_RIP + 8], "little")
