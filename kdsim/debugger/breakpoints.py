@@ -166,7 +166,7 @@ class Breakpoints:
                 self.remove(item.id)
 
     def plant(self, skip: int | None = None) -> None:
-        """Put everything that is enabled into the target, except at `skip`; nothing is in it now."""
+        """Put what is enabled into the target, which holds none of it now; leave `skip` out."""
         wanted = {b.address for b in self if b.enabled and not b.hardware and b.address is not None}
         wanted |= self.temporary
         wanted -= {skip}

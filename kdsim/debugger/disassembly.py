@@ -72,7 +72,7 @@ class Line:
 
     @property
     def instruction(self) -> str:
-        return f"{self.mnemonic:8}{self.operands}".rstrip()
+        return f"{self.mnemonic:7} {self.operands}".rstrip()
 
     def __str__(self) -> str:
         return f"{tick(self.address)} {self.data.hex():{_BYTES_COLUMN - 1}} {self.instruction}"

@@ -68,6 +68,11 @@ class Kd:
         self.session.execute(line)
         return "".join(self.printed)
 
+    def poke(self, address: int, data: bytes) -> None:
+        """Change memory behind the debugger's back, as the target would have done earlier."""
+        self.backend.virtual.poke(address, data)
+        self.session.flush_memory()
+
     def lines(self, line: str) -> list[str]:
         return self.run(line).splitlines()
 

@@ -16,7 +16,6 @@ from kdsim.debugger.backends.base import (
     Caps,
     Event,
     ModuleEvent,
-    PrintEvent,
     Resume,
     StopEvent,
     TargetVersion,
@@ -78,7 +77,7 @@ class FakeBackend:
     physical: FakePages = field(default_factory=FakePages)
     events: list[Event] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
-    on_print: Callable[[int], str] | None = None
+    on_resume: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.contexts = [Context() for _ in range(self.processors)]
@@ -127,8 +126,10 @@ class FakeBackend:
         self.log.append("trace" if how.trace else "go")
         if self.events:
             return
+        if self.on_resume is not None:
+            self.on_resume()
         dr7 = how.dr7 or 0
-        for steps in range(100_000):
+        for _ in range(100_000):
             context = self.contexts[self.current]
             pc = context.get("rip")
             if pc == EXIT:
@@ -144,7 +145,7 @@ class FakeBackend:
             if how.trace:
                 self.events.append(self.stop_event(SINGLE_STEP, dr6=0x4000))
                 return
-        raise TargetGone(f"the toy program did not end in {steps} steps")
+        raise TargetGone("the toy program does not end")
 
     def _watch(self, dr7: int, touched: int | None) -> int:
         """Number (from 1) of the debug register that covers a written address."""
@@ -182,8 +183,6 @@ class FakeBackend:
                 after = int.from_bytes(self.virtual.peek(rsp, 8), "little")
             case "jmp":
                 after = ins.near_branch_target
-            case "int" if self.on_print is not None:
-                self.events.append(PrintEvent(self.on_print(pc)))
             case other:
                 raise NotImplementedError(other)
         context.set("rip", after)

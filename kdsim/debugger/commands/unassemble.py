@@ -63,6 +63,8 @@ class Listing:
     see_also=("uf", "#", "db"),
 )
 def unassemble(session: Session, args: Arguments, name: str) -> Listing:
+    args.peek()
+    column = args.position
     span = args.range(1, COUNT)
     args.at_end()
     start = span.address
@@ -80,7 +82,7 @@ def unassemble(session: Session, args: Arguments, name: str) -> Listing:
     if span.count > len(found) and not session.memory.read_some(end, 1):
         for text in (*listing.lines(), f"{tick(end)} {'??':15} ???"):
             session.out.line(text)
-        raise args.error(MEMORY, args.start)
+        raise args.error(MEMORY, column)
     return listing
 
 
