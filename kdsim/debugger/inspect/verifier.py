@@ -215,8 +215,8 @@ def _nodes(nt: Nt, root: int) -> Iterator[int]:
 def outstanding(nt: Nt, data: View) -> Iterator[Allocation]:
     """Allocations a driver has not freed: the in-use slots of its pool-entry pages.
 
-    A free slot holds a link to the next free slot of the same page (or 0) in the place of the
-    address, so an address inside the entry's own page means free.
+    A free slot holds the link of the driver's free list in the place of the address, and zeros; no
+    verified allocation has zero bytes.
     """
     entry_size = nt.record("_VI_POOL_ENTRY").size
     page = _slist_first(nt, data.at("PoolPageHeaders"))
@@ -225,10 +225,10 @@ def outstanding(nt: Nt, data: View) -> Iterator[Allocation]:
             return
         for slot in range(page + entry_size, page + PAGE - entry_size + 1, entry_size):
             entry = nt.view("_VI_POOL_ENTRY", slot).InUse
-            address = entry.VirtualAddress
-            if address and address & -PAGE != page:
+            size = entry.NumberOfBytes
+            if size:
                 yield Allocation(
-                    address, entry.NumberOfBytes, entry.Tag & 0xFFFFFFFF, entry.CallingAddress
+                    entry.VirtualAddress, size, entry.Tag & 0xFFFFFFFF, entry.CallingAddress
                 )
         page = nt.view("_VI_POOL_PAGE_HEADER", page).NextPage & -PAGE
 
