@@ -28,8 +28,8 @@ DIVIDE, DEBUG, BREAKPOINT, INVALID_OPCODE, DOUBLE_FAULT = 0, 1, 3, 6, 8
 GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 
 _WITH_ERROR_CODE = frozenset((8, 10, 11, 12, 13, 14, 17, 21))
-_TRAPS = frozenset((1, 3, 4, 8, 18))
-"""Exceptions that push RF as it is; faults push it set (SDM volume 3, 17.3.1.1)."""
+_TRAPS = frozenset((1, 2, 3, 4, 8, 18))
+"""Vectors that push RF as it is; faults push it set (SDM volume 3, 17.3.1.1)."""
 
 _GATE = struct.Struct("<HHBBHI4x")
 _PRESENT = 0x80

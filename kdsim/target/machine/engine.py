@@ -143,7 +143,7 @@ class Engine:
         self._context = ctypes.c_void_p()
         _check(_fast.uc_context_alloc(self._handle, ctypes.byref(self._context)), "allocate")
         self._finalizer = weakref.finalize(self, _close, self._handle, self._context)
-        self._callbacks: dict[int, object] = {}
+        self.hooks: dict[int, object] = {}
         self._failure: BaseException | None = None
         self._counting = False
         self._view_context()
@@ -164,6 +164,7 @@ class Engine:
         self.words = self.octets.cast("I")
         assert self._handle.value is not None
         self._counter = ctypes.c_uint64.from_address(self._handle.value + layout.ENGINE_COUNTER)
+        self._limit = ctypes.c_uint64.from_address(self._handle.value + layout.ENGINE_LIMIT)
         self._flags = ctypes.c_uint64(0)
         self._flags_pointer = ctypes.byref(self._flags)
 
@@ -186,9 +187,18 @@ class Engine:
         return status
 
     @property
-    def counter(self) -> int:
-        """Instructions begun in this run; one more than the count when the count ended it."""
-        return self._counter.value
+    def executed(self) -> int:
+        """Instructions of this counted run; in a callback, the current one included."""
+        return min(self._counter.value, self._limit.value)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the count ended the run: the next instruction was counted and not begun."""
+        return self._counter.value > self._limit.value
+
+    def cut(self) -> None:
+        """From a callback of a counted run: end it behind the current instruction."""
+        self._limit.value = self._counter.value
 
     def timed_out(self) -> bool:
         result = ctypes.c_size_t()
@@ -319,7 +329,7 @@ class Engine:
 
     def unhook(self, hook: int) -> None:
         _check(_fast.uc_hook_del(self._handle, ctypes.c_size_t(hook)), "remove a hook")
-        del self._callbacks[hook]
+        del self.hooks[hook]
 
     def _hook(
         self, kind: int, callback: Any, bounds: tuple[int, int] = _ANYWHERE, *extra: ctypes.c_int
@@ -330,7 +340,7 @@ class Engine:
             self._handle, ctypes.byref(hook), kind, callback, None, first, last, *extra
         )
         _check(status, "add a hook")
-        self._callbacks[hook.value] = callback
+        self.hooks[hook.value] = callback
         return hook.value
 
     def _guard(self, callback: Callable[..., None], *arguments: int) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 HEADER_SIZE = 40
 STATE_SIZE = 5568
 
-ENGINE_COUNTER = 1368
-"""`emu_counter` in struct uc_struct: instructions begun since the run started."""
+ENGINE_COUNTER, ENGINE_LIMIT = 1368, 1376
+"""`emu_counter` and `emu_count` in struct uc_struct: instructions begun, and where a run ends."""
 
 GENERAL = (
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",

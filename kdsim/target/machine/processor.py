@@ -101,7 +101,6 @@ class Processor(Registers):
         self.started = False
         self.clock_due = 0
         self.executed = 0
-        self._limit = 0
         self.watch = DebugRegisters(self)
         self._space = AddressSpace(ram, 0)
         self._stopped = False
@@ -193,12 +192,12 @@ class Processor(Registers):
         self.executed = 0
         while True:
             self.watch.arm()
-            left = self._limit = count - self.executed if count else 0
+            left = count - self.executed if count else self.watch.instructions(timeout)
             status = self._start(left, timeout)
             if status or self._bus_error is not None:
                 raise self._failure(status)
-            counter = self.engine.counter if count else 0
-            self.executed += min(counter, left)
+            if left:
+                self.executed += self.engine.executed
             if self.watch.hit:
                 self._report_watch()
                 if not self._stopped and (not count or self.executed < count):
@@ -208,14 +207,14 @@ class Processor(Registers):
             if self._interrupted:
                 self._interrupted = False
                 continue
-            if counter > left if count else self.engine.timed_out():
+            if self.engine.used_up if left else self.engine.timed_out():
                 return Exit.SLICE
             self.halted = True
             return Exit.HALTED
 
     def progress(self) -> int:
         """From a callback of a counted run: instructions so far, the trapping one included."""
-        return self.executed + min(self.engine.counter, self._limit)
+        return self.executed + self.engine.executed
 
     def stop(self) -> None:
         """From a callback: end the run once the callback returned."""
@@ -242,36 +241,17 @@ class Processor(Registers):
         return TargetError(f"processor {self.number} stopped at {self.rip:#x}: {text}")
 
     def _report_watch(self) -> None:
-        """A debug register matched: finish a data access, then raise #DB."""
-        bits = self.watch.hit
-        self.watch.hit = 0
-        self.executed = max(self.executed - 1, 0)  # begun, and stopped before it executed
-        if bits & ~self.watch.execute_bits:
-            bits |= self._finish_access()
-            if self._stopped or not bits:
-                return
-        else:
+        """A debug register matched and ended the run: raise #DB."""
+        if self.watch.hit & self.watch.execute_bits:
+            self.executed = max(self.executed - 1, 0)  # counted, and stopped before it executed
             self.watch.passing = self.rip
-        self.dr6 = self.dr6 & ~DR6_MATCHES | bits
+        self._take_matches()
         self._raise(delivery.DEBUG)
         self._interrupted = False
 
-    def _finish_access(self) -> int:
-        """Execute the one instruction that a data breakpoint stopped; the DR6 bits it adds.
-
-        0 in `watch.hit` afterwards means a fault came first: nothing was accessed, and the
-        instruction will meet the breakpoint again.
-        """
-        self.watch.stepping = True
-        try:
-            status = self._start(1, 0)
-        finally:
-            self.watch.stepping = False
-        if status:
-            raise self._failure(status)
-        self.executed += 1
-        bits, self.watch.hit = self.watch.hit, 0
-        return bits
+    def _take_matches(self) -> None:
+        self.dr6 = self.dr6 & ~DR6_MATCHES | self.watch.hit
+        self.watch.hit = 0
 
     def _pass_breakpoint(self) -> None:
         """Leaving an execute breakpoint that was reported: RF keeps it from matching again."""
@@ -317,9 +297,7 @@ class Processor(Registers):
             self._in_flight = _NO_EXCEPTION
         if self._flag_parts & FLAG_RF:
             self._flag_parts &= ~FLAG_RF
-        if vector == delivery.DEBUG and self.watch.stepping:
-            self.watch.hit |= DR6_STEP
-        elif not software:
+        if not software:
             self._exception(vector)
         elif vector == SERVICE_VECTOR:
             self._service()
@@ -328,13 +306,17 @@ class Processor(Registers):
 
     def _exception(self, vector: int) -> None:
         error_code = self._error_code
+        if self.watch.hit:
+            if vector == delivery.DEBUG:
+                self._take_matches()  # a step onto a data breakpoint: one trap for both
+            self.watch.hit = 0  # after a fault the instruction is executed again
         if (
             vector == delivery.PAGE_FAULT
             and self.on_fault is not None
             and self._finish(self.on_fault(self, self.cr2, error_code))
         ):
             return
-        if vector == delivery.DEBUG and not self.dr6 & DR6_STEP and self.dr6 & DR6_MATCHES:
+        if vector == delivery.DEBUG and not self._flag_parts & FLAG_TF:
             self.watch.passing = self.rip  # a breakpoint the engine armed: `mov dr7` in the guest
         self._raise(vector, error_code)
         if not self._stopped:

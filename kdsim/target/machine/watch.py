@@ -1,11 +1,10 @@
 """The debug registers: hardware breakpoints on execution and data.
 
-Before each run the enabled ones become hooks: one on an address for execution, one on a physical
-range for data. (What the machine's own code loads with `mov dr7` the engine arms for execution by
-itself; data breakpoints it does not.) A hook stops the run
-before the instruction; the processor then raises #DB, for data after finishing that instruction.
-Data hooks slow the whole processor down about six times, so they exist only while one is enabled.
-Intel SDM volume 3, section 17.2.
+Before each run the enabled ones become hooks: one on an address for execution, which stops before
+the instruction, and one on a physical range for data, which lets the run end behind it. (What the
+machine's own code loads with `mov dr7` the engine arms for execution by itself; data breakpoints it
+does not.) Data hooks slow the whole processor down about six times, so they exist only while one
+is enabled. Intel SDM volume 3, section 17.2.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ DR6_STEP = 1 << 14
 _EXECUTE, _WRITE, _ACCESS = 0, 1, 3
 _SIZES = (1, 2, 8, 4)
 _LONGEST_ACCESS = 16
+_INSTRUCTIONS_PER_US = 50  # what is left of the speed with data hooks
 
 
 class _Armed(NamedTuple):
@@ -42,7 +42,6 @@ class DebugRegisters:
     Attributes:
         hit: DR6 bits of the matches that stopped the run.
         passing: address of an execute breakpoint that was reported and is being left.
-        stepping: the instruction of a data breakpoint is being finished.
     """
 
     def __init__(self, cpu: Processor) -> None:
@@ -51,11 +50,18 @@ class DebugRegisters:
         self._hooks: list[int] = []
         self.hit = 0
         self.passing: int | None = None
-        self.stepping = False
 
     @property
     def execute_bits(self) -> int:
         return sum(armed.bit for armed in self._armed if armed.kind == _EXECUTE)
+
+    def instructions(self, timeout: int) -> int:
+        """The count that stands for a timeout of so many us; 0: the timeout will do.
+
+        Only a counted run can be ended behind an instruction.
+        """
+        data = any(armed.kind != _EXECUTE for armed in self._armed)
+        return timeout * _INSTRUCTIONS_PER_US if data else 0
 
     def changed(self) -> bool:
         """The debug registers, or the pages they name, are no longer what is armed."""
@@ -112,16 +118,10 @@ class DebugRegisters:
             self._cpu._flag_parts &= ~FLAG_RF
         self._cpu._put_back()
         if not passes:
-            self._match(armed)
+            self.hit |= armed.bit
+            self._cpu.engine.stop()
 
     def _accessed(self, armed: _Armed, pa: int, size: int) -> None:
-        if pa + size <= armed.address:
-            return
-        if self.stepping:
+        if pa + size > armed.address:
             self.hit |= armed.bit
-        else:
-            self._match(armed)
-
-    def _match(self, armed: _Armed) -> None:
-        self.hit |= armed.bit
-        self._cpu.engine.stop()
+            self._cpu.engine.cut()
