@@ -123,7 +123,7 @@ DECLSPEC_NORETURN VOID KiSystemStartup(PKDSIM_LOADER_BLOCK LoaderBlock);
 VOID Phase1Initialization(PVOID Context);
 
 // ke
-NTKERNELDATA CCHAR KeNumberProcessors;
+NTKERNELDATA ULONG KeNumberProcessors;
 extern KAFFINITY_EX KeActiveProcessors;
 extern PKPRCB KiProcessorBlock[];
 extern ULONG KeTimeIncrement;
@@ -147,6 +147,7 @@ DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment);
 ULONG64 KeUpdateSystemTime(VOID);          // KUSER_SHARED_DATA now; returns the interrupt time
 VOID KeFlushTb(PVOID VirtualAddress, SIZE_T Pages);   // on every processor
 ULONG KeGetCurrentProcessorNumber(VOID);
+VOID KeBalanceSetManager(PVOID Context);
 
 // mm: system address space
 #define MM_NOACCESS 0
@@ -191,7 +192,7 @@ extern PVOID PsNtosImageBase;
 extern PHANDLE_TABLE PspCidTable;
 BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);      // phase 0: types, System, Idle
 VOID PspCreateBootProcesses(PKDSIM_LOADER_BLOCK LoaderBlock);   // phase 1: lab processes
-VOID PspStartReaper(VOID);
+VOID PspStartSystemThreads(VOID);
 DECLSPEC_NORETURN VOID KiStartSystemThread(VOID);
 VOID PspSystemThreadStartup(PKSTART_ROUTINE Start, PVOID Context);   // does not return
 NTSTATUS PsLookupProcessByProcessId(HANDLE ProcessId, PEPROCESS *Process);

@@ -49,7 +49,7 @@ VOID Phase1Initialization(PVOID Context)
     PKDSIM_LOADER_BLOCK LoaderBlock = Context;
     HANDLE Handle;
 
-    PspStartReaper();
+    PspStartSystemThreads();
     KeStartAllProcessors();
     ExpWorkerInitialization();
     VfInitSystem(LoaderBlock);

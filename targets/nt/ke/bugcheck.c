@@ -3,6 +3,8 @@
 
 #define DBG_STATUS_BUGCHECK_FIRST 3
 #define IRQL_NOT_LESS_OR_EQUAL 0x0A
+#define KMODE_EXCEPTION_NOT_HANDLED 0x1E
+#define SYSTEM_THREAD_EXCEPTION_NOT_HANDLED 0x7E
 #define DRIVER_IRQL_NOT_LESS_OR_EQUAL 0xD1
 
 VOID KiFreezeExecution(VOID);
@@ -25,27 +27,47 @@ static VOID KiBugCheckDebugBreak(ULONG Status)
     DbgBreakPointWithStatus(Status);
 }
 
-// A fault whose code lies in a driver is the driver's: its own code, and its name for the screen.
-static ULONG KiBlameDriver(ULONG Code, ULONG_PTR Address)
+// The code a bug check is about, when one of its parameters says so.
+static PVOID KiFaultAddress(ULONG Code, ULONG_PTR P2, ULONG_PTR P4)
 {
-    PKLDR_DATA_TABLE_ENTRY Entry = MiLookupDataTableEntry((PVOID)Address);
-
-    if (Entry == NULL || Entry->DllBase == PsNtosImageBase)
-        return Code;
-    KiBugCheckDriver = &Entry->BaseDllName;
-    return Code == IRQL_NOT_LESS_OR_EQUAL ? DRIVER_IRQL_NOT_LESS_OR_EQUAL : Code;
+    switch (Code) {
+    case IRQL_NOT_LESS_OR_EQUAL:
+    case DRIVER_IRQL_NOT_LESS_OR_EQUAL:
+        return (PVOID)P4;
+    case KMODE_EXCEPTION_NOT_HANDLED:
+    case SYSTEM_THREAD_EXCEPTION_NOT_HANDLED:
+        return (PVOID)P2;
+    default:
+        return NULL;
+    }
 }
 
-static VOID KiPrintBugCheck(ULONG Code)
+// A driver whose code faulted is to blame, unless the caller has named another.
+static PKLDR_DATA_TABLE_ENTRY KiFindFaultingDriver(PVOID Address)
 {
-    if (KiBugCheckDriver)
-        DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL, "Driver at fault: %wZ.\n",
-                   (PUNICODE_STRING)KiBugCheckDriver);
+    PKLDR_DATA_TABLE_ENTRY Entry = Address ? MiLookupDataTableEntry(Address) : NULL;
+
+    if (Entry == NULL || Entry->DllBase == PsNtosImageBase)
+        return NULL;
+    if (KiBugCheckDriver == NULL)
+        KiBugCheckDriver = &Entry->BaseDllName;
+    return Entry;
+}
+
+static VOID KiPrintBugCheck(PKLDR_DATA_TABLE_ENTRY Entry, PVOID Address)
+{
     DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL,
                "\n*** Fatal System Error: 0x%08lx\n"
                "                       (0x%p,0x%p,0x%p,0x%p)\n\n",
-               Code, (PVOID)KiBugCheckData[1], (PVOID)KiBugCheckData[2], (PVOID)KiBugCheckData[3],
-               (PVOID)KiBugCheckData[4]);
+               (ULONG)KiBugCheckData[0], (PVOID)KiBugCheckData[1], (PVOID)KiBugCheckData[2],
+               (PVOID)KiBugCheckData[3], (PVOID)KiBugCheckData[4]);
+    if (Entry)
+        DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL,
+                   "Driver at fault: \n***   %wZ - Address %p base at %p, DateStamp %08lx\n.\n",
+                   &Entry->BaseDllName, Address, Entry->DllBase, Entry->TimeDateStamp);
+    else if (KiBugCheckDriver)
+        DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL, "Driver at fault: %wZ.\n",
+                   (PUNICODE_STRING)KiBugCheckDriver);
 }
 
 // Runs once; a processor that gets here second only stops.
@@ -53,10 +75,11 @@ DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG
                                    ULONG_PTR P4, PKTRAP_FRAME TrapFrame)
 {
     if (InterlockedExchange((volatile LONG *)&KiBugCheckActive, 1) == 0) {
-        if (Code == IRQL_NOT_LESS_OR_EQUAL)
-            Code = KiBlameDriver(Code, P4);
-        else if (Code == 0x1E || Code == 0x7E)
-            KiBlameDriver(Code, P2);
+        PVOID Address = KiFaultAddress(Code, P2, P4);
+        PKLDR_DATA_TABLE_ENTRY Driver = KiFindFaultingDriver(Address);
+
+        if (Driver && Code == IRQL_NOT_LESS_OR_EQUAL)
+            Code = DRIVER_IRQL_NOT_LESS_OR_EQUAL;
         KiBugCheckData[0] = Code;
         KiBugCheckData[1] = P1;
         KiBugCheckData[2] = P2;
@@ -66,7 +89,7 @@ DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG
         KeUpdateSystemTime();
         KiFreezeExecution();
         if (KdDebuggerEnabled) {
-            KiPrintBugCheck(Code);
+            KiPrintBugCheck(Driver, Address);
             KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_FIRST);
         }
     }

@@ -151,13 +151,13 @@ static VOID KiFlushDpcRoutine(PKDPC Dpc, PVOID Context, PVOID Argument1, PVOID A
 // Wait until every DPC queued so far has run, on every processor.
 VOID KeFlushQueuedDpcs(VOID)
 {
-    for (CCHAR i = 0; i < KeNumberProcessors; i++) {
+    for (ULONG i = 0; i < KeNumberProcessors; i++) {
         KEVENT Done;
         KDPC Dpc;
 
         KeInitializeEvent(&Done, NotificationEvent, FALSE);
         KeInitializeDpc(&Dpc, KiFlushDpcRoutine, &Done);
-        KeSetTargetProcessorDpc(&Dpc, i);
+        KeSetTargetProcessorDpc(&Dpc, (CCHAR)i);
         KeInsertQueueDpc(&Dpc, NULL, NULL);
         KeWaitForSingleObject(&Done, Executive, KernelMode, FALSE, NULL);
     }

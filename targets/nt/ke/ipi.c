@@ -48,11 +48,11 @@ VOID KeFlushTb(PVOID VirtualAddress, SIZE_T Pages)
         KeAcquireSpinLockAtDpcLevel(&KiTbFlush.Lock);
         KiTbFlush.Address = VirtualAddress;
         KiTbFlush.Pages = Pages;
-        KiTbFlush.Waiting = KeNumberProcessors - 1;
+        KiTbFlush.Waiting = (LONG)KeNumberProcessors - 1;
         __atomic_store_n(&KiTbFlush.Targets,
                          (LONG64)(KeActiveProcessors.Bitmap[0] & ~Prcb->GroupSetMember),
                          __ATOMIC_RELEASE);
-        for (ULONG i = 0; i < (ULONG)KeNumberProcessors; i++)
+        for (ULONG i = 0; i < KeNumberProcessors; i++)
             if (i != Prcb->Number)
                 KiIpiSend(i);
         while (KiTbFlush.Waiting)
@@ -65,7 +65,7 @@ VOID KeFlushTb(PVOID VirtualAddress, SIZE_T Pages)
 // The owner of a bug check stops everyone else.
 VOID KiFreezeExecution(VOID)
 {
-    for (ULONG i = 0; i < (ULONG)KeNumberProcessors; i++)
+    for (ULONG i = 0; i < KeNumberProcessors; i++)
         if (KiProcessorBlock[i] != KeGetCurrentPrcb()) {
             KiProcessorBlock[i]->IpiFrozen = TARGET_FREEZE;
             KiIpiSend(i);

@@ -1,7 +1,7 @@
 // A processor's control region, descriptor tables and first steps.
 #include "ki.h"
 
-CCHAR KeNumberProcessors = 0;
+ULONG KeNumberProcessors = 0;
 KAFFINITY_EX KeActiveProcessors = {1, 20, 0, {0}};
 PKPRCB KiProcessorBlock[0x500] = {0};
 ULONG KeMaximumProcessors = MAXIMUM_PROCESSORS;
@@ -225,7 +225,7 @@ DECLSPEC_NORETURN VOID KiInitializeProcessor(PKDSIM_PROCESSOR Processor)
     KiSaveProcessorControlState(&Prcb->ProcessorState);
     KeActiveProcessors.Bitmap[0] |= Prcb->GroupSetMember;
     ExNode0.Affinity.Mask = KeActiveProcessors.Bitmap[0];
-    KeNumberProcessors = (CCHAR)(Number + 1);
+    KeNumberProcessors = Number + 1;
     _enable();
     KiIdleLoop();
 }
@@ -239,7 +239,7 @@ VOID KeStartAllProcessors(VOID)
         Processor->Pcr->Prcb.IdleThread = &PspCreateIdleThread(i)->Tcb;
         HalpMachineCall(ServiceStartProcessor, i, (ULONG64)KiStartProcessor,
                         (ULONG64)Processor->KernelStack, (ULONG64)Processor);
-        while (*(volatile CCHAR *)&KeNumberProcessors != (CCHAR)(i + 1))
+        while (*(volatile ULONG *)&KeNumberProcessors != i + 1)
             YieldProcessor();
     }
 }

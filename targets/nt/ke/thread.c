@@ -102,7 +102,7 @@ static BOOLEAN KiIsIdle(PKPRCB Prcb)
 // An idle processor when there is one, otherwise the thread's ideal processor.
 static PKPRCB KiSelectProcessor(PKTHREAD Thread)
 {
-    for (ULONG i = 0; i < (ULONG)KeNumberProcessors; i++) {
+    for (ULONG i = 0; i < KeNumberProcessors; i++) {
         ULONG Number = (Thread->IdealProcessor + i) % KeNumberProcessors;
 
         if ((Thread->Affinity.Mask >> Number & 1) && KiIsIdle(KiProcessorBlock[Number]))
@@ -148,7 +148,7 @@ PKTHREAD KiSelectNextThread(PKPRCB Prcb)
         Prcb->NextThread = NULL;
         return Thread;
     }
-    for (ULONG i = 0; i < (ULONG)KeNumberProcessors; i++) {     // own queue first, then the others'
+    for (ULONG i = 0; i < KeNumberProcessors; i++) {     // own queue first, then the others'
         PKPRCB Owner = KiProcessorBlock[(Prcb->Number + i) % KeNumberProcessors];
 
         Thread = KiHighestReady(Owner);
@@ -171,7 +171,7 @@ NTSTATUS KiSwapThread(PKTHREAD Thread)
         Next->State = Running;
         Next->Running = TRUE;
         Next->NextProcessor = Prcb->Number;
-        Next->QuantumTarget = HalpQueryTime() + THREAD_QUANTUM;
+        Next->QuantumTarget = KeUpdateSystemTime() + THREAD_QUANTUM;
         Prcb->QuantumEnd = FALSE;
         KiProgramClock(Prcb);
         KiSwapContext(Thread, Next);
@@ -242,8 +242,11 @@ KPRIORITY KeSetPriorityThread(PKTHREAD Thread, KPRIORITY Priority)
         KiReadyThread(Thread);
     } else {
         Thread->BasePriority = Thread->Priority = (CHAR)Priority;
-        if (Thread->State == Running && Priority < Old)
+        if (Thread->State == Running && Priority < Old) {
             KiProcessorBlock[Thread->NextProcessor]->QuantumEnd = TRUE;
+            if (Thread->NextProcessor != KeGetCurrentProcessorNumber())
+                KiIpiSend(Thread->NextProcessor);
+        }
     }
     KiExitDispatcher(OldIrql);
     return Old;
@@ -292,7 +295,7 @@ ULONG KeQueryActiveProcessorCount(KAFFINITY *Active)
 {
     if (Active)
         *Active = KeActiveProcessors.Bitmap[0];
-    return (ULONG)KeNumberProcessors;
+    return KeNumberProcessors;
 }
 
 VOID KeEnterCriticalRegion(VOID)

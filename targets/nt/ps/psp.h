@@ -11,4 +11,3 @@ NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
                          PKSTART_ROUTINE Start, PVOID Context, PETHREAD *Thread);
 VOID PspThreadDelete(PVOID Object);
 VOID PspProcessDelete(PVOID Object);
-VOID PspStartReaper(VOID);

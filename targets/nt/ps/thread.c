@@ -115,8 +115,8 @@ static VOID PspReaper(PVOID Context)
         KeReleaseSpinLock(&PspReaperLock, OldIrql);
         for (; Thread; Thread = Next) {
             Next = Thread->ReaperLink;
-            while (*(volatile UCHAR *)&Thread->Tcb.State != Terminated)
-                YieldProcessor();           // it is on its last few instructions
+            // Returns only when the thread has left its stack: it holds the dispatcher lock till then.
+            KeWaitForSingleObject(Thread, Executive, KernelMode, FALSE, NULL);
             MmDeleteKernelStack(Thread->Tcb.StackBase);
             Thread->Tcb.KernelStackResident = 0;
             ObfDereferenceObject(Thread);
@@ -124,12 +124,14 @@ static VOID PspReaper(PVOID Context)
     }
 }
 
-VOID PspStartReaper(VOID)
+VOID PspStartSystemThreads(VOID)
 {
     PETHREAD Thread;
 
     KeInitializeEvent(&PspReaperEvent, SynchronizationEvent, FALSE);
     PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup, PspReaper, NULL, &Thread);
+    PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup, KeBalanceSetManager, NULL,
+                    &Thread);
 }
 
 VOID PspThreadDelete(PVOID Object)
