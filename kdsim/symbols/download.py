@@ -133,3 +133,7 @@ class _Transfer:
                 path.unlink(missing_ok=True)
                 raise
             return path
+
+
+DOWNLOADS = Downloader()
+"""What symbol paths use that are not given their own."""

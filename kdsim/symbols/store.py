@@ -14,19 +14,20 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdsim.errors import FormatError, SymbolError
 from kdsim.resources import resource_path
-from kdsim.symbols.download import Downloader, DownloadError
 from kdsim.symbols.pdb import Pdb
 from kdsim.symbols.pe import CodeView, PeImage
+
+if TYPE_CHECKING:
+    from kdsim.symbols.download import Downloader
 
 DEFAULT_SERVER = "https://msdl.microsoft.com/download/symbols"
 _TWO_TIER = "index2.txt"
 _POINTER = "file.ptr"
 _HEADERS = 0x1000
-
-DOWNLOADS = Downloader()
 
 Problem = Callable[[Path], str]
 """Says why a file is not the one wanted; empty when it is."""
@@ -121,7 +122,7 @@ class SymbolPath:
         chains: Iterable[Chain],
         expanded: str,
         shipped: Path | None,
-        downloads: Downloader,
+        downloads: Downloader | None,
     ) -> None:
         self.text = text
         self.chains = tuple(chains)
@@ -138,7 +139,7 @@ class SymbolPath:
         *,
         cache: str | Path | None = None,
         shipped: Path | None = None,
-        downloads: Downloader = DOWNLOADS,
+        downloads: Downloader | None = None,
     ) -> SymbolPath:
         """Read a symbol path.
 
@@ -146,7 +147,7 @@ class SymbolPath:
             text: elements as in `_NT_SYMBOL_PATH`.
             cache: the default downstream store, for `srv*` and `cache*` that name none.
             shipped: the store searched first; kdsim's own when not given.
-            downloads: fetches from servers.
+            downloads: fetches from servers; when not given, one for the whole process.
         """
         default = Path(cache) if cache else default_cache()
         expanded = ";".join(_expand(element, cache) for element in _split(text))
@@ -165,7 +166,8 @@ class SymbolPath:
 
     def retry(self) -> None:
         """Ask servers again that failed before."""
-        self._downloads.forget()
+        if any(isinstance(place, Server) for chain in self.chains for place in chain):
+            self._downloader().forget()
 
     def find_pdb(self, name: str, code: CodeView) -> Path:
         """The PDB that belongs to an image.
@@ -252,14 +254,24 @@ class SymbolPath:
             path = _copy(path, store.place(name, key))
         return path
 
+    def _downloader(self) -> Downloader:
+        """Imported late: the HTTP client alone would take longer to import than the PDB reader."""
+        if self._downloads is None:
+            from kdsim.symbols.download import DOWNLOADS
+
+            self._downloads = DOWNLOADS
+        return self._downloads
+
     def _download(
         self, server: Server, name: str, key: str, problem: Problem, nearer: list[LocalStore]
     ) -> Path:
         if not nearer:
             raise _NotThere("no folder to download to")
         target = nearer[-1].place(name, key)
+        from kdsim.symbols.download import DownloadError
+
         try:
-            fresh = self._downloads.fetch(server.url, name, key, target.parent)
+            fresh = self._downloader().fetch(server.url, name, key, target.parent)
         except DownloadError as error:
             raise _NotThere(str(error)) from error
         if reason := problem(fresh):
