@@ -65,7 +65,7 @@ class _Carrier(Generic[E]):
                 self._flush()
             elif isinstance(arrival, Refused):
                 if isinstance(endpoint, KdnetTarget):
-                    endpoint.refused()
+                    endpoint.refused(now)
                 events += endpoint.give_up(now, "nobody listens")
             elif isinstance(endpoint, KdcomTarget | KdcomHost):
                 if isinstance(arrival, LinkUp):
@@ -442,6 +442,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             self._flush()
 
     def close(self) -> None:
+        """Let go of the target, which stays as it is."""
+        if isinstance(self.endpoint, KdnetHost) and self.endpoint.connected:
+            # The target begins to look for its next debugger.
+            self.endpoint.knock()
         self._flush()
         self.link.close()
 

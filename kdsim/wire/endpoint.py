@@ -10,6 +10,7 @@ sends what `outgoing` hands out after any other call.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
@@ -22,15 +23,18 @@ class Packet(NamedTuple):
     payload: bytes
 
 
-class BreakIn(NamedTuple):
+@dataclass(frozen=True)
+class BreakIn:
     """The debugger asks a running target to stop; a stopped one repeats its state change."""
 
 
-class Reset(NamedTuple):
+@dataclass(frozen=True)
+class Reset:
     """The peer started over. Nothing of ours is under way any more: repeat what still matters."""
 
 
-class Connected(NamedTuple):
+@dataclass(frozen=True)
+class Connected:
     """A session began; as after `Reset`, nothing sent earlier is under way.
 
     Args:
@@ -40,7 +44,8 @@ class Connected(NamedTuple):
     again: bool = False
 
 
-class Lost(NamedTuple):
+@dataclass(frozen=True)
+class Lost:
     """A packet was given up, or the link broke: nobody listens."""
 
     reason: str = ""

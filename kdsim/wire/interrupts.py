@@ -22,13 +22,14 @@ class Interrupts:
         self.sleeping = _Sleep(self)
 
     def __enter__(self) -> None:
+        # An interrupt can still come out of this method until our handler is in place; nothing
+        # noted before that may need undoing.
+        if not self._depth and threading.current_thread() is threading.main_thread():
+            self._pending = False
+            self._previous = signal.getsignal(signal.SIGINT)
+            if callable(self._previous):
+                signal.signal(signal.SIGINT, self._caught)
         self._depth += 1
-        if self._depth > 1 or threading.current_thread() is not threading.main_thread():
-            return
-        previous = signal.getsignal(signal.SIGINT)
-        if callable(previous):
-            self._previous = previous
-            signal.signal(signal.SIGINT, self._caught)
 
     def __exit__(
         self,
@@ -37,15 +38,13 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         self._depth -= 1
+        self._asleep = False
         previous = self._previous
         if self._depth or not callable(previous):
             return
         signal.signal(signal.SIGINT, previous)
-        self._previous = None
-        if self._pending:
-            self._pending = False
-            if error is None:
-                previous(signal.SIGINT, None)
+        if self._pending and error is None:
+            previous(signal.SIGINT, None)
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         if self._asleep and callable(self._previous):

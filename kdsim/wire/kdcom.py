@@ -146,6 +146,12 @@ class KdcomTarget(_Kdcom):
     def _abandoned(self) -> None:
         self._start_ids()
 
+    def _acknowledged(self, now: float) -> None:
+        if self._next_id & SYNC:
+            # It made the debugger restart its own ids, perhaps at the one we saw last.
+            self._last_id = None
+        super()._acknowledged(now)
+
     def _on_break_in(self) -> list[WireEvent]:
         return [BreakIn()]
 

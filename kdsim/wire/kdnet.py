@@ -145,7 +145,7 @@ class KdnetTarget(_Kdnet):
 
     poke_period = 3.0
     """Windows' own, from the WinDbg capture; the poke is also the keep-alive."""
-    search_period = 0.5
+    search_period = 0.25
     """While nobody answers we poke faster than Windows, so that a new debugger need not wait."""
 
     _from_host = False
@@ -176,9 +176,11 @@ class KdnetTarget(_Kdnet):
         self.connected = False
         self._poke_due = None
 
-    def refused(self) -> None:
+    def refused(self, now: float) -> None:
         """The host's machine says that nobody listens there."""
         self._alone = True
+        if self._poke_due is not None:
+            self._poke_due = min(self._poke_due, now + self.search_period)
 
     def tick(self, now: float) -> list[WireEvent]:
         if self._poke_due is None or now >= self._poke_due:
@@ -207,6 +209,8 @@ class KdnetTarget(_Kdnet):
     ) -> list[WireEvent]:
         body = datagram.body
         if not body:
+            # A debugger that comes, or that leaves: look for one until something is heard.
+            self._alone = True
             self._poke(now)
             return []
         client_key = body[CLIENT_KEY]
@@ -264,13 +268,14 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self.peer: Address | None = None
         self._random = random
         self._answered = b""
+        self._answered_sequence = 0
         self._response = b""
         self._confirmed = False
         self._sessions = 0
         self._break_in_waits = False
 
     def knock(self) -> None:
-        """Ask a target whose address is known to poke at once."""
+        """Ask a target whose address is known to look for its debugger at once."""
         self._put_control(0, b"")
 
     def break_in(self, now: float) -> None:
@@ -285,7 +290,11 @@ class KdnetHost(_Kdnet, HostEndpoint):
         body = datagram.body
         if len(body) < CONNECTED_PORT.stop or body[:2] != POKE:
             return []
-        if body[CLIENT_KEY] == self._answered:
+        client_key = body[CLIENT_KEY]
+        if client_key[1:] == self._answered[1:] and datagram.sequence < self._answered_sequence:
+            # Overtaken by the poke we answered: of one boot, in which only byte 0 changes.
+            return []
+        if client_key == self._answered:
             # The same poke once more: the same response, or both sides would hold other keys.
             self._put_control(datagram.sequence, self._response)
             return []
@@ -299,7 +308,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
                 return []
         self.peer = source
         self.version = datagram.version
-        self._answered = body[CLIENT_KEY]
+        self._answered, self._answered_sequence = client_key, datagram.sequence
         self._response = (RESPONSE + self._answered + self._random(32)).ljust(RESPONSE_SIZE, b"\0")
         self._put_control(datagram.sequence, self._response)
         self._start_session(self._response)

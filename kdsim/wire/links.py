@@ -23,6 +23,7 @@ Address = tuple[str, int]
 CHUNK = 65536
 CONNECT_TIMEOUT = 5.0
 LOOPBACK = "127.0.0.1"
+ANYWHERE = "0.0.0.0"
 
 
 class Data(NamedTuple):
@@ -129,7 +130,7 @@ class UdpLink:
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EPERM)
 
 
-def udp_listen(port: int, address: str = "0.0.0.0") -> UdpLink:
+def udp_listen(port: int, address: str = ANYWHERE) -> UdpLink:
     """A debugger's socket.
 
     Raises:
@@ -150,9 +151,10 @@ def udp_connect(host: Address) -> UdpLink:
     Raises:
         TargetError: the host name does not resolve.
     """
+    address = resolve(host[0])
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.connect((resolve(host[0]), host[1]))
+        sock.connect((address, host[1]))
     except OSError as error:
         sock.close()
         raise TargetError(f"cannot send to {host[0]} port {host[1]}: {error.strerror}") from error
@@ -274,9 +276,14 @@ class StreamListener(_StreamLink):
 
     def receive(self) -> list[Arrival]:
         ready = dict(self._poll.poll(0))
-        # A debugger that left makes room for the next one before that one is looked at.
         arrivals = self._take(ready)
         if self._listener.fileno() in ready:
+            # Somebody calls: has the debugger we have left? Its last words may hide its end.
+            while self._stream is not None:
+                more = self._take({self._stream.fd: select.POLLIN})
+                if not more:
+                    break
+                arrivals += more
             arrivals += self._accept()
         return arrivals
 
@@ -378,10 +385,11 @@ def tcp_listen(port: int, host: str = LOOPBACK) -> StreamListener:
     Raises:
         TargetError: the port is in use or may not be used.
     """
+    address = resolve(host)
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((resolve(host), port))
+        sock.bind((address, port))
     except OSError as error:
         sock.close()
         raise TargetError(_why_no_port("TCP", port, error)) from error

@@ -128,7 +128,8 @@ def open_host(transport: Transport) -> HostConnection:
     match transport:
         case NetTransport(port, key, target):
             host = KdnetHost(key)
-            link = links.udp_listen(port)
+            # A port that nobody can know beforehand is for a target of this machine.
+            link = links.udp_listen(port, links.ANYWHERE if port else links.LOOPBACK)
             if target is not None:
                 host.knock()
                 for data in host.outgoing():

@@ -1,0 +1,195 @@
+"""TargetConnection alone: what it costs, and what it tells a machine's thread."""
+
+import time
+import timeit
+
+import pytest
+
+from kdsim.errors import ProtocolError
+from kdsim.wire import links
+from kdsim.wire.connection import HostConnection, Request, TargetConnection
+from kdsim.wire.endpoint import BreakIn, Connected, Lost, Reset
+from kdsim.wire.kdcom import KdcomHost, KdcomTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.manipulate import Api, Manipulate, VersionArguments
+from kdsim.wire.messages import ExceptionChange, FileIo, LoadSymbolsChange
+from kdsim.wire.packets import PacketType
+
+KEY = "1.2.3.4"
+STOP = ExceptionChange(0, 1, 0, 0, code=0x80000003)
+LOAD = LoadSymbolsChange(0, 1, 0, 0, base=0x1000, size=0x1000, path="a.sys")
+
+
+def net(tmp_path):
+    listener = links.udp_listen(0, "127.0.0.1")
+    host = HostConnection(KdnetHost(KEY), listener)
+    link = links.udp_connect(listener.local)
+    return host, TargetConnection(KdnetTarget(KEY, listener.local, link.local), link)
+
+
+def pipe(tmp_path):
+    target = TargetConnection(KdcomTarget(), links.unix_listen(tmp_path / "kd"))
+    return HostConnection(KdcomHost(), links.unix_connect(tmp_path / "kd")), target
+
+
+@pytest.fixture(params=[net, pipe])
+def ends(request, tmp_path):
+    """Both ends connected, in this one thread."""
+    host, target = request.param(tmp_path)
+    pump(host, target, lambda: host._starts and target.present)
+    settle(host, target)
+    host._events.clear()
+    target._events.clear()
+    yield host, target
+    host.close()
+    target.close()
+
+
+def pump(host, target, until, limit=5.0):
+    end = time.monotonic() + limit
+    while not until():
+        assert time.monotonic() < end
+        host._sleep(time.monotonic() + 0.001)
+        target._step()
+
+
+def settle(host, target):
+    pump(host, target, lambda: host.endpoint.idle and target.endpoint.idle)
+    for _ in range(5):
+        host._sleep(time.monotonic() + 0.002)
+        target._step()
+
+
+def test_poll_is_one_cheap_system_call(ends):
+    host, target = ends
+    settle(host, target)
+    while target.poll() is not None:
+        pass
+    best = min(timeit.repeat(target.poll, number=500, repeat=5)) / 500
+    assert best < 20e-6, "microseconds, since it stands between two slices"
+
+
+def test_break_in_and_requests(ends):
+    host, target = ends
+    assert target.poll() is None
+    host.break_in()
+    pump(host, target, lambda: bool(target._events))
+    assert target.poll() == BreakIn()
+    target.report(STOP)
+    pump(host, target, lambda: bool(host._events))
+    assert host.wait(0) == STOP
+    request = Manipulate.request(Api.GET_VERSION)
+    host.endpoint.send(PacketType.MANIPULATE, request.pack(), time.monotonic())
+    host._flush()
+    assert target.wait(5) == Request(request)
+    target.reply(request.reply(arguments=VersionArguments(15, 19041)))
+    assert target.wait(0) is None
+
+
+def test_repeat_when_stopped(ends):
+    host, target = ends
+    target.report(STOP)
+    settle(host, target)
+    host.break_in()
+    assert target.wait(5) == BreakIn()
+    host.reset()
+    assert target.wait(5) == Reset()
+    assert target.wait(0.01) is None
+
+
+def test_break_in_that_crosses_the_state_change_is_answered_by_it(ends):
+    host, target = ends
+    target.report(STOP)
+    host.break_in()
+    assert target.wait(0.05) is None
+
+
+def test_requests_that_come_too_early_wait_for_the_stop(ends):
+    host, target = ends
+    request = Manipulate.request(Api.GET_VERSION)
+    host.endpoint.send(PacketType.MANIPULATE, request.pack(), time.monotonic())
+    settle(host, target)
+    assert target.poll() is None
+    target.report(STOP)
+    assert target.wait(5) == Request(request)
+
+
+def test_short_requests_are_dropped(ends):
+    host, target = ends
+    target.report(STOP)
+    host.endpoint.send(PacketType.MANIPULATE, b"short", time.monotonic())
+    settle(host, target)
+    assert target.wait(0) is None
+
+
+def test_a_state_change_that_makes_no_sense_is_an_error_once(ends):
+    host, target = ends
+    target.endpoint.send(PacketType.STATE_CHANGE64, bytes(240), time.monotonic())
+    target._flush()
+    settle(host, target)
+    with pytest.raises(ProtocolError, match="unknown state change"):
+        host.wait(1)
+    assert host.wait(0) is None
+
+
+def test_module_notice_is_given_up(ends, monkeypatch):
+    host, target = ends
+    settle(host, target)
+    monkeypatch.setattr("kdsim.wire.connection.GIVE_UP_TRIES", 2)
+    target.endpoint.retry = 0.05
+    target.report(LOAD)
+    event = target.wait(5)
+    assert isinstance(event, Lost)
+    assert not target.present
+    assert not target.print(b"nobody hears")
+    host.break_in()
+    pump(host, target, lambda: target.present)
+    assert Connected(again=True) in target._events
+
+
+def test_without_a_debugger(tmp_path):
+    target = TargetConnection(KdcomTarget(), links.unix_listen(tmp_path / "kd"))
+    assert target.poll() is None
+    assert not target.present
+    assert not target.print(b"text")
+    assert target.file(FileIo.create("a.sys")) is None
+    target.report(STOP)
+    assert target.wait(0.01) is None
+    target.close()
+
+
+def test_files_are_refused(ends):
+    host, target = ends
+    request = FileIo.create("\\SystemRoot\\a.sys")
+    target.endpoint.send(PacketType.FILE_IO, request.pack(), time.monotonic())
+    target._flush()
+    pump(host, target, lambda: PacketType.FILE_IO in target._answers)
+    assert FileIo.unpack(target._answers[PacketType.FILE_IO]).status == 0xC000000F
+
+
+class Bell:
+    """Something else the machine's thread serves."""
+
+    def __init__(self, tmp_path):
+        self.listener = links.unix_listen(tmp_path / "bell")
+        self.rung = 0
+
+    def fileno(self):
+        return self.listener._listener.fileno()
+
+    def service(self):
+        self.rung += len(self.listener.receive())
+
+
+def test_watched_descriptors_are_served(ends, tmp_path):
+    _, target = ends
+    bell = Bell(tmp_path)
+    target.watch(bell)
+    ringer = links.unix_connect(tmp_path / "bell")
+    assert target.poll() is None
+    assert bell.rung == 1
+    another = links.open_unix(tmp_path / "bell")
+    target.wait(0.01)
+    another.close()
+    ringer.close()
+    bell.listener.close()
