@@ -110,15 +110,15 @@ class ModuleLoader:
         self.memory = memory
 
     def attach(self, module: Module) -> None:
-        """Give a new module its way to its image, and its size if it has none."""
+        """Give a new module its way to its image, and the header fields that were not told."""
         module._find_image = lambda: self._image(module)
-        if not module.size:
+        if not module.size or not module.timestamp:
             try:
                 mapped = PeImage.from_memory(self.memory, module.base, module.name)
             except (MemoryFault, FormatError) as error:
                 module.problem = str(error)
                 return
-            module.size = mapped.size_of_image
+            module.size = module.size or mapped.size_of_image
             module.timestamp = module.timestamp or mapped.timestamp
             module.checksum = module.checksum or mapped.checksum
 

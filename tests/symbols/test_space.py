@@ -58,6 +58,12 @@ def test_headers_fill_in_what_is_not_told(space):
     assert module.status == "deferred"
 
 
+def test_timestamp_is_filled_in_when_only_the_size_is_told(space, memory):
+    memory.load(OTHER)
+    module = space.add("other", OTHER, 0x9000, image_name="sample.sys")
+    assert (module.size, module.timestamp) == (0x9000, driver().timestamp)
+
+
 def status_of(space, folder):
     space.load_all()
     return space.modules[0].status_text.replace(str(folder), "DIR")
