@@ -193,7 +193,7 @@ class Processor(Registers):
         while True:
             self.watch.arm()
             left = count - self.executed if count else self.watch.instructions(timeout)
-            status = self._start(left, timeout)
+            status = self._start(left, 0 if left else timeout)
             if status or self._bus_error is not None:
                 raise self._failure(status)
             if left:

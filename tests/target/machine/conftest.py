@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -130,6 +130,16 @@ class Calls:
         self.seen.append((cpu.rax, cpu.rcx))
         cpu.rax = self._results.pop(0) if self._results else 0
         return Outcome.HANDLED
+
+
+def tick_service(machine: Machine) -> Callable[[Processor], Outcome]:
+    """A service that sets the caller's next clock interrupt 15.6 ms ahead."""
+
+    def service(cpu: Processor) -> Outcome:
+        machine.set_clock(cpu, machine.clock.now() + 156_250)
+        return Outcome.HANDLED
+
+    return service
 
 
 @pytest.fixture
