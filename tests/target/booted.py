@@ -1,0 +1,115 @@
+"""Booted machines for the tests, and a debugger that is a list of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdsim.target.lab import Lab, find_lab
+from kdsim.target.machine.machine import Reason
+from kdsim.target.system import System
+from kdsim.wire.connection import Request
+from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, MemoryArguments
+from kdsim.wire.messages import AnyStateChange, GetString
+
+
+class OutOfRequests(Exception):
+    """The script is over; the machine is still held."""
+
+
+class Script:
+    """Stands where a TargetConnection stands: asks what the test wants asked, keeps what comes."""
+
+    data_limit = 0x1000
+
+    def __init__(self, present: bool = True) -> None:
+        self.present = present
+        self.requests: list[Request] = []
+        self.reports: list[AnyStateChange] = []
+        self.replies: list[Manipulate] = []
+        self.prints: list[tuple[str, int]] = []
+        self.questions: list[GetString] = []
+        self.answer: bytes | None = None
+
+    def poll(self):
+        return None
+
+    def report(self, change: AnyStateChange) -> None:
+        self.reports.append(change)
+
+    def wait(self, timeout=None):
+        if not self.requests:
+            raise OutOfRequests
+        return self.requests.pop(0)
+
+    def reply(self, message: Manipulate) -> None:
+        self.replies.append(message)
+
+    def print(self, text: bytes, processor: int = 0, level: int = 0) -> bool:
+        self.prints.append((text.decode("latin-1"), processor))
+        return self.present
+
+    def prompt(self, question: GetString) -> bytes | None:
+        self.questions.append(question)
+        return self.answer
+
+
+class Debugged:
+    """A system under a scripted debugger."""
+
+    def __init__(self, lab: Lab | None = None, *, break_at_boot: bool = True, present=True) -> None:
+        self.script = Script(present)
+        self.lines: list[str] = []
+        self.system = System.power_on(
+            lab or find_lab("lab"), self.script, self.lines.append, break_at_boot=break_at_boot
+        )
+
+    @property
+    def kernel(self):
+        return self.system.kernel
+
+    @property
+    def stub(self):
+        return self.system.stub
+
+    def run_to_stop(self) -> AnyStateChange:
+        """Run until the debugger is told something; that."""
+        stop = self.system.machine.run(until=self.system.machine.clock.now() + 100 * 10_000_000)
+        assert stop.reason is Reason.DEBUG, stop
+        self.ask()
+        return self.script.reports[-1]
+
+    def ask(self, *requests: Manipulate) -> list[Manipulate]:
+        """Put requests to the stopped target; its replies."""
+        self.script.requests += [Request(request) for request in requests]
+        before = len(self.script.replies)
+        try:
+            self.stub.hold()
+        except OutOfRequests:
+            return self.script.replies[before:]
+        return self.script.replies[before:]
+
+    def one(self, api: Api, arguments=None, data: bytes = b"", processor: int = 0) -> Manipulate:
+        """The reply to one request."""
+        request = Manipulate.request(api, arguments, data, processor=processor)
+        (reply,) = self.ask(request)
+        return reply
+
+    def read(self, va: int, size: int) -> bytes:
+        return self.one(Api.READ_VIRTUAL, MemoryArguments(va, size)).data
+
+    def go(self, *, trace: bool = False, status: int = 0x10002, dr7: int = 0x400) -> None:
+        """Continue; the machine is free afterwards."""
+        arguments = Continue2Arguments(status, int(trace), dr7)
+        assert self.ask(Manipulate.request(Api.CONTINUE2, arguments)) == []
+        assert self.stub.stop is None
+
+
+def small_lab(**changes) -> Lab:
+    """The shipped lab with other values."""
+    import dataclasses
+
+    return dataclasses.replace(find_lab("lab"), **changes)
+
+
+def names(items: Iterable) -> list[str]:
+    return [item.name for item in items]
