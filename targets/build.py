@@ -52,7 +52,6 @@ class Module:
 
     file: str
     pdb: str
-    folder: str
     entry: str
     description: str
     original: str
@@ -72,7 +71,6 @@ def modules() -> list[Module]:
         Module(
             file="ntoskrnl.exe",
             pdb="ntkrnlmp.pdb",
-            folder="nt",
             entry="KiSystemStartup",
             description="NT Kernel & System",
             original="ntkrnlmp.exe",
@@ -82,7 +80,6 @@ def modules() -> list[Module]:
         Module(
             file="hal.dll",
             pdb="hal.pdb",
-            folder="hal",
             entry="HalInitSystem",
             description="Hardware Abstraction Layer DLL",
             original="hal.dll",
@@ -91,27 +88,27 @@ def modules() -> list[Module]:
             sources=sources_of("hal"),
         ),
     ]
-    for folder in sorted(p for p in (TARGETS / "drivers").iterdir() if any(p.glob("*.c"))):
-        found.append(
-            Module(
-                file=f"{folder.name}.sys",
-                pdb=f"{folder.name}.pdb",
-                folder=f"drivers/{folder.name}",
-                entry="DriverEntry",
-                description=f"kdsim lab driver {folder.name}",
-                original=f"{folder.name}.sys",
-                options=("/driver", "/base:0x1c0000000"),
-                imports=("ntoskrnl.lib",),
-                version=(1, 0, 0, 0),
-                sources=sources_of(f"drivers/{folder.name}"),
-            )
-        )
-    return found
+    folders = sorted(p for p in (TARGETS / "drivers").iterdir() if any(p.glob("*.c")))
+    return found + [driver(folder.name) for folder in folders]
+
+
+def driver(name: str) -> Module:
+    return Module(
+        file=f"{name}.sys",
+        pdb=f"{name}.pdb",
+        entry="DriverEntry",
+        description=f"kdsim lab driver {name}",
+        original=f"{name}.sys",
+        options=("/driver", "/base:0x1c0000000"),
+        imports=("ntoskrnl.lib",),
+        version=(1, 0, 0, 0),
+        sources=sources_of(f"drivers/{name}"),
+    )
 
 
 def sources_of(folder: str) -> tuple[Path, ...]:
-    root = TARGETS / folder
-    return tuple(sorted(p.relative_to(TARGETS) for p in root.rglob("*") if p.suffix in (".c", ".S")))
+    files = (p for p in (TARGETS / folder).rglob("*") if p.suffix in (".c", ".S"))
+    return tuple(sorted(p.relative_to(TARGETS) for p in files))
 
 
 def source_hash() -> str:
@@ -186,6 +183,8 @@ class Builder:
         """Compile one file and return the compiler's complaints."""
         target = self._scratch / self._object(source)
         flags = ["-Iinclude", "-Int", f"-I{self._scratch}"]
+        if source.suffix == ".c":  # or CodeView names the compiler's temporary file
+            flags += ["-Xclang", f"-object-file-name={target.name}"]
         if source.name == "types.c":  # the one file that carries every type into the PDB
             flags.append("-fno-eliminate-unused-debug-types")
         try:
