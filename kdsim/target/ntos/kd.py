@@ -184,23 +184,28 @@ class DebugStub:
         elif service == DebugService.PROMPT:
             text = self._text(processor.rcx, processor.rdx & 0xFFFF)
             room = processor.r9 & 0xFFFF
-            change = self._exception(processor, STATUS_BREAKPOINT)
+            question = self._exception(processor, STATUS_BREAKPOINT)
             prompt = (text, processor.r8, room)
-            return self._halt(Stop(processor.number, change, After.SKIP, prompt=prompt))
-        elif self._connection.present and service in (
-            DebugService.LOAD_SYMBOLS,
-            DebugService.UNLOAD_SYMBOLS,
-        ):
+            return self._halt(Stop(processor.number, question, After.SKIP, prompt=prompt))
+        elif service in (DebugService.LOAD_SYMBOLS, DebugService.UNLOAD_SYMBOLS):
             notice = self._module_notice(processor, service == DebugService.UNLOAD_SYMBOLS)
-            return self._halt(Stop(processor.number, notice, After.SKIP))
-        elif self._connection.present and service == DebugService.COMMAND_STRING:
+            return self._notify(processor, notice)
+        elif service == DebugService.COMMAND_STRING:
             name, command = (self._counted(va) for va in (processor.rcx, processor.rdx))
-            command_change = CommandStringChange(
-                processor.number, 0, 0, 0, name=name, command=command
+            return self._notify(
+                processor,
+                CommandStringChange(processor.number, 0, 0, 0, name=name, command=command),
             )
-            return self._halt(Stop(processor.number, command_change, After.SKIP))
         processor.rip += 1
         return Outcome.HANDLED
+
+    def _notify(self, processor: Processor, change: AnyStateChange) -> Outcome:
+        """Stop for a notice; without a debugger go on, with the same bytes in RAM."""
+        outcome = self._halt(Stop(processor.number, change, After.SKIP))
+        if not self._connection.present:
+            self._go(None)
+            outcome = Outcome.HANDLED
+        return outcome
 
     def _print(self, processor: Processor) -> None:
         text = self._text(processor.rcx, processor.rdx & 0xFFFF)
