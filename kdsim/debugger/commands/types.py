@@ -92,7 +92,7 @@ def _options(args: Arguments) -> Options:
         Param("address", "expression", "where the value lies", optional=True),
     ),
     needs=Caps.NONE,
-    see_also=("dx", "x", "dv", "??"),
+    see_also=("x", "dv", "??"),
     glued=r"[-/\s]",
 )
 def dt(session: Session, args: Arguments, name: str) -> TypeDump | list[str] | None:
