@@ -21,6 +21,9 @@ LONGEST = 15
 
 _BYTES_COLUMN = 16
 
+SHOWN_SIZES = (1, 2, 4, 8, 16)
+"""Memory operands of these sizes are shown with their value."""
+
 # String instructions whose operands iced's MASM formatter leaves out; WinDbg prints them.
 _STRING_OPERANDS = {
     "movs": "{0} [rdi],{0} [rsi]",
@@ -83,6 +86,10 @@ class Disassembler:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def prepare(self) -> None:
+        """Import the decoder; costs nothing later."""
+        _formatter()
 
     def line(self, va: int) -> Line:
         """The instruction at an address; MemoryFault when not a byte is readable."""
@@ -288,7 +295,9 @@ def memory_operand(decoded: Any, registers: RegisterFile) -> tuple[str, int, int
     iced = _iced()
     kinds = [decoded.op_kind(i) for i in range(decoded.op_count)]
     size = iced.MemorySizeExt.size(decoded.memory_size)
-    if iced.OpKind.MEMORY not in kinds or not size or decoded.mnemonic == iced.Mnemonic.NOP:
+    if iced.OpKind.MEMORY not in kinds or decoded.mnemonic == iced.Mnemonic.NOP:
+        return None
+    if size not in SHOWN_SIZES:
         return None
     names = {
         getattr(iced.Register, name.upper()): name for name in ("cs", "ds", "es", "fs", "gs", "ss")

@@ -25,6 +25,10 @@ class Modules:
         self._space: SymbolSpace | None = None
         self._listed = False
 
+    def prepare(self) -> None:
+        """Import what symbols need; costs nothing later."""
+        _ = self.kernel_space
+
     @property
     def kernel_space(self) -> SymbolSpace:
         """The symbol space as it is: the kernel, and whatever else is known by now."""

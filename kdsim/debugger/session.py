@@ -132,6 +132,9 @@ class Session:
 
     def attach(self, *, break_in: bool = False, timeout: float | None = None) -> None:
         """Reach the target, and wait for its first stop where it is one that stops."""
+        # What the first stop needs is imported while a target that was just started boots.
+        self.modules.prepare()
+        self.disassembler.prepare()
         self.backend.connect(timeout)
         if Caps.RUN not in self.backend.caps:
             self.connected()

@@ -14,6 +14,9 @@ from kdsim.debugger.session import Session
 INNER = "nt!Inner:\nfffff807`11001040 4883ec18        sub     rsp,18h\n"
 OUTER = "nt!Outer:\nfffff807`11001020 4883ec28        sub     rsp,28h\n"
 AFTER_INNER = "nt!Outer+0x9:\nfffff807`11001029 4883c428        add     rsp,28h\n"
+CALL_INNER = (
+    "nt!Outer+0x4:\nfffff807`11001024 e817000000      call    nt!Inner (fffff807`11001040)\n"
+)
 LOOP_6 = "nt!Loop+0x6:\nfffff807`11001086 e895ffffff      call    nt!Outer (fffff807`11001020)\n"
 LOOP_B = "nt!Loop+0xb:\nfffff807`1100108b 90              nop\n"
 LOOP_C = "nt!Loop+0xc:\nfffff807`1100108c e88fffffff      call    nt!Outer (fffff807`11001020)\n"
@@ -56,7 +59,7 @@ TRANSCRIPTS = {
         ("tc", LOOP_6),
         (
             "tc",
-            "nt!Outer+0x4:\nfffff807`11001024 e817000000      call    nt!Inner (fffff807`11001040)\n",
+            CALL_INNER,
         ),
     ],
     "tt": [("tt", RET)],
@@ -82,7 +85,7 @@ TRANSCRIPTS = {
         ('bp nt!Inner ".echo here"', ""),
         (
             "g nt!Outer+4",
-            "nt!Outer+0x4:\nfffff807`11001024 e817000000      call    nt!Inner (fffff807`11001040)\n",
+            CALL_INNER,
         ),
         ("t", INNER),
     ],

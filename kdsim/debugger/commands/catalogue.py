@@ -15,7 +15,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "display": (
         *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
-        *("!db", "!dw", "!dd", "!dc", "!dq", "!dp"),
+        *("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du"),
     ),
     "display_strings": ("da", "du", "ds", "dS", "dyb", "dyd"),
     "display_symbols": (

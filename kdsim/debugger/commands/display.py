@@ -56,7 +56,7 @@ class Dump:
 def display(session: Session, args: Arguments, name: str) -> object:
     kind = session.cursor.display if name == "d" else name
     if kind in display_strings.KINDS:
-        return display_strings.display_strings(session, args, kind)
+        return display_strings.show(session, args, kind)
     if kind not in FORMATS:
         from kdsim.debugger.commands import display_symbols
 
@@ -65,14 +65,16 @@ def display(session: Session, args: Arguments, name: str) -> object:
 
 
 @command(
-    *(f"!{kind}" for kind in ("db", "dw", "dd", "dc", "dq", "dp")),
+    *(f"!{kind}" for kind in ("db", "dw", "dd", "dc", "dq", "dp", "da", "du")),
     summary="Display physical memory.",
     group="memory",
     params=(RANGE,),
     needs=Caps.PHYSICAL,
     see_also=("db", "!vtop", "!pte"),
 )
-def display_physical(session: Session, args: Arguments, name: str) -> Dump:
+def display_physical(session: Session, args: Arguments, name: str) -> object:
+    if name[1:] in display_strings.KINDS:
+        return display_strings.show(session, args, name[1:], physical=True)
     return show(session, args, name[1:], physical=True)
 
 

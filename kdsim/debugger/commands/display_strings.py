@@ -87,10 +87,14 @@ def _bits(value: int | None, size: int) -> str:
     see_also=("db", "dpa", "dpu"),
 )
 def display_strings(session: Session, args: Arguments, name: str) -> Strings | Bits:
+    return show(session, args, name)
+
+
+def show(session: Session, args: Arguments, name: str, *, physical: bool = False) -> Strings | Bits:
+    """Read and remember where to go on."""
     from kdsim.debugger.commands.display import next_address
 
     width = WIDTH
-    physical = False
     while (flag := args.take("/c", "/p")) is not None:
         if flag == "/c":
             width = max(1, args.expression())

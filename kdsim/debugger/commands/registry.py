@@ -265,6 +265,11 @@ class Registry:
         return None
 
     def _lettered(self, text: str, letters: str) -> Match | None:
+        # `sx-` is a name of its own.
+        signed = text[: len(letters) + 1]
+        declared = self.get(signed) if signed.endswith("-") else None
+        if declared is not None:
+            return Match(declared, signed, text[len(signed) :])
         for end in range(len(letters), 0, -1):
             declared = self.get(letters[:end])
             if declared is None:

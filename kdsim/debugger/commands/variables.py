@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from kdsim.symbols.types import Type
 
 
+NAME_WIDTH = 15
+"""Names are right-aligned to this column."""
+
+
 def value_text(kind: Type, value: int) -> str:
     """A value as dv and kp write it."""
     if isinstance(kind, Pointer):
@@ -63,14 +67,14 @@ class LocalRow:
 
 @dataclass(frozen=True, slots=True)
 class Locals:
-    """Names right-aligned on the equals sign."""
+    """Plain names are right-aligned; with a place or a type in front they follow it."""
 
     rows: tuple[LocalRow, ...]
 
     def lines(self) -> Iterator[str]:
-        width = max((len(f"{row.prefix}{row.name}") for row in self.rows), default=0)
         for row in self.rows:
-            yield f"{f'{row.prefix}{row.name}':>{width + 2}} = {row.value}"
+            name = f"{row.prefix}{row.name}" if row.prefix else f"{row.name:>{NAME_WIDTH}}"
+            yield f"{name} = {row.value}"
 
 
 @command(
@@ -113,7 +117,7 @@ def _local_row(variable: Variable, switches: dict[str, str]) -> LocalRow:
     if "i" in switches:
         prefix += "prv param  " if variable.is_parameter else "prv local  "
     if "v" in switches or "V" in switches:
-        prefix += f"{_place(variable, relative='V' in switches)} "
+        prefix += f"{_place(variable, relative='V' in switches):17} "
     if "t" in switches:
         prefix += f"{type_name(variable.type)} "
     return LocalRow(variable.name, variable_value(variable), prefix)

@@ -1,0 +1,129 @@
+"""Looking commands up, and the declarations themselves."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import pytest
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands import registry
+from kdsim.debugger.commands.catalogue import CATALOGUE, REGISTRY
+from kdsim.debugger.commands.registry import refuse, render, to_json
+from kdsim.errors import UnknownCommand, Unsupported
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "rest", "processor"),
+    [
+        pytest.param("dd nt!x L4", "dd", " nt!x L4", None, id="plain"),
+        pytest.param("dD 5", "dD", " 5", None, id="case differs"),
+        pytest.param("DB 5", "DB", " 5", None, id="upper case"),
+        pytest.param("recx=5", "r", "ecx=5", None, id="glued register"),
+        pytest.param("r$t0=1", "r", "$t0=1", None, id="glued pseudo-register"),
+        pytest.param("rm 2", "rm", " 2", None, id="rm is no r m"),
+        pytest.param("rdmsr 10", "rdmsr", " 10", None, id="rdmsr is no r dmsr"),
+        pytest.param("s-sa 5 L4", "s", "-sa 5 L4", None, id="glued switch"),
+        pytest.param("bp3 nt!x", "bp", "3 nt!x", None, id="glued id"),
+        pytest.param("bp[1] x", "bp", "[1] x", None, id="glued expression"),
+        pytest.param("k5", "k", "5", None, id="glued count"),
+        pytest.param("kvnf 5", "kvnf", " 5", None, id="letters of k"),
+        pytest.param("kd 5", "kd", " 5", None, id="kd is a command"),
+        pytest.param("2k", "k", "", 2, id="processor"),
+        pytest.param("13rrax", "r", "rax", 13, id="processor and register"),
+        pytest.param("~1s", "~", "1s", None, id="tilde"),
+        pytest.param("? 1", "?", " 1", None, id="question"),
+        pytest.param("??1", "??", "1", None, id="two questions"),
+        pytest.param("#call", "#", "call", None, id="hash"),
+        pytest.param("pr 3", "pr", " 3", None, id="p with r"),
+        pytest.param("!pool 5", "!pool", " 5", None, id="bang"),
+        pytest.param("!kdexts.pool 5", "!pool", " 5", None, id="extension"),
+        pytest.param(".sympath+ x", ".sympath+", " x", None, id="plus"),
+        pytest.param(".ECHO x", ".ECHO", " x", None, id="dot in upper case"),
+        pytest.param(".frame+1", ".frame", "+1", None, id="plus is no part of the name"),
+        pytest.param("sx- av", "sx-", " av", None, id="sx minus"),
+    ],
+)
+def test_find(text: str, name: str, rest: str, processor: int | None) -> None:
+    match = REGISTRY.find(text)
+    assert (match.name, match.rest, match.processor) == (name, rest, processor)
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        pytest.param("frob 5", (), id="nothing near"),
+        pytest.param("rebooot", (".reboot",), id="without its dot"),
+        pytest.param("vertargt", ("vertarget",), id="plain"),
+        pytest.param("!poolusd 2", ("!poolused", "!pool"), id="bang"),
+        pytest.param("!Process", ("!process",), id="extension names keep their case"),
+        pytest.param("2dd", (), id="no processor prefix"),
+    ],
+)
+def test_unknown(text: str, near: tuple[str, ...]) -> None:
+    with pytest.raises(UnknownCommand) as error:
+        REGISTRY.find(text)
+    assert error.value.near[: len(near)] == near
+
+
+def test_catalogue_says_what_the_files_declare() -> None:
+    for module in CATALOGUE:
+        importlib.import_module(f"kdsim.debugger.commands.{module}")
+    declared: dict[str, set[str]] = {}
+    for name, found in registry._declared.items():
+        declared.setdefault(found.function.__module__.rpartition(".")[2], set()).add(name)
+    assert declared == {module: set(names) for module, names in CATALOGUE.items()}
+
+
+def test_every_command_is_described_and_refers_to_commands() -> None:
+    for found in REGISTRY.commands():
+        assert found.summary.endswith("."), found.name
+        assert found.group, found.name
+        for other in found.see_also:
+            assert REGISTRY.get(other) is not None, f"{found.name} refers to {other}"
+        assert found.help()[0] == found.usage()
+
+
+@pytest.mark.parametrize(
+    ("name", "caps", "text"),
+    [
+        pytest.param("dd", Caps.READ, None, id="allowed"),
+        pytest.param("g", Caps.READ, "No runnable debuggees error in 'g': it runs", id="run"),
+        pytest.param(
+            "r",
+            Caps.READ,
+            "Operation not supported by current debuggee error in 'r'",
+            id="no reason",
+        ),
+    ],
+)
+def test_refusal(name: str, caps: Caps, text: str | None) -> None:
+    found = REGISTRY.get(name)
+    assert found is not None
+    if text is None:
+        refuse(found, name, caps, {})
+        return
+    with pytest.raises(Unsupported) as error:
+        refuse(found, name, caps, {Caps.RUN: "it runs"})
+    assert str(error.value) == text
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str
+    flags: Caps
+    parts: tuple[int, ...]
+    data: bytes = b"\x01\xff"
+
+    def lines(self) -> list[str]:
+        return [self.name]
+
+
+def test_results_become_text_and_json() -> None:
+    sample = Sample("x", Caps.READ, (1, 2))
+    assert render(None) == []
+    assert render("a\nb") == ["a", "b"]
+    assert render(sample) == ["x"]
+    assert render(iter(["1", "2"])) == ["1", "2"]
+    assert to_json(sample) == {"name": "x", "flags": "READ", "parts": [1, 2], "data": "01ff"}
