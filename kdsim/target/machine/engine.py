@@ -275,10 +275,14 @@ class Engine:
     # -- hooks -----------------------------------------------------------------------------
 
     def hook_interrupts(self, callback: Callable[[int], None]) -> int:
-        return self._hook(
-            _HOOK_INTERRUPT,
-            _CALLBACK_INTERRUPT(lambda _u, vector, _d: self._guard(callback, vector)),
-        )
+        def interrupted(_engine: object, vector: int, _data: object) -> None:
+            # `_guard`, written out: this is the way of every service.
+            try:
+                callback(vector)
+            except BaseException as error:
+                self._fail(error)
+
+        return self._hook(_HOOK_INTERRUPT, _CALLBACK_INTERRUPT(interrupted))
 
     def hook_invalid(self, callback: Callable[[], None]) -> int:
         def invalid(_engine: object, _data: object) -> bool:
@@ -344,10 +348,13 @@ class Engine:
         return hook.value
 
     def _guard(self, callback: Callable[..., None], *arguments: int) -> None:
-        # C frames lie between here and `start`: whatever is raised, Ctrl+C included, waits there.
         try:
             callback(*arguments)
         except BaseException as error:
-            if self._failure is None:
-                self._failure = error
-            self.stop()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """C frames lie between a callback and `start`: what was raised, Ctrl+C too, waits there."""
+        if self._failure is None:
+            self._failure = error
+        self.stop()

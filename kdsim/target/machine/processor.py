@@ -34,6 +34,8 @@ SERVICE_VECTOR = 0x81
 DEBUG_SERVICE_VECTOR = 0x2D
 _DEBUG_VECTORS = frozenset((delivery.DEBUG, delivery.BREAKPOINT, DEBUG_SERVICE_VECTOR))
 
+_HFLAGS, _FLAGS = layout.HFLAGS >> 2, layout.FLAGS_PARTS >> 2
+_IS_SOFTWARE = layout.IS_SOFTWARE >> 2
 _NO_EXCEPTION = 0xFFFF_FFFF
 _EFER_SCE = 1
 _INT_LENGTH = 2
@@ -285,10 +287,29 @@ class Processor(Registers):
             delivery.deliver(self, self.space, vector, error_code)
 
     def _on_interrupt(self, vector: int) -> None:
+        self._save()
+        self._loaded = True
         try:
-            self._dispatch(vector)
+            if vector == SERVICE_VECTOR and self._is_plain_service():
+                outcome = self.on_service(self)
+                if outcome is not Outcome.HANDLED and not self._finish(outcome):
+                    self._deliver_software(vector)
+            else:
+                self._dispatch(vector)
         finally:
-            self._put_back()
+            if self._dirty:
+                self._restore()
+                self._dirty = False
+            self._loaded = False
+
+    def _is_plain_service(self) -> bool:
+        """`int 0x81` in ring 0 with neither TF nor RF: nothing but the service to see to."""
+        words = self._words
+        return not (
+            words[_HFLAGS] & layout.HFLAGS_CPL
+            or words[_FLAGS] & (FLAG_TF | FLAG_RF)
+            or not words[_IS_SOFTWARE]
+        )
 
     def _dispatch(self, vector: int) -> None:
         software = bool(self._is_software)

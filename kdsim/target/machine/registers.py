@@ -139,17 +139,18 @@ class Registers:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._octets, self._quads, self._words = engine.octets, engine.quads, engine.words
+        self._save, self._restore = engine.save, engine.restore
         self._loaded = False
         self._dirty = False
 
     def _load(self) -> None:
-        self.engine.save()
+        self._save()
         self._loaded = True
 
     def _put_back(self) -> None:
         """Give the engine what was written, and forget the copy: the engine runs next."""
         if self._dirty:
-            self.engine.restore()
+            self._restore()
             self._dirty = False
         self._loaded = False
 

@@ -42,24 +42,27 @@ def check() -> None:
     """TargetError naming the first difference; runs once in a process."""
     ram = PhysicalMemory("2M")
     cpu = Processor(0, ram)
-    for what, as_expected in _checks(cpu, ram):
-        if not as_expected:
-            version = ".".join(map(str, VERSION))
-            raise TargetError(f"this build of the CPU engine (unicorn {version}) differs: {what}")
-    cpu.close()
+    try:
+        for what, as_expected in _layout(cpu):
+            if not as_expected:
+                raise _difference(what)
+        for level in range(3):
+            entry = LARGE if level == 2 else _TABLES + (level + 1) * 0x1000
+            ram.write_u64(_TABLES + level * 0x1000, entry | PRESENT | WRITABLE)
+        for what, behaves in _BEHAVIOURS.items():
+            try:
+                as_expected = behaves(cpu, ram)
+            except TargetError as error:
+                raise _difference(f"{what} ({error})") from error
+            if not as_expected:
+                raise _difference(what)
+    finally:
+        cpu.close()
 
 
-def _checks(cpu: Processor, ram: PhysicalMemory) -> Iterator[tuple[str, bool]]:
-    yield from _layout(cpu)
-    for level in range(3):
-        entry = 0 if level == 2 else _TABLES + (level + 1) * 0x1000
-        large = LARGE if level == 2 else 0
-        ram.write_u64(_TABLES + level * 0x1000, entry | large | PRESENT | WRITABLE)
-    yield "two page faults in a row", _faults(cpu, ram)
-    yield "CR8", _cr8(cpu, ram)
-    yield "single step", _single_step(cpu, ram)
-    yield "counting instructions", _counts(cpu, ram)
-    yield "changed code", _changed_code(cpu, ram)
+def _difference(what: str) -> TargetError:
+    version = ".".join(map(str, VERSION))
+    return TargetError(f"this build of the CPU engine (unicorn {version}) differs: {what}")
 
 
 def _layout(cpu: Processor) -> Iterator[tuple[str, bool]]:
@@ -154,3 +157,12 @@ def _changed_code(cpu: Processor, ram: PhysicalMemory) -> bool:
     cpu.rip = _CODE
     cpu.run(count=100)
     return cpu.rax == 2
+
+
+_BEHAVIOURS = {
+    "two page faults in a row": _faults,
+    "CR8": _cr8,
+    "single step": _single_step,
+    "counting instructions": _counts,
+    "changed code": _changed_code,
+}
