@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kdsim.errors import FormatError
 from kdsim.target.boot import boot
 from kdsim.target.lab import Lab
 from kdsim.target.machine.clock import Clock
@@ -70,12 +69,11 @@ class System:
     def resume(cls, path: Path, lab: Lab, connection: TargetConnection, console: Console) -> System:
         """The machine that `Machine.save` wrote; `lab` only says where image files are."""
         machine = Machine.load(path)
-        boot_processor = machine.processors[0]
-        memory = AddressSpace(machine.ram, boot_processor.cr3, on_code_write=machine.forget_code)
-        handler = handler_of(memory, boot_processor.idt_base, 0)
-        if not handler:
-            raise FormatError(f"{path} holds a machine whose kernel had not started")
-        kernel = Kernel.find(memory, handler)
+        cpu = machine.processors[0]
+        memory = AddressSpace(machine.ram, cpu.cr3, on_code_write=machine.forget_code)
+        # Before the kernel has an interrupt table its processor runs nothing but the kernel.
+        inside = handler_of(memory, cpu.idt_base, 0) if cpu.idt_base else cpu.rip
+        kernel = Kernel.find(memory, inside)
         return cls(machine, kernel, memory, ImageFiles(lab.images), connection, console)
 
     def run(self, until: int | None = None) -> Stop:
