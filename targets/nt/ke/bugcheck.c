@@ -4,6 +4,7 @@
 #define DBG_STATUS_BUGCHECK_FIRST 3
 #define IRQL_NOT_LESS_OR_EQUAL 0x0A
 #define KMODE_EXCEPTION_NOT_HANDLED 0x1E
+#define PAGE_FAULT_IN_NONPAGED_AREA 0x50
 #define SYSTEM_THREAD_EXCEPTION_NOT_HANDLED 0x7E
 #define DRIVER_IRQL_NOT_LESS_OR_EQUAL 0xD1
 
@@ -28,7 +29,7 @@ static VOID KiBugCheckDebugBreak(ULONG Status)
 }
 
 // The code a bug check is about, when one of its parameters says so.
-static PVOID KiFaultAddress(ULONG Code, ULONG_PTR P2, ULONG_PTR P4)
+static PVOID KiFaultAddress(ULONG Code, ULONG_PTR P2, ULONG_PTR P3, ULONG_PTR P4)
 {
     switch (Code) {
     case IRQL_NOT_LESS_OR_EQUAL:
@@ -37,6 +38,8 @@ static PVOID KiFaultAddress(ULONG Code, ULONG_PTR P2, ULONG_PTR P4)
     case KMODE_EXCEPTION_NOT_HANDLED:
     case SYSTEM_THREAD_EXCEPTION_NOT_HANDLED:
         return (PVOID)P2;
+    case PAGE_FAULT_IN_NONPAGED_AREA:
+        return (PVOID)P3;
     default:
         return NULL;
     }
@@ -75,7 +78,7 @@ DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG
                                    ULONG_PTR P4, PKTRAP_FRAME TrapFrame)
 {
     if (InterlockedExchange((volatile LONG *)&KiBugCheckActive, 1) == 0) {
-        PVOID Address = KiFaultAddress(Code, P2, P4);
+        PVOID Address = KiFaultAddress(Code, P2, P3, P4);
         PKLDR_DATA_TABLE_ENTRY Driver = KiFindFaultingDriver(Address);
 
         if (Driver && Code == IRQL_NOT_LESS_OR_EQUAL)

@@ -7,8 +7,8 @@
 static DECLSPEC_NORETURN VOID MiSystemFault(ULONG64 FaultCode, PVOID Address, PKTRAP_FRAME TrapFrame)
 {
     // Parameter 2 keeps the hardware's bits: 2 write, 0x10 execute.
-    KeBugCheckEx(PAGE_FAULT_IN_NONPAGED_AREA, (ULONG_PTR)Address, FaultCode & 0x12,
-                 (ULONG_PTR)TrapFrame, 2);
+    KeBugCheckEx(PAGE_FAULT_IN_NONPAGED_AREA, (ULONG_PTR)Address, FaultCode & 0x12, TrapFrame->Rip,
+                 2);
 }
 
 NTSTATUS MmAccessFault(ULONG64 FaultCode, PVOID Address, KPROCESSOR_MODE Mode,

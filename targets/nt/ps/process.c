@@ -1,5 +1,6 @@
 // Processes: System, Idle and those the loader block asks for.
 #include "psp.h"
+#include "ob/ob.h"
 
 #define TAG_PROCESS 'ecrP'
 #define TAG_SESSION 'eSmM'
@@ -174,6 +175,7 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
                                      &PsInitialSystemProcess)))
         return FALSE;
     PsInitialSystemProcess->SystemProcess = 1;
+    PsInitialSystemProcess->ObjectTable = ObpKernelHandleTable;
     return NT_SUCCESS(PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup,
                                       Phase1Initialization, LoaderBlock, &Thread));
 }
@@ -221,6 +223,7 @@ static NTSTATUS PspCreateBootProcess(KDSIM_PROCESS *Wanted, PEPROCESS Parent, PE
                               (KPRIORITY)Wanted->BasePriority, &Process);
     if (!NT_SUCCESS(Status))
         return Status;
+    Process->ObjectTable = ExCreateHandleTable(Process);
     PspSetAuditName(Process, Wanted->ImageName);
     Process->Session = PspSession(Wanted->SessionId);
     if (Process->Session) {

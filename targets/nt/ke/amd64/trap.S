@@ -82,13 +82,15 @@
 2:
 .endm
 
-// An exception that is handed to the dispatcher with up to two parameters in R9 and R10.
+// An exception that is handed to the dispatcher without parameters.
 .macro EXCEPTION name, status, code=0
     ENTER_TRAP \name, \code
     RESTORE_INTERRUPTS
     mov ecx, \status
     xor edx, edx
     mov r8, [rsp+TrRip]
+    xor r9d, r9d
+    xor r10d, r10d
     call KiExceptionDispatch
     EXIT_TRAP \name
 .endm
@@ -133,6 +135,7 @@ ENTER_TRAP KiBreakpointTrap
     mov edx, 1
     mov r8, [rsp+TrRip]
     xor r9d, r9d
+    xor r10d, r10d
     call KiExceptionDispatch
 EXIT_TRAP KiBreakpointTrap
 
@@ -217,7 +220,7 @@ PROC KiBugCheckDispatch
     int 3
 ENDPROC KiBugCheckDispatch
 
-// The clock. R8-R11 and the rest are safe in the trap frame while C code runs.
+// The clock.
 ENTER_TRAP KiInterruptDispatchNoLockNoEtw
     mov rcx, rsp
     call KiInterruptSubDispatchNoLockNoEtw

@@ -1,0 +1,264 @@
+"""The guest kernel's own bookkeeping, rebuilt from a booted machine's bytes."""
+
+import struct
+
+import pytest
+from booted import Debugged
+
+from kdsim.symbols.frame import GENERAL, FrameRegisters
+from kdsim.symbols.pe import PeImage
+from kdsim.symbols.unwind import unwind
+from kdsim.symbols.views import View, list_entries
+
+PAGE = 0x1000
+SHARED_DATA = 0xFFFF_F780_0000_0000
+WAITING, RUNNING = 5, 2
+NOT_HANDLED = 0x8001_0001
+KERNEL_HOLE = 0xFFFF_8000_0000_1000
+
+
+@pytest.fixture(scope="module")
+def booted():
+    debugged = Debugged()
+    debugged.run_to_stop()
+    yield debugged
+    debugged.system.close()
+
+
+@pytest.fixture(scope="module")
+def kernel(booted):
+    return booted.kernel
+
+
+def qwords(memory, va: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}Q", memory.read(va, 8 * count))
+
+
+def test_version_block_leads_to_the_data_block(kernel) -> None:
+    version = kernel.view("_DBGKD_GET_VERSION64", kernel.address("KdVersionBlock"))
+    assert (version.MajorVersion, version.MinorVersion, version.ProtocolVersion) == (15, 19041, 6)
+    assert (version.MachineType, version.Flags, version.KernBase) == (0x8664, 7, kernel.base)
+    head = version.DebuggerDataList
+    block, back = qwords(kernel.memory, head, 2)
+    assert block == back == kernel.address("KdDebuggerDataBlock")
+    assert qwords(kernel.memory, block, 2) == (head, head)
+    assert kernel.memory.read(block + 16, 8) == b"KDBG" + (0x380).to_bytes(4, "little")
+    for prcb in kernel.processors():
+        pcr = kernel.view("_KPCR", prcb.address - kernel.record("_KPCR").size + prcb.record.size)
+        assert pcr.KdVersionBlock == version.address
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("PsLoadedModuleList", "PsActiveProcessHead", "PspCidTable", "KeTimeIncrement"),
+        *("ObpRootDirectoryObject", "ObpTypeObjectType", "MmPfnDatabase", "PoolTrackTable"),
+        *("MmHighestUserAddress", "MmSystemRangeStart", "MmUserProbeAddress", "KiProcessorBlock"),
+        *("NtBuildLab", "MmUnloadedDrivers", "MmLastUnloadedDriver", "KernelVerifier"),
+        *("MmVerifierData", "MmPhysicalMemoryBlock", "KdPrintBufferSize", "KeLoaderBlock"),
+        *("ExpSystemResourcesList", "KdPrintRolloverCount", "KdPrintWritePointer"),
+    ],
+)
+def test_data_block_holds_the_variables_address(kernel, field: str) -> None:
+    block = kernel.view("_KDDEBUGGER_DATA64", kernel.address("KdDebuggerDataBlock"))
+    assert block[field] == kernel.address(field)
+
+
+@pytest.mark.parametrize(
+    ("field", "type_name", "member"),
+    [
+        ("OffsetKThreadKernelStack", "_KTHREAD", "KernelStack"),
+        ("OffsetKThreadState", "_KTHREAD", "State"),
+        ("OffsetEprocessPeb", "_EPROCESS", "Peb"),
+        ("OffsetEprocessParentCID", "_EPROCESS", "InheritedFromUniqueProcessId"),
+        ("OffsetPrcbCurrentThread", "_KPRCB", "CurrentThread"),
+        ("OffsetPrcbContext", "_KPRCB", "Context"),
+        ("OffsetPcrContainedPrcb", "_KPCR", "Prcb"),
+    ],
+)
+def test_data_block_offsets(kernel, field: str, type_name: str, member: str) -> None:
+    block = kernel.view("_KDDEBUGGER_DATA64", kernel.address("KdDebuggerDataBlock"))
+    assert block[field] == kernel.view(type_name, 0).at(member)
+
+
+def test_page_lists_account_for_every_page(booted, kernel) -> None:
+    """Links both ways, totals, and page locations of the zeroed and the free list."""
+    partition = kernel.view("_MI_PARTITION", kernel.address("MiSystemPartition"))
+    pages = booted.system.machine.ram.size // PAGE
+    size = kernel.record("_MMPFN").size
+    raw = kernel.memory.read(kernel.read("MmPfnDatabase"), pages * size)
+    link = (1 << 36) - 1
+    listed: set[int] = set()
+    for name, location in (("ZeroedPageListHead", 0), ("FreePageListHead", 1)):
+        head = partition.PageLists[name]
+        page, previous, count = head.Flink, link, 0
+        while page != link:
+            flink, _pte, _original, blink = struct.unpack_from("<4Q", raw, page * size)
+            assert blink & link == previous
+            assert raw[page * size + 34] & 7 == location
+            listed.add(page)
+            previous, page, count = page, flink & link, count + 1
+        assert (count, previous) == (head.Total, head.Blink)
+    assert len(listed) == partition.Vp.AvailablePages
+    in_use = {page for page in range(pages) if raw[page * size + 34] & 7 == 6}
+    assert in_use.isdisjoint(listed)
+    assert len(in_use) + len(listed) == pages
+    assert partition.Vp.TotalCommittedPages == len(in_use)
+
+
+def test_ids_lead_to_objects(kernel) -> None:
+    table = kernel.view("_HANDLE_TABLE", kernel.read("PspCidTable"))
+    entries = table.TableCode
+    assert entries & 3 == 0
+    seen = 0
+    for process in kernel.processes():
+        wanted = [(process.UniqueProcessId, process.address)]
+        wanted += [(t.Cid.UniqueThread, t.address) for t in kernel.threads(process)]
+        for number, address in wanted:
+            low, _ = qwords(kernel.memory, entries + number // 4 * 16, 2)
+            assert low >> 20 << 4 | 0xFFFF << 48 == address
+            assert low & 1
+        seen += len(wanted)
+    assert table.FreeLists[0].HandleCount == seen
+
+
+def test_processes_share_the_kernel_half_only(booted, kernel) -> None:
+    tables = {p.Pcb.DirectoryTableBase for p in kernel.processes()}
+    assert len(tables) == len(list(kernel.processes()))
+    ram = booted.system.machine.ram
+    self_map = kernel.read("MmPteBase") >> 39 & 0x1FF
+    system = struct.unpack("<512Q", ram.read(booted.system.memory.cr3, PAGE))
+    for table in tables - {booted.system.memory.cr3}:
+        entries = struct.unpack("<512Q", ram.read(table, PAGE))
+        assert not any(entries[:256])
+        assert entries[self_map] >> 12 & (1 << 36) - 1 == table >> 12
+        for slot in set(range(256, 512)) - {self_map}:
+            assert entries[slot] == system[slot]
+
+
+def stack(kernel, thread: View) -> list[str]:
+    """Names of the functions on a switched-out thread's stack."""
+    image = PeImage.from_memory(kernel.memory, kernel.base)
+    frame = kernel.view("_KSWITCH_FRAME", thread.Tcb.KernelStack)
+    registers = FrameRegisters(frame.Return, [0] * len(GENERAL))
+    registers.rsp = frame.address + frame.record.size
+    registers.general[GENERAL.index("rbp")] = frame.Rbp
+    names = []
+    while registers.rip:
+        assert thread.Tcb.StackLimit < registers.rsp <= thread.Tcb.StackBase
+        names.append(kernel.pdb.nearest(registers.rip - kernel.base).name)
+        done = unwind(registers, kernel.base, image.functions, image.read, kernel.memory)
+        registers = done.regs
+    return names
+
+
+def test_waiting_threads_unwind_to_their_start(kernel) -> None:
+    count = 0
+    for process in kernel.processes():
+        for thread in kernel.threads(process):
+            if thread.Tcb.State == WAITING:
+                names = stack(kernel, thread)
+                assert names[:3] == ["KiSwapContext", "KiSwapThread", "KiCommitThreadWait"]
+                assert names[-1] == "KiStartSystemThread"
+                count += 1
+    assert count > 40
+
+
+def test_threads_wait_on_listed_blocks(kernel) -> None:
+    """A waiting thread's wait blocks stand in the lists of the objects they name."""
+    for process in kernel.processes():
+        for thread in kernel.threads(process):
+            if thread.Tcb.State != WAITING:
+                continue
+            record = kernel.record("_KWAIT_BLOCK")
+            for index in range(thread.Tcb.WaitBlockCount):
+                block = View(kernel.memory, record, thread.Tcb.WaitBlockList + index * record.size)
+                assert block.Thread == thread.address
+                header = kernel.view("_DISPATCHER_HEADER", block.Object)
+                head = header.at("WaitListHead")
+                found = list_entries(kernel.memory, head, record, "WaitListEntry")
+                assert block.address in [entry.address for entry in found]
+
+
+def test_processors(booted, kernel) -> None:
+    prcbs = list(kernel.processors())
+    assert [prcb.Number for prcb in prcbs] == list(range(len(booted.system.machine.processors)))
+    assert kernel.read("KeNumberProcessors", 4) == len(prcbs)
+    for prcb in prcbs:
+        current = kernel.view("_KTHREAD", prcb.CurrentThread)
+        assert current.State == RUNNING
+        assert prcb.ReadySummary == 0
+        assert prcb.NextThread == 0
+        assert prcb.DpcData[0].DpcQueueDepth == 0
+
+
+def test_timers_are_sorted_and_filed_by_due_time(kernel) -> None:
+    record = kernel.record("_KTIMER")
+    seen = 0
+    for prcb in kernel.processors():
+        for index in range(256):
+            entry = prcb.TimerTable.TimerEntries[0][index]
+            timers = list(list_entries(kernel.memory, entry.at("Entry"), record, "TimerListEntry"))
+            dues = [timer.DueTime.QuadPart for timer in timers]
+            assert dues == sorted(dues)
+            assert entry.Time.QuadPart == (dues[0] if dues else (1 << 64) - 1)
+            assert all(due >> 18 & 0xFF == index for due in dues)
+            assert all(timer.Processor == prcb.Number for timer in timers)
+            seen += len(timers)
+    assert seen
+
+
+def test_shared_user_data(booted, kernel) -> None:
+    shared = kernel.view("_KUSER_SHARED_DATA", SHARED_DATA)
+    assert (shared.NtMajorVersion, shared.NtMinorVersion, shared.NtBuildNumber) == (10, 0, 19045)
+    interrupt = shared.InterruptTime.High1Time << 32 | shared.InterruptTime.LowPart
+    assert 0 < interrupt <= booted.system.machine.clock.now()
+    assert shared.InterruptTime.High1Time == shared.InterruptTime.High2Time
+    assert shared.NumberOfPhysicalPages == booted.system.machine.ram.size // PAGE
+    assert shared.KdDebuggerEnabled == 3
+
+
+def test_sections_have_their_protection(booted, kernel) -> None:
+    image = PeImage.from_memory(kernel.memory, kernel.base)
+    for section in image.sections:
+        walk = booted.system.memory.translate(kernel.base + section.rva)
+        assert walk.writable == bool(section.characteristics & 0x8000_0000), section.name
+        assert walk.executable == bool(section.characteristics & 0x2000_0000), section.name
+
+
+def test_same_seed_same_bytes(booted) -> None:
+    again = Debugged()
+    again.run_to_stop()
+    assert again.system.machine.digest() == booted.system.machine.digest()
+    again.system.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "irql", "code", "parameters"),
+    [
+        pytest.param(0xC, 0, 0x7E, {1: 0xFFFF_FFFF_C000_0005}, id="user"),
+        pytest.param(KERNEL_HOLE - 4, 0, 0x50, {1: KERNEL_HOLE, 2: 0}, id="kernel"),
+        pytest.param(0xC, 2, 0x0A, {1: 0x10, 2: 2, 3: 0}, id="high IRQL"),
+        pytest.param(1 << 60, 0, 0x7E, {1: 0xFFFF_FFFF_C000_0005}, id="non-canonical"),
+    ],
+)
+def test_faults_end_in_their_bug_check(address, irql, code, parameters) -> None:
+    """nt!KeReadStateEvent made to read SignalState, at +4, of a bad event; nobody handles it."""
+    debugged = Debugged()
+    debugged.run_to_stop()
+    processor = debugged.system.machine.current
+    processor.rip = debugged.kernel.address("KeReadStateEvent")
+    processor.rcx, processor.cr8 = address, irql
+    for _ in range(3):
+        debugged.go(status=NOT_HANDLED)
+        debugged.run_to_stop()
+        data = qwords(debugged.kernel.memory, debugged.kernel.address("KiBugCheckData"), 5)
+        if data[0]:
+            break
+    assert data[0] == code
+    assert {index: data[index] for index in parameters} == parameters
+    printed = "".join(text for text, _ in debugged.script.prints)
+    numbers = ",".join(f"0x{value:016X}" for value in data[1:])
+    assert f"*** Fatal System Error: 0x{code:08x}\n" in printed
+    assert f"({numbers})" in printed
+    debugged.system.close()
