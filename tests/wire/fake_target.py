@@ -52,6 +52,7 @@ class FakeTarget:
         self.printed = queue.Queue()
         self.answers = queue.Queue()
         self.events = []
+        self.restart = connection.restart
         self.processor = 0
         self._orders = queue.Queue()
         self._halted = halted
@@ -223,7 +224,7 @@ class FakeTarget:
 
     def _reboot(self, message):
         self._halted = False
-        self.connection.restart()
+        self.restart()
 
     def _bugcheck(self, message):
         self._halted = False

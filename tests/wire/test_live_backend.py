@@ -311,6 +311,18 @@ def test_reboot(stopped):
     assert backend.version().kernel_base == BASE
 
 
+def test_reboot_with_a_farewell_is_one_event(stopped):
+    backend, target = stopped
+    farewell = LoadSymbolsChange(0, 1, 0, 0, base=2**64 - 1, unload=True)
+    target.restart = lambda: target.stop(farewell)
+    backend.reboot()
+    assert backend.wait(5) == Reconnected("the target is shutting down")
+    target.continued.get(timeout=5)
+    target.order(lambda connection: connection.restart())
+    target.stop(target.breakpoint())
+    assert isinstance(backend.wait(5), StopEvent)
+
+
 def test_farewell(pair):
     """The target unloads everything: it leaves, and comes back as a new one."""
     backend, target = pair
@@ -319,8 +331,6 @@ def test_farewell(pair):
     assert event == Reconnected("the target is shutting down")
     assert target.continued.get(timeout=5).status == 0x10002
     target.order(lambda connection: connection.restart())
-    if "net" in backend.description:
-        backend.wait(0.3)
     target.stop(target.breakpoint())
     assert isinstance(backend.wait(5), StopEvent)
 
@@ -483,3 +493,15 @@ def test_prints_without_a_debugger_cost_nothing(way, tmp_path):
         assert not target.printed.get(timeout=5)
         assert not target.printed.get(timeout=5)
         assert time.perf_counter() - start < 0.45
+
+
+def test_a_repeated_stop_is_not_the_answer_to_a_switch(stopped):
+    backend, target = stopped
+    backend.break_in()
+    backend.read_virtual(BASE, 4)
+    backend.switch_processor(1)
+    assert backend.wait(5).processor == 1
+    assert backend.wait(0.05) is None
+    backend.resume(Resume())
+    assert backend.wait(0.05) is None
+    assert target.processor == 1

@@ -50,7 +50,8 @@ class _Known:
     def __init__(self) -> None:
         self.version: TargetVersion | None = None
         self.halted = False
-        self.switching = False
+        self.switching: int | None = None
+        """The processor we asked to hear from next."""
         self.swept = False
         self.leaving = False
         """It said farewell, and so did we to whoever asked us."""
@@ -167,15 +168,15 @@ class LiveBackend:
 
     def _stopped(self, change: AnyStateChange) -> None:
         known = self._known
-        if known.halted and not known.switching:
+        if known.halted and change.processor != known.switching:
             # The same stop once more: an answer to a break-in or RESET that crossed it.
             return
-        if known.restarting and not known.leaving:
+        if known.restarting and not known.leaving and not _is_farewell(change):
             self._pending.append(Reconnected("the target restarted"))
         if known.restarting or known.leaving:
             known = self._known = _Known()
         known.halted = True
-        known.switching = False
+        known.switching = None
         known.contexts_read.clear()
         known.dr7 = change.report.dr7
         if _is_farewell(change):
@@ -211,7 +212,8 @@ class LiveBackend:
 
     def switch_processor(self, number: int) -> None:
         self._need_halt()
-        self._known.switching = True
+        self._connection.discard_stops()
+        self._known.switching = number
         self._connection.post(Manipulate.request(Api.SWITCH_PROCESSOR, processor=number))
 
     def reboot(self) -> None:
