@@ -38,7 +38,12 @@ class Output:
 
     def fresh_line(self) -> None:
         """End the current line unless it is empty."""
-        if not self.at_line_start and not self._captures:
+        if self._captures:
+            pieces = self._captures[-1]
+            at_start = not pieces or pieces[-1].endswith("\n")
+        else:
+            at_start = self.at_line_start
+        if not at_start:
             self.write("\n")
 
     def echo(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,6 +133,14 @@ class Session:
 
     def attach(self, *, break_in: bool = False, timeout: float | None = None) -> None:
         """Reach the target, and wait for its first stop where it is one that stops."""
+        if not self.settings.json:
+            self._attach(break_in, timeout)
+            return
+        with self.out.capture() as pieces:
+            self._attach(break_in, timeout)
+        self.out.line(json.dumps({"command": "", "output": "".join(pieces)}))
+
+    def _attach(self, break_in: bool, timeout: float | None) -> None:
         # What the first stop needs is imported while a target that was just started boots.
         self.modules.prepare()
         self.disassembler.prepare()
@@ -162,10 +171,11 @@ class Session:
 
     def lose_target(self, reason: str) -> None:
         """The target restarted or went away; everything known of it is stale."""
-        self.out.fresh_line()
-        when = times.session_time(times.from_unix(self.clock()))
-        self.out.line(f"Shutdown occurred at ({when})...unloading all symbol tables.")
-        self.out.line(f"Waiting to reconnect...{f' ({reason})' if reason else ''}")
+        if self._version is not None:
+            self.out.fresh_line()
+            when = times.session_time(times.from_unix(self.clock()))
+            self.out.line(f"Shutdown occurred at ({when})...unloading all symbol tables.")
+            self.out.line(f"Waiting to reconnect...{f' ({reason})' if reason else ''}")
         self.breakpoints.forget_planted()
         self.modules.clear()
         self.scope = Scope()
@@ -401,6 +411,9 @@ class Session:
         self.errors += 1
         self.out.fresh_line()
         text = str(error)
+        if self.settings.json:
+            self.out.line(json.dumps({"error": text.strip()}))
+            return
         if isinstance(error, CommandSyntaxError) and text.lstrip().startswith("^"):
             text = " " * len(self.prompt) + text
         self.out.line(text)

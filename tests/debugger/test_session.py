@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from conftest import Kd
 from debugger_fakes import BREAKPOINT, DATA, KERNEL, LEAKY, FakeBackend, load_event
 
+from kdsim import __version__
 from kdsim.debugger.backends.base import Caps, PrintEvent, PromptEvent, Reconnected
 from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
@@ -249,6 +251,83 @@ def test_json(kd: Kd) -> None:
         '{"command": "? 1", "text": ["Evaluate expression: 1 = 00000000`00000001"], '
         '"result": {"value": 1}}\n'
     )
+
+
+def test_json_of_errors_and_of_the_attach(fresh: Kd) -> None:
+    fresh.session.settings.json = True
+    fresh.backend.events.append(fresh.backend.stop_event(BREAKPOINT))
+    fresh.session.attach()
+    assert json.loads("".join(fresh.printed)) == {"command": "", "output": BANNER + BREAK_IN}
+    assert fresh.run("dd nope!x") == '{"error": "Couldn\'t resolve error at \'nope!x\'"}\n'
+
+
+STATUS = {
+    "vertarget": BANNER.partition("Executable search path is: \n")[2],
+    ".time": BANNER.partition("003100\n")[2],
+    ".effmach": "Effective machine: x64 (AMD64)\n",
+    ".effmach x86": "Effective machine x86 is not supported by an x64 kernel target\n",
+    ".lastevent": (
+        "Last event: Break instruction exception - code 80000003 (first chance)\n"
+        "  debugger time: Tue Nov 14 22:13:20.125 2023 (UTC + 0:00)\n"
+    ),
+    ".sleep 1": "",
+    ".lines -d": "Line number information will not be loaded\n",
+    "sqe": "Quiet mode is ON\n",
+    "sq;sq": "Quiet mode is ON\nQuiet mode is OFF\n",
+    ".echocpunum 0": "CPU number echo is off\n",
+    ".prompt_allow +bogus": ("                     ^ Syntax error in '.prompt_allow +bogus'\n"),
+    "n 8;? 10;n": ("base is 8\nEvaluate expression: 8 = 00000000`00000008\nbase is 8\n"),
+    "?? 2+3": "int 0n5\n",
+    '.echo "a; b"': "a; b\n",
+    '.printf "%d %y\\n", 0n12, nt!Outer+4': "12 nt!Outer+0x4 (fffff807`11001024)\n",
+    ".expr": "Current expression evaluator: MASM - Microsoft Assembler expressions\n",
+    "ib 60": "fake offers no I/O ports in 'ib'\n",
+    ".help nonsense": "Unknown command 'nonsense'\n",
+    "sxr": "sx state reset to defaults\n",
+    "sxe nonsense": "           ^ Invalid event code: Syntax error in 'sxe nonsense'\n",
+    "* anything; at all": "",
+    "$$ nothing; ? 1": "Evaluate expression: 1 = 00000000`00000001\n",
+}
+
+
+@pytest.mark.parametrize("line", STATUS)
+def test_status_commands(kd: Kd, line: str) -> None:
+    assert kd.run(line) == STATUS[line]
+
+
+def test_version_names_debugger_and_target(kd: Kd) -> None:
+    lines = kd.lines("version")
+    assert lines[0] == "Windows 10 Kernel Version 19041 MP (2 procs) Free x64"
+    assert lines[-2:] == [f"kdsim {__version__}", "Connected through fake"]
+
+
+def test_cache_can_be_emptied_and_shows_itself(kd: Kd) -> None:
+    kd.run("db nt!PoolHitTag")
+    assert "Number of regions cached: 0" not in kd.run(".cache")
+    assert "Number of regions cached: 0" in kd.run(".cache flushall")
+    assert "directory base 1ad000" in kd.run(".cache forcedecodeuser")
+    assert "directory base" not in kd.run(".cache noforcedecodeuser")
+
+
+def test_help_lists_every_command_once(kd: Kd) -> None:
+    text = kd.run("?")
+    assert "Memory:" in text
+    assert text.count("Fill memory") == 1
+    assert kd.lines(".hh gu") == [
+        "gu",
+        "    Go up: run until the current function returns to its caller.",
+        "    see also: p pt g",
+    ]
+
+
+def test_event_filters(kd: Kd) -> None:
+    kd.run('sxe -c "k" av; sxi c0001234; sxn -h bpe; sxe ld:leaky')
+    lines = kd.lines("sx")
+    assert "  ld:leaky - Load module - break" in lines
+    assert '       Command: "k"' in lines
+    assert "bpec - Break instruction exception continue - not handled" in lines
+    assert "c0001234 - Unknown exception - ignore - not handled" in lines
+    assert lines[-2:] == ["", "   * - Other exception - second-chance break - not handled"]
 
 
 def test_kernel_of_the_session(kd: Kd) -> None:
