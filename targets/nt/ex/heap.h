@@ -43,8 +43,33 @@ ULONG RtlpHpCommitProtection(PSEGMENT_HEAP Heap);
 VOID RtlpHpSegContextInitialize(PSEGMENT_HEAP Heap, ULONG Index);
 PVOID RtlpHpSegAlloc(PHEAP_SEG_CONTEXT Context, SIZE_T Size, HEAP_SEG_RANGE_TYPE Type);
 BOOLEAN RtlpHpSegFree(PHEAP_SEG_CONTEXT Context, PVOID Address);
-PHEAP_PAGE_RANGE_DESCRIPTOR RtlpHpSegDescriptor(PHEAP_SEG_CONTEXT Context, PVOID Address);
-PVOID RtlpHpSegRangeStart(PHEAP_SEG_CONTEXT Context, PVOID Address);
+
+FORCEINLINE PHEAP_PAGE_SEGMENT RtlpHpSegFromAddress(PHEAP_SEG_CONTEXT Context, PVOID Address)
+{
+    return (PHEAP_PAGE_SEGMENT)((ULONG64)Address & Context->SegmentMask);
+}
+
+// The first descriptor of the range in use that holds Address, NULL when there is none.
+FORCEINLINE PHEAP_PAGE_RANGE_DESCRIPTOR RtlpHpSegDescriptor(PHEAP_SEG_CONTEXT Context,
+                                                            PVOID Address)
+{
+    PHEAP_PAGE_SEGMENT Segment = RtlpHpSegFromAddress(Context, Address);
+    ULONG Unit = (ULONG)(((ULONG64)Address - (ULONG64)Segment) >> Context->UnitShift);
+    PHEAP_PAGE_RANGE_DESCRIPTOR Range = &Segment->DescArray[Unit];
+
+    if (Unit < Context->FirstDescriptorIndex || !(Range->RangeFlags & RTLP_HP_RANGE_ALLOCATED))
+        return NULL;
+    return Range->RangeFlags & RTLP_HP_RANGE_FIRST ? Range : Range - Range->UnitOffset;
+}
+
+FORCEINLINE PVOID RtlpHpSegRangeAddress(PHEAP_SEG_CONTEXT Context,
+                                        PHEAP_PAGE_RANGE_DESCRIPTOR Range)
+{
+    PHEAP_PAGE_SEGMENT Segment = RtlpHpSegFromAddress(Context, Range);
+
+    return (PUCHAR)Segment + ((ULONG64)(Range - Segment->DescArray) << Context->UnitShift);
+}
+
 PHEAP_SEG_CONTEXT RtlpHpSegContextFromAddress(PVOID Address);
 
 // heapvs.c: chunks

@@ -31,11 +31,6 @@ static ULONG64 RtlpHpSegSignature(PHEAP_PAGE_SEGMENT Segment, PHEAP_SEG_CONTEXT 
            RTLP_HP_SEGMENT_SIGNATURE;
 }
 
-static PHEAP_PAGE_SEGMENT RtlpHpSegFromAddress(PHEAP_SEG_CONTEXT Context, PVOID Address)
-{
-    return (PHEAP_PAGE_SEGMENT)((ULONG64)Address & Context->SegmentMask);
-}
-
 // The context of the segment that holds Address, NULL when no heap owns it.
 PHEAP_SEG_CONTEXT RtlpHpSegContextFromAddress(PVOID Address)
 {
@@ -48,33 +43,6 @@ PHEAP_SEG_CONTEXT RtlpHpSegContextFromAddress(PVOID Address)
                                    ~((Owner == RtlpHpSegmentSm + 1 ? 1 : 16) * RTLP_HP_MEGABYTE - 1));
     return (PHEAP_SEG_CONTEXT)(Segment->Signature ^ (ULONG64)Segment ^ RtlpHpHeapGlobals.HeapKey ^
                                RTLP_HP_SEGMENT_SIGNATURE);
-}
-
-// The first descriptor of the range in use that holds Address, NULL when there is none.
-RANGE *RtlpHpSegDescriptor(PHEAP_SEG_CONTEXT Context, PVOID Address)
-{
-    PHEAP_PAGE_SEGMENT Segment = RtlpHpSegFromAddress(Context, Address);
-    ULONG Unit = (ULONG)(((ULONG64)Address - (ULONG64)Segment) >> Context->UnitShift);
-    RANGE *Range = &Segment->DescArray[Unit];
-
-    if (Unit < Context->FirstDescriptorIndex || !(Range->RangeFlags & RTLP_HP_RANGE_ALLOCATED))
-        return NULL;
-    return Range->RangeFlags & RTLP_HP_RANGE_FIRST ? Range : Range - Range->UnitOffset;
-}
-
-static PVOID RtlpHpSegRangeAddress(PHEAP_SEG_CONTEXT Context, RANGE *Range)
-{
-    PHEAP_PAGE_SEGMENT Segment = RtlpHpSegFromAddress(Context, Range);
-
-    return (PUCHAR)Segment + ((ULONG64)(Range - Segment->DescArray) << Context->UnitShift);
-}
-
-// Where the range in use that holds Address begins, NULL when there is none.
-PVOID RtlpHpSegRangeStart(PHEAP_SEG_CONTEXT Context, PVOID Address)
-{
-    RANGE *Range = RtlpHpSegDescriptor(Context, Address);
-
-    return Range == NULL ? NULL : RtlpHpSegRangeAddress(Context, Range);
 }
 
 // Describes Units units from Range on as free and puts them into the tree.

@@ -11,7 +11,7 @@ static ULONGLONG RtlpHpTrackerCommitBitmap[TRACKER_BYTES / PAGE_SIZE / 64];
 static KDSIM_REGION RtlpHpVaRegions[2];      // nonpaged, paged
 static ULONG64 RtlpHpVaHints[2];
 
-static PRTLP_HP_ALLOC_TRACKER RtlpHpTracker(VOID)
+FORCEINLINE PRTLP_HP_ALLOC_TRACKER RtlpHpTracker(VOID)
 {
     return &ExPoolState.HeapManager.AllocTracker;
 }
@@ -38,7 +38,7 @@ ULONG RtlpHpCommitProtection(PSEGMENT_HEAP Heap)
     return Heap->EnvHandle.h[0] == (PVOID)ExHeapTypeNonPaged ? MM_EXECUTE_READWRITE : MM_READWRITE;
 }
 
-static BOOLEAN RtlpHpTrackerCommitted(ULONG64 Bit)
+FORCEINLINE BOOLEAN RtlpHpTrackerCommitted(ULONG64 Bit)
 {
     ULONG64 Page = Bit / 8 / PAGE_SIZE;
 

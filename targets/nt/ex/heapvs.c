@@ -14,7 +14,7 @@ VOID RtlpHpVsContextInitialize(PSEGMENT_HEAP Heap)
     Context->BackendCtx = &Heap->SegContexts[0];
 }
 
-static HEAP_VS_CHUNK_HEADER_SIZE RtlpHpVsDecode(const CHUNK *Chunk)
+FORCEINLINE HEAP_VS_CHUNK_HEADER_SIZE RtlpHpVsDecode(const CHUNK *Chunk)
 {
     HEAP_VS_CHUNK_HEADER_SIZE Sizes = Chunk->Sizes;
 
@@ -22,36 +22,36 @@ static HEAP_VS_CHUNK_HEADER_SIZE RtlpHpVsDecode(const CHUNK *Chunk)
     return Sizes;
 }
 
-static VOID RtlpHpVsEncode(CHUNK *Chunk, HEAP_VS_CHUNK_HEADER_SIZE Sizes)
+FORCEINLINE VOID RtlpHpVsEncode(CHUNK *Chunk, HEAP_VS_CHUNK_HEADER_SIZE Sizes)
 {
     Chunk->Sizes.HeaderBits = Sizes.HeaderBits ^ (ULONG64)Chunk ^ RtlpHpHeapGlobals.HeapKey;
 }
 
-static CHUNK *RtlpHpVsChunkAfter(CHUNK *Chunk, ULONG Units)
+FORCEINLINE CHUNK *RtlpHpVsChunkAfter(CHUNK *Chunk, ULONG Units)
 {
     return (CHUNK *)((PUCHAR)Chunk + ((SIZE_T)Units << RTLP_HP_VS_UNIT_SHIFT));
 }
 
-static CHUNK *RtlpHpVsEnd(PHEAP_VS_SUBSEGMENT Subsegment)
+FORCEINLINE CHUNK *RtlpHpVsEnd(PHEAP_VS_SUBSEGMENT Subsegment)
 {
     return RtlpHpVsChunkAfter((CHUNK *)Subsegment, Subsegment->Size);
 }
 
 // The distance in pages from the subsegment's start, encoded with the low byte of address and key.
-static UCHAR RtlpHpVsPageOffsetKey(const CHUNK *Chunk)
+FORCEINLINE UCHAR RtlpHpVsPageOffsetKey(const CHUNK *Chunk)
 {
     return (UCHAR)((ULONG64)Chunk ^ RtlpHpHeapGlobals.HeapKey);
 }
 
-// Of a chunk in use: a free one has its tree node where the page offset would be.
-static PHEAP_VS_SUBSEGMENT RtlpHpVsSubsegment(CHUNK *Chunk)
+// A chunk in use says where its subsegment begins; a free one has its tree node there.
+FORCEINLINE PHEAP_VS_SUBSEGMENT RtlpHpVsSubsegment(CHUNK *Chunk)
 {
     ULONG Pages = (UCHAR)(Chunk->EncodedSegmentPageOffset ^ RtlpHpVsPageOffsetKey(Chunk));
 
     return (PHEAP_VS_SUBSEGMENT)((PUCHAR)PAGE_ALIGN(Chunk) - (SIZE_T)Pages * PAGE_SIZE);
 }
 
-static VOID RtlpHpVsWriteChunk(CHUNK *Chunk, ULONG Units, ULONG PreviousUnits, BOOLEAN Allocated)
+FORCEINLINE VOID RtlpHpVsWriteChunk(CHUNK *Chunk, ULONG Units, ULONG PreviousUnits, BOOLEAN Allocated)
 {
     HEAP_VS_CHUNK_HEADER_SIZE Sizes = {0};
 
@@ -61,7 +61,7 @@ static VOID RtlpHpVsWriteChunk(CHUNK *Chunk, ULONG Units, ULONG PreviousUnits, B
     RtlpHpVsEncode(Chunk, Sizes);
 }
 
-static VOID RtlpHpVsSetPreviousSize(CHUNK *Chunk, CHUNK *End, ULONG PreviousUnits)
+FORCEINLINE VOID RtlpHpVsSetPreviousSize(CHUNK *Chunk, CHUNK *End, ULONG PreviousUnits)
 {
     HEAP_VS_CHUNK_HEADER_SIZE Sizes;
 
@@ -72,7 +72,7 @@ static VOID RtlpHpVsSetPreviousSize(CHUNK *Chunk, CHUNK *End, ULONG PreviousUnit
     RtlpHpVsEncode(Chunk, Sizes);
 }
 
-static ULONG RtlpHpVsNodeUnits(PRTL_BALANCED_NODE Node)
+FORCEINLINE ULONG RtlpHpVsNodeUnits(PRTL_BALANCED_NODE Node)
 {
     return RtlpHpVsDecode(&CONTAINING_RECORD(Node, FREE_CHUNK, Node)->Header).UnsafeSize;
 }
@@ -93,7 +93,7 @@ static VOID RtlpHpVsInsertFree(PHEAP_VS_CONTEXT Context, CHUNK *Chunk, ULONG Uni
     Context->FreeCommittedUnits += Units;
 }
 
-static VOID RtlpHpVsRemoveFree(PHEAP_VS_CONTEXT Context, CHUNK *Chunk)
+FORCEINLINE VOID RtlpHpVsRemoveFree(PHEAP_VS_CONTEXT Context, CHUNK *Chunk)
 {
     Context->FreeCommittedUnits -= RtlpHpVsDecode(Chunk).UnsafeSize;
     RtlRbRemoveNode(&Context->FreeChunkTree, &((FREE_CHUNK *)Chunk)->Node);
@@ -101,7 +101,7 @@ static VOID RtlpHpVsRemoveFree(PHEAP_VS_CONTEXT Context, CHUNK *Chunk)
 
 // Units to leave free at the chunk's front: a page-aligned pool block would look like big pool, so
 // the block of a chunk that ends one _POOL_HEADER before a page border has to move on.
-static ULONG RtlpHpVsLeadUnits(CHUNK *Chunk)
+FORCEINLINE ULONG RtlpHpVsLeadUnits(CHUNK *Chunk)
 {
     return BYTE_OFFSET(Chunk + 1) == PAGE_SIZE - sizeof(POOL_HEADER) ? RTLP_HP_VS_MIN_UNITS : 0;
 }
@@ -130,7 +130,9 @@ static CHUNK *RtlpHpVsFindFree(PHEAP_VS_CONTEXT Context, ULONG Units)
 // Cuts Units out of a free chunk that is no longer in the tree; what is left over goes back.
 static CHUNK *RtlpHpVsChunkSplit(PHEAP_VS_CONTEXT Context, CHUNK *Chunk, ULONG Units)
 {
-    PHEAP_VS_SUBSEGMENT Subsegment = RtlpHpSegRangeStart(Context->BackendCtx, Chunk);
+    PHEAP_SEG_CONTEXT Segments = Context->BackendCtx;
+    PHEAP_VS_SUBSEGMENT Subsegment =
+        RtlpHpSegRangeAddress(Segments, RtlpHpSegDescriptor(Segments, Chunk));
     HEAP_VS_CHUNK_HEADER_SIZE Sizes = RtlpHpVsDecode(Chunk);
     ULONG Lead = RtlpHpVsLeadUnits(Chunk), Rest = Sizes.UnsafeSize - Lead - Units;
     ULONG Previous = Sizes.UnsafePrevSize;
@@ -201,6 +203,8 @@ static PHEAP_VS_SUBSEGMENT RtlpHpVsChunkCoalesce(PHEAP_VS_CONTEXT Context, CHUNK
     ULONG Units = Sizes.UnsafeSize, Previous = Sizes.UnsafePrevSize;
     CHUNK *End = RtlpHpVsEnd(Subsegment), *Next = RtlpHpVsChunkAfter(Chunk, Units);
 
+    // Joined with its predecessor, the chunk keeps this as its last header: a second free will see it.
+    RtlpHpVsWriteChunk(Chunk, Units, Previous, FALSE);
     if (Next != End) {
         Other = RtlpHpVsDecode(Next);
         if (!Other.Allocated) {
@@ -230,47 +234,42 @@ static PHEAP_VS_SUBSEGMENT RtlpHpVsChunkCoalesce(PHEAP_VS_CONTEXT Context, CHUNK
     return NULL;
 }
 
-// The chunk's subsegment when its header and its neighbour's agree, else NULL.
-static PHEAP_VS_SUBSEGMENT RtlpHpVsChunkCheck(PHEAP_VS_CONTEXT Context, CHUNK *Chunk)
-{
-    PHEAP_VS_SUBSEGMENT Subsegment = RtlpHpSegRangeStart(Context->BackendCtx, Chunk);
-    HEAP_VS_CHUNK_HEADER_SIZE Sizes = RtlpHpVsDecode(Chunk);
-    CHUNK *Next = RtlpHpVsChunkAfter(Chunk, Sizes.UnsafeSize);
-
-    if (Subsegment == NULL || ((Subsegment->Size ^ RTLP_HP_VS_SIGNATURE) & 0x7FFF) != Subsegment->Signature)
-        return NULL;
-    if (Sizes.Allocated > 1 || Sizes.UnsafeSize < RTLP_HP_VS_MIN_UNITS || Next > RtlpHpVsEnd(Subsegment))
-        return NULL;
-    if (Next != RtlpHpVsEnd(Subsegment) && RtlpHpVsDecode(Next).UnsafePrevSize != Sizes.UnsafeSize)
-        return NULL;
-    return Subsegment;
-}
-
+// Bytes of a block, 0 when it is not in use. Everything the chunk's header says is checked; no lock is
+// needed, since nobody else changes the header of a chunk in use or its neighbour's idea of its size.
 SIZE_T RtlpHpVsBlockSize(PHEAP_VS_CONTEXT Context, PVOID Block)
 {
     CHUNK *Chunk = (CHUNK *)Block - 1;
-    KIRQL Irql = KeAcquireSpinLockRaiseToDpc(&Context->Lock);
+    PHEAP_SEG_CONTEXT Segments = Context->BackendCtx;
+    PHEAP_PAGE_RANGE_DESCRIPTOR Range = RtlpHpSegDescriptor(Segments, Chunk);
     HEAP_VS_CHUNK_HEADER_SIZE Sizes = RtlpHpVsDecode(Chunk);
-    BOOLEAN Good = RtlpHpVsChunkCheck(Context, Chunk) != NULL;
+    CHUNK *Next = RtlpHpVsChunkAfter(Chunk, Sizes.UnsafeSize);
+    PHEAP_VS_SUBSEGMENT Subsegment;
 
-    KeReleaseSpinLock(&Context->Lock, Irql);
-    if (!Good)
+    if (Range == NULL || Sizes.Allocated > 1 || Sizes.UnsafeSize < RTLP_HP_VS_MIN_UNITS)
         RtlpHeapHandleError(HeapFailureEntryCorruption, Context, Block);
-    return Sizes.Allocated ? ((SIZE_T)Sizes.UnsafeSize << RTLP_HP_VS_UNIT_SHIFT) - sizeof(CHUNK) : 0;
+    if (!Sizes.Allocated)
+        return 0;
+    Subsegment = RtlpHpSegRangeAddress(Segments, Range);
+    if (((Subsegment->Size ^ RTLP_HP_VS_SIGNATURE) & 0x7FFF) != Subsegment->Signature ||
+        Next > RtlpHpVsEnd(Subsegment) ||
+        RtlpHpVsSubsegment(Chunk) != Subsegment ||
+        (Next != RtlpHpVsEnd(Subsegment) &&
+         RtlpHpVsDecode(Next).UnsafePrevSize != Sizes.UnsafeSize))
+        RtlpHeapHandleError(HeapFailureEntryCorruption, Context, Block);
+    return ((SIZE_T)Sizes.UnsafeSize << RTLP_HP_VS_UNIT_SHIFT) - sizeof(CHUNK);
 }
 
+// The block has passed RtlpHpVsBlockSize.
 VOID RtlpHpVsContextFree(PHEAP_VS_CONTEXT Context, PVOID Block)
 {
     CHUNK *Chunk = (CHUNK *)Block - 1;
+    PHEAP_VS_SUBSEGMENT Empty;
     KIRQL Irql = KeAcquireSpinLockRaiseToDpc(&Context->Lock);
-    PHEAP_VS_SUBSEGMENT Subsegment = RtlpHpVsChunkCheck(Context, Chunk);
 
-    if (Subsegment == NULL || RtlpHpVsSubsegment(Chunk) != Subsegment)
-        RtlpHeapHandleError(HeapFailureEntryCorruption, Context, Block);
     if (!RtlpHpVsDecode(Chunk).Allocated)
         RtlpHeapHandleError(HeapFailureBlockNotBusy, Context, Block);
-    Subsegment = RtlpHpVsChunkCoalesce(Context, Chunk, Subsegment);
+    Empty = RtlpHpVsChunkCoalesce(Context, Chunk, RtlpHpVsSubsegment(Chunk));
     KeReleaseSpinLock(&Context->Lock, Irql);
-    if (Subsegment != NULL)
-        RtlpHpSegFree(Context->BackendCtx, Subsegment);
+    if (Empty != NULL)
+        RtlpHpSegFree(Context->BackendCtx, Empty);
 }

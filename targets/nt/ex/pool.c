@@ -47,7 +47,7 @@ VOID ExInitPoolPhase0(PKDSIM_LOADER_BLOCK LoaderBlock)
     ExpResourceInitialization();
 }
 
-static PSEGMENT_HEAP ExpHeapOfPoolType(ULONG PoolType)
+FORCEINLINE PSEGMENT_HEAP ExpHeapOfPoolType(ULONG PoolType)
 {
     EX_HEAP_TYPE Type = ExHeapTypeNonPaged;
 
@@ -146,7 +146,7 @@ PVOID ExAllocateHeapPool(ULONG PoolType, SIZE_T NumberOfBytes, ULONG Tag)
                      (ULONG_PTR)__builtin_return_address(0));
     if (PoolType & POOL_MUST_SUCCEED)
         KeBugCheckEx(BAD_POOL_CALLER, POOL_CALLER_MUST_SUCCEED, PoolType, NumberOfBytes, Tag);
-    if (KeGetCurrentIrql() > (PoolType & PagedPool ? APC_LEVEL : DISPATCH_LEVEL))
+    if (__readcr8() > (PoolType & PagedPool ? APC_LEVEL : DISPATCH_LEVEL))
         KeBugCheckEx(BAD_POOL_CALLER, POOL_CALLER_ALLOCATE_IRQL, KeGetCurrentIrql(), PoolType,
                      NumberOfBytes);
     if (NumberOfBytes == 0)
@@ -235,14 +235,14 @@ PVOID ExAllocatePool2(ULONG64 Flags, SIZE_T NumberOfBytes, ULONG Tag)
     return ExAllocateHeapPool(Type, NumberOfBytes, Tag);
 }
 
-static VOID ExpCheckFreeIrql(PVOID P, ULONG PoolType)
+FORCEINLINE VOID ExpCheckFreeIrql(PVOID P, ULONG PoolType)
 {
-    if (KeGetCurrentIrql() > (PoolType & PagedPool ? APC_LEVEL : DISPATCH_LEVEL))
+    if (__readcr8() > (PoolType & PagedPool ? APC_LEVEL : DISPATCH_LEVEL))
         KeBugCheckEx(BAD_POOL_CALLER, POOL_CALLER_FREE_IRQL, KeGetCurrentIrql(), PoolType,
                      (ULONG_PTR)P);
 }
 
-static VOID ExpCheckFreeTag(PVOID P, ULONG BlockTag, ULONG Tag)
+FORCEINLINE VOID ExpCheckFreeTag(PVOID P, ULONG BlockTag, ULONG Tag)
 {
     if ((BlockTag & PROTECTED_POOL) && (BlockTag & ~PROTECTED_POOL) != (Tag & ~PROTECTED_POOL))
         KeBugCheckEx(BAD_POOL_CALLER, POOL_CALLER_WRONG_TAG, (ULONG_PTR)P, BlockTag, Tag);
@@ -288,7 +288,7 @@ FORCEINLINE VOID ExpFreeSmall(PVOID P, ULONG Tag)
     ExpUpdatePoolTracker(Header->PoolTag & ~PROTECTED_POOL,
                          -((LONG64)Header->BlockSize << POOL_BLOCK_SHIFT), Header->PoolType);
     Header->PoolType = 0;
-    RtlpHpFreeHeap(Context->Heap, Chunk);
+    RtlpHpVsContextFree(Context->VsContext, Chunk);
 }
 
 FORCEINLINE VOID ExpFreeBig(PVOID P, ULONG Tag)

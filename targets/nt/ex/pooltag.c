@@ -42,7 +42,7 @@ static VOID ExpFreeTable(PVOID Table)
 }
 
 // As in ReactOS, reactos/reactos ntoskrnl/mm/ARM3/expool.c.
-static SIZE_T ExpPoolTrackerHash(ULONG Key)
+FORCEINLINE SIZE_T ExpPoolTrackerHash(ULONG Key)
 {
     ULONG64 Product = 40543ull * Key;
 
@@ -148,7 +148,7 @@ VOID ExpRemovePoolTrackerExpansion(ULONG Key, SIZE_T NumberOfBytes, ULONG PoolTy
 
 // Big pages. The table is open-addressed; all routines below hold ExpLargePoolTableLock.
 
-static SIZE_T ExpBigPageHash(ULONG64 Va, SIZE_T Size)
+FORCEINLINE SIZE_T ExpBigPageHash(ULONG64 Va, SIZE_T Size)
 {
     ULONG64 Page = Va >> PAGE_SHIFT;
 

@@ -6,7 +6,7 @@ KIRQL KeGetCurrentIrql(VOID)
     return (KIRQL)__readcr8();
 }
 
-KIRQL KfRaiseIrql(KIRQL NewIrql)
+FORCEINLINE KIRQL KiRaiseIrql(KIRQL NewIrql)
 {
     KIRQL Old = (KIRQL)__readcr8();
 
@@ -14,6 +14,11 @@ KIRQL KfRaiseIrql(KIRQL NewIrql)
         KeBugCheckEx(0x09, Old, NewIrql, 0, 0);    // IRQL_NOT_GREATER_OR_EQUAL
     __writecr8(NewIrql);
     return Old;
+}
+
+KIRQL KfRaiseIrql(KIRQL NewIrql)
+{
+    return KiRaiseIrql(NewIrql);
 }
 
 // There is no software interrupt hardware: work that became pending above DISPATCH_LEVEL is done
@@ -38,29 +43,39 @@ VOID KeInitializeSpinLock(PKSPIN_LOCK SpinLock)
     *SpinLock = 0;
 }
 
-VOID KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
+FORCEINLINE VOID KxAcquireSpinLock(PKSPIN_LOCK SpinLock)
 {
     while (__atomic_exchange_n(SpinLock, 1, __ATOMIC_ACQUIRE))
         while (*(volatile KSPIN_LOCK *)SpinLock)
             YieldProcessor();
 }
 
-VOID KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock)
+FORCEINLINE VOID KxReleaseSpinLock(PKSPIN_LOCK SpinLock)
 {
     __atomic_store_n(SpinLock, 0, __ATOMIC_RELEASE);
 }
 
+VOID KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
+{
+    KxAcquireSpinLock(SpinLock);
+}
+
+VOID KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock)
+{
+    KxReleaseSpinLock(SpinLock);
+}
+
 KIRQL KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK SpinLock)
 {
-    KIRQL Old = KfRaiseIrql(DISPATCH_LEVEL);
+    KIRQL Old = KiRaiseIrql(DISPATCH_LEVEL);
 
-    KeAcquireSpinLockAtDpcLevel(SpinLock);
+    KxAcquireSpinLock(SpinLock);
     return Old;
 }
 
 VOID KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql)
 {
-    KeReleaseSpinLockFromDpcLevel(SpinLock);
+    KxReleaseSpinLock(SpinLock);
     KeLowerIrql(NewIrql);
 }
 

@@ -4,23 +4,23 @@
 
 typedef RTL_BALANCED_NODE NODE;
 
-static NODE *RbParent(const NODE *Node)
+FORCEINLINE NODE *RbParent(const NODE *Node)
 {
     return (NODE *)(Node->ParentValue & ~3ull);
 }
 
-static VOID RbSetParent(NODE *Node, NODE *Parent)
+FORCEINLINE VOID RbSetParent(NODE *Node, NODE *Parent)
 {
     Node->ParentValue = (ULONG64)Parent | (Node->ParentValue & 3);
 }
 
-static BOOLEAN RbIsRed(const NODE *Node)
+FORCEINLINE BOOLEAN RbIsRed(const NODE *Node)
 {
     return Node != NULL && Node->Red;
 }
 
 // Puts New (or nothing) where Old hangs.
-static VOID RbReplaceChild(RTL_RB_TREE *Tree, NODE *Parent, NODE *Old, NODE *New)
+FORCEINLINE VOID RbReplaceChild(RTL_RB_TREE *Tree, NODE *Parent, NODE *Old, NODE *New)
 {
     if (Parent == NULL)
         Tree->Root = New;
