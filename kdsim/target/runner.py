@@ -57,25 +57,29 @@ class TargetOptions:
 
 def run_target(options: TargetOptions) -> int:
     """Run the machine until it is switched off; the exit status."""
+    try:
+        with _signals(), ExitStack() as stack:
+            return _run(options, stack)
+    except (_ParentGone, _Terminated):
+        return 0
+
+
+def _run(options: TargetOptions, stack: ExitStack) -> int:
     lab = find_lab(options.machine).changed(
         seed=options.seed, processors=options.processors, ram=options.ram
     )
-    with ExitStack() as stack:
-        stack.enter_context(_signals())
-        connection = _connect(options)
-        stack.callback(connection.close)
-        runner = Runner(lab, connection, options)
-        stack.callback(runner.close)
-        if options.parent_pipe is not None:
-            connection.watch(_ParentPipe(options.parent_pipe))
-        _write(sys.stdout, _banner(lab, options, runner.name))
-        try:
-            return runner.run()
-        except _ParentGone:
-            return 0
-        except _Terminated:
-            runner.farewell()
-            return 0
+    connection = _connect(options)
+    stack.callback(connection.close)
+    runner = Runner(lab, connection, options)
+    stack.callback(runner.close)
+    if options.parent_pipe is not None:
+        connection.watch(_ParentPipe(options.parent_pipe))
+    _write(sys.stdout, _banner(lab, options, runner.name))
+    try:
+        return runner.run()
+    except _Terminated:
+        runner.farewell()
+        raise
 
 
 class Runner:
@@ -100,7 +104,7 @@ class Runner:
         system = System.power_on(
             self._lab,
             self._connection,
-            _console,
+            self._console,
             clock=Clock(ClockMode.VIRTUAL if self._virtual else ClockMode.WALL),
             break_at_boot=self._wait,
         )
@@ -120,10 +124,13 @@ class Runner:
             self._connection.restart()
             self._system = self._power_on()
 
+    def _console(self, line: str) -> None:
+        _write(sys.stderr, f"{self._lab.name}: {line}")
+
     def _ended(self, stop: Stop) -> int:
         if stop.reason is Reason.POWER_OFF:
             return 0
-        _console(f"{self._lab.name}: the machine broke down: {stop.detail or stop.reason.value}")
+        self._console(f"the machine broke down: {stop.detail or stop.reason.value}")
         return EXIT_BROKEN
 
     def _poll(self, timeout: float | None) -> bool:
@@ -280,10 +287,6 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in zip(wanted, before, strict=True):
             signal.signal(number, handler)
-
-
-def _console(line: str) -> None:
-    _write(sys.stderr, line)
 
 
 def _write(stream: TextIO, line: str) -> None:

@@ -256,7 +256,7 @@ class DebugStub:
         assert stop is not None
         assert states is not None
         if not self._connection.present:
-            self._console(self._description(stop))
+            self._complain(stop)
         if stop.prompt is not None:
             self._ask(stop)
             return
@@ -347,20 +347,18 @@ class DebugStub:
             processor.rax = 0
         self._go(None)
 
-    def _description(self, stop: Stop) -> str:
-        """One line for a console nobody debugs: where and why the machine stands."""
-        code = self._kernel.read("KiBugCheckData")
-        if code:
-            where = self._kernel.address("KiBugCheckData")
-            values = [self._memory.read_u64(where + 8 * (n + 1)) for n in range(4)]
-            shown = ", ".join(f"{value:016x}" for value in values)
-            return f"bug check {code:08X} ({shown}), waiting for a debugger"
-        if isinstance(stop.change, ExceptionChange):
-            return (
-                f"exception {stop.change.code:08x} at {stop.change.address:016x}, "
-                "waiting for a debugger"
-            )
-        return "waiting for a debugger"
+    def _complain(self, stop: Stop) -> None:
+        """One line on a console nobody debugs; breakpoints are none of its business."""
+        values = [
+            self._memory.read_u64(self._kernel.address("KiBugCheckData") + 8 * index)
+            for index in range(5)
+        ]
+        if values[0]:
+            shown = ", ".join(f"{value:016x}" for value in values[1:])
+            self._console(f"bug check {values[0]:08X} ({shown}), waiting for a debugger")
+        elif stop.after is After.WRITE_BACK and isinstance(stop.change, ExceptionChange):
+            where = f"{stop.change.code:08x} at {stop.change.address:016x}"
+            self._console(f"exception {where}, waiting for a debugger")
 
     # -- going on ------------------------------------------------------------------------------
 
