@@ -19,9 +19,17 @@ NONPAGED, NONPAGED_NX, PAGED = 0, 1, 2
 HEAP_NAMES = {NONPAGED: "NonPaged", NONPAGED_NX: "NonPagedNx", PAGED: "Paged"}
 
 
+PROTECTED = 1 << 31
+"""Set in the tag of a block that must be freed with its tag."""
+
+
+def unprotected(tag: int) -> int:
+    return tag & ~PROTECTED
+
+
 def tag_text(tag: int) -> str:
-    """A tag as four characters, dots for what cannot be printed. Bit 31 means 'protected'."""
-    raw = (tag & 0x7FFFFFFF if tag >> 24 > 0x80 else tag).to_bytes(4, "little")
+    """A tag as four characters, dots for what cannot be printed."""
+    raw = unprotected(tag).to_bytes(4, "little")
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in raw)
 
 
@@ -252,7 +260,7 @@ def find_tag(nt: Nt, pattern: str, heap_indexes: tuple[int, ...]) -> Iterator[Po
 
 def tag_matches(tag: int, pattern: str) -> bool:
     """Case-sensitive match of a tag's four characters against `!poolfind`'s pattern."""
-    text = tag.to_bytes(4, "little").decode("latin-1")
+    text = unprotected(tag).to_bytes(4, "little").decode("latin-1")
     prefix, star, _ = pattern.partition("*")
     wanted = prefix if star else prefix.ljust(4)[:4]
     if star and len(wanted) > 4:
