@@ -109,9 +109,24 @@ BOOLEAN KiRemoveTimer(PKTIMER Timer)
     return TRUE;
 }
 
+// KTIMER.Dpc is kept scrambled, so that an overrun cannot plant a routine. NULL stays NULL.
+static PKDPC KiEncodeTimerDpc(PKTIMER Timer, PKDPC Dpc)
+{
+    ULONG64 v = __builtin_bswap64((ULONG64)Dpc ^ KiWaitAlways) ^ (ULONG64)Timer;
+
+    return Dpc ? (PKDPC)(__builtin_rotateright64(v, KiWaitNever & 0x3F) ^ KiWaitNever) : NULL;
+}
+
+static PKDPC KiDecodeTimerDpc(PKTIMER Timer)
+{
+    ULONG64 v = __builtin_rotateleft64((ULONG64)Timer->Dpc ^ KiWaitNever, KiWaitNever & 0x3F);
+
+    return Timer->Dpc ? (PKDPC)(__builtin_bswap64(v ^ (ULONG64)Timer) ^ KiWaitAlways) : NULL;
+}
+
 static VOID KiSignalTimer(PKTIMER Timer)
 {
-    PKDPC Dpc = Timer->Dpc;
+    PKDPC Dpc = KiDecodeTimerDpc(Timer);
 
     Timer->Header.SignalState = 1;
     KiWaitTest(&Timer->Header);
@@ -128,7 +143,7 @@ BOOLEAN KeSetTimerEx(PKTIMER Timer, LARGE_INTEGER DueTime, LONG Period, PKDPC Dp
     KIRQL OldIrql = KiAcquireDispatcherLock();
     BOOLEAN WasSet = KiRemoveTimer(Timer);
 
-    Timer->Dpc = Dpc;
+    Timer->Dpc = KiEncodeTimerDpc(Timer, Dpc);
     Timer->Period = (ULONG)Period;
     if (!KiInsertTimer(Timer, DueTime))
         KiSignalTimer(Timer);

@@ -13,7 +13,9 @@ ULONG MmSpecialPoolTag = 0;
 ULONG MmSpecialPoolCatchOverruns = 1;
 ULONG MmProtectFreedNonPagedPool = 0;
 ULONG64 MmSizeOfPagedPoolInBytes = 0;
+#define SYSTEM_PTES 0x4000
 static PHYSICAL_MEMORY_DESCRIPTOR MiPhysicalMemoryBlock;
+static ULONG64 MiSystemPteBits[SYSTEM_PTES / 64];
 
 static VOID MiAssignRegion(KDSIM_REGION *Region, MI_ASSIGNED_REGION_TYPES Type,
                            MI_SYSTEM_VA_TYPE VaType)
@@ -25,6 +27,20 @@ static VOID MiAssignRegion(KDSIM_REGION *Region, MI_ASSIGNED_REGION_TYPES Type,
     for (ULONG64 i = Region->Base >> 39 & 0xFF; i <= (Last >> 39 & 0xFF); i++)
         MiState.Vs.SystemVaType[i] = (UCHAR)VaType;
     MiState.Vs.SystemVaTypeCount[VaType] += Region->Size >> 21;
+}
+
+// One entry is taken: the window of MiMapPageInHyperSpace.
+static VOID MiInitializeSystemPtes(PKDSIM_LOADER_BLOCK LoaderBlock)
+{
+    PMI_SYSTEM_PTE_TYPE Info = &MiState.Vs.SystemPteInfo;
+
+    MiSystemPteBits[0] = 1;
+    Info->Bitmap.SizeOfBitMap = SYSTEM_PTES;
+    Info->Bitmap.Buffer = MiSystemPteBits;
+    Info->BasePte = MiGetPteAddress((PVOID)LoaderBlock->SystemPtes.Base);
+    Info->VaType = MiVaSystemPtes;
+    Info->TotalSystemPtes = SYSTEM_PTES;
+    Info->TotalFreeSystemPtes = SYSTEM_PTES - 1;
 }
 
 static VOID MiAssignSystemVa(PKDSIM_LOADER_BLOCK LoaderBlock)
@@ -45,10 +61,8 @@ static VOID MiAssignSystemVa(PKDSIM_LOADER_BLOCK LoaderBlock)
     MiState.Vs.SizeOfPagedPoolInPages = LoaderBlock->PagedPool.Size >> PAGE_SHIFT;
     MiState.Vs.PagedPoolInfo.MaximumSize = LoaderBlock->PagedPool.Size >> PAGE_SHIFT;
     MmSizeOfPagedPoolInBytes = LoaderBlock->PagedPool.Size;
-    MiState.Vs.SystemPteInfo.BasePte = MiGetPteAddress((PVOID)LoaderBlock->SystemPtes.Base);
-    MiState.Vs.SystemPteInfo.VaType = MiVaSystemPtes;
-    MiState.Vs.SystemPteInfo.TotalSystemPtes = LoaderBlock->SystemPtes.Size >> PAGE_SHIFT;
-    MiState.Vs.SystemPteInfo.TotalFreeSystemPtes = MiState.Vs.SystemPteInfo.TotalSystemPtes - 1;
+    MiState.Pools.MaximumNonPagedPoolThreshold = MiState.Vs.MaximumNonPagedPoolInPages;
+    MiInitializeSystemPtes(LoaderBlock);
 }
 
 static VOID MiDescribePhysicalMemory(PFN_NUMBER Pages)

@@ -82,6 +82,17 @@ BOOLEAN MiMakePageTablesValid(ULONG64 Address)
     return TRUE;
 }
 
+// The pools' use of memory, as !vm shows it.
+static VOID MiChargePool(PVOID VirtualAddress, LONG64 Pages)
+{
+    PKDSIM_LOADER_BLOCK Block = KeLoaderBlock;
+
+    if ((ULONG64)VirtualAddress - Block->NonPagedPool.Base < Block->NonPagedPool.Size)
+        InterlockedExchangeAdd64((LONG64 *)&MiState.Pools.AllocatedNonPagedPool, Pages);
+    else if ((ULONG64)VirtualAddress - Block->PagedPool.Base < Block->PagedPool.Size)
+        InterlockedExchangeAdd64((LONG64 *)&MiState.Vs.PagedPoolInfo.AllocatedPagedPool, Pages);
+}
+
 NTSTATUS MiCommitSystemPages(PVOID VirtualAddress, SIZE_T Pages, ULONG Protection)
 {
     ULONG64 Address = (ULONG64)VirtualAddress, Bits = MiMakeProtectionPte(Protection);
@@ -93,6 +104,7 @@ NTSTATUS MiCommitSystemPages(PVOID VirtualAddress, SIZE_T Pages, ULONG Protectio
         Address += PAGE_SIZE;
         Done++;
     }
+    MiChargePool(VirtualAddress, (LONG64)Done);
     KeReleaseSpinLock(&MiState.SystemVa.SystemVaLock, OldIrql);
     if (Done == Pages)
         return STATUS_SUCCESS;
@@ -108,6 +120,7 @@ VOID MiDecommitSystemPages(PVOID VirtualAddress, SIZE_T Pages)
     for (SIZE_T i = 0; i < Pages; i++)
         *MiPteOf(Address + i * PAGE_SIZE) &= ~PTE_VALID;
     KeFlushTb(VirtualAddress, Pages);
+    MiChargePool(VirtualAddress, -(LONG64)Pages);
     for (SIZE_T i = 0; i < Pages; i++) {
         PULONG64 Pte = MiPteOf(Address + i * PAGE_SIZE);
 

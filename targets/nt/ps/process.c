@@ -2,7 +2,7 @@
 #include "psp.h"
 #include "ob/ob.h"
 
-#define TAG_PROCESS 'ecrP'
+#define TAG_PROCESS 'corP'
 #define TAG_SESSION 'eSmM'
 #define PROCESS_PRIORITY_CLASS_NORMAL 2
 
