@@ -77,8 +77,8 @@ static DECLSPEC_NORETURN VOID KiFreezeTargetExecution(PKPRCB Prcb, PKTRAP_FRAME 
     KiSaveProcessorControlState(&Prcb->ProcessorState);
     KeContextFromKframes(TrapFrame, NULL, &Prcb->ProcessorState.ContextFrame);
     Prcb->IpiFrozen = TARGET_FROZEN;
-    for (;;) {
-        __writecr8(IPI_LEVEL);
+    for (;;) {                              // the clock gets through, for a debugger that breaks in
+        __writecr8(SYNCH_LEVEL);
         HalProcessorIdle();
     }
 }

@@ -19,6 +19,7 @@ VOID KiReleaseDispatcherLock(VOID);         // leaves the IRQL alone
 VOID KiExitDispatcher(KIRQL OldIrql);       // releases the lock, lowers, lets a better thread run
 
 // start
+DECLSPEC_NORETURN VOID KiStartUserThread(VOID);
 VOID KiSwapContext(PKTHREAD OldThread, PKTHREAD NewThread);
 VOID KiLoadDescriptorTables(PVOID Gdt, PVOID Idt, USHORT Tss);
 VOID KiStartProcessor(PKDSIM_PROCESSOR Processor);

@@ -18,7 +18,8 @@ static VOID KiInitializeContextThread(PKTHREAD Thread,
     StartFrame->Return = 0;
     SwitchFrame->MxCsr = 0x1F80;
     SwitchFrame->Rbp = 0;
-    SwitchFrame->Return = (ULONG64)KiStartSystemThread;
+    SwitchFrame->Return = Thread->SystemThread ? (ULONG64)KiStartSystemThread :
+        (ULONG64)KiStartUserThread;
     Thread->KernelStack = SwitchFrame;
 }
 

@@ -23,6 +23,7 @@ NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
         return Status;
     }
     memset(Thread, 0, sizeof(*Thread));
+    Thread->Tcb.SystemThread = Process == PsInitialSystemProcess;
     KeInitializeThread(&Thread->Tcb, Stack, SystemRoutine, Start, Context, &Process->Pcb);
     InitializeListHead(&Thread->PostBlockList);
     InitializeListHead(&Thread->IrpList);
@@ -34,7 +35,6 @@ NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
     Thread->Win32StartAddress = (PVOID)Start;
     Thread->ExitStatus = STATUS_PENDING;
     Thread->ThreadInserted = 1;
-    Thread->Tcb.SystemThread = Process == PsInitialSystemProcess;
     KeQuerySystemTimePrecise(&Thread->CreateTime);
     InsertTailList(&Process->ThreadListHead, &Thread->ThreadListEntry);
     Process->ActiveThreads++;

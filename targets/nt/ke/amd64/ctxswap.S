@@ -46,7 +46,8 @@ PROC SwapContext
 ENDPROC SwapContext
 
 // A new thread's first instruction: RSP points at its KSTART_FRAME, whose return address is zero.
-PROC KiStartSystemThread
+.macro START_THREAD name
+PROC \name
     .seh_stackalloc 0x20
     .seh_endprologue
     mov rbx, [rsp]
@@ -59,4 +60,8 @@ PROC KiStartSystemThread
     mov rdx, rsi
     call rbx
     int 3
-ENDPROC KiStartSystemThread
+ENDPROC \name
+.endm
+
+START_THREAD KiStartSystemThread
+START_THREAD KiStartUserThread
