@@ -104,8 +104,10 @@ def dt(session: Session, args: Arguments, name: str) -> TypeDump | list[str] | N
     if "*" in type_name or type_name.endswith("!"):
         return _type_names(session, type_name)
     fields = _field_names(session, args)
-    address = args.optional_address()
     list_field = _list_field(args)
+    address = args.optional_address()
+    fields += _field_names(session, args)
+    list_field = list_field or _list_field(args)
     args.at_end()
     tree = TypeTree(session.memory, Style(levels, options.verbose, options.arrays))
     kind, found_at, heading = _resolve(session, type_name, options)
