@@ -7,18 +7,18 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import TextIO
+from typing import Self, TextIO
 
 from kdsim.errors import UserError
 from kdsim.target.lab import Lab, find_lab
 from kdsim.target.machine.clock import Clock, ClockMode
 from kdsim.target.machine.machine import Reason, Stop
 from kdsim.target.system import System
-from kdsim.wire.connection import Request, TargetConnection
+from kdsim.wire.connection import Request, TargetConnection, Watched
 from kdsim.wire.endpoint import Lost
 from kdsim.wire.kdcom import KdcomTarget
 from kdsim.wire.links import LOOPBACK, Address, Arrival
@@ -57,35 +57,46 @@ class TargetOptions:
 
 def run_target(options: TargetOptions) -> int:
     """Run the machine until it is switched off; the exit status."""
-    try:
-        with _signals(), ExitStack() as stack:
-            return _run(options, stack)
-    except (_ParentGone, _Terminated):
-        return 0
-
-
-def _run(options: TargetOptions, stack: ExitStack) -> int:
-    lab = find_lab(options.machine).changed(
-        seed=options.seed, processors=options.processors, ram=options.ram
-    )
-    connection = _connect(options)
-    stack.callback(connection.close)
-    runner = Runner(lab, connection, options)
-    stack.callback(runner.close)
-    if options.parent_pipe is not None:
-        connection.watch(_ParentPipe(options.parent_pipe))
-    _write(sys.stdout, _banner(lab, options, runner.name))
-    try:
-        return runner.run()
-    except _Terminated:
-        runner.farewell()
-        raise
+    with ExitStack() as stack:
+        watched: list[Watched] = [stack.enter_context(_Signals())]
+        if options.parent_pipe is not None:
+            watched.append(_ParentPipe(options.parent_pipe))
+        lab = find_lab(options.machine).changed(
+            seed=options.seed, processors=options.processors, ram=options.ram
+        )
+        connection = _connect(options)
+        stack.callback(connection.close)
+        runner = Runner(lab, connection, options, watched)
+        stack.callback(runner.close)
+        _write(sys.stdout, _banner(lab, options, runner.name))
+        try:
+            return runner.run()
+        except _ParentGone:
+            return 0
+        except _Terminated:
+            # A second signal cuts the farewell short.
+            with suppress(_Terminated, _ParentGone):
+                runner.farewell()
+            return 0
 
 
 class Runner:
-    """One machine through all its restarts."""
+    """One machine through all its restarts.
 
-    def __init__(self, lab: Lab, connection: TargetConnection, options: TargetOptions) -> None:
+    Args:
+        lab: what it is made of.
+        connection: the way to the debugger.
+        options: the command line.
+        watched: what can end it from outside.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        connection: TargetConnection,
+        options: TargetOptions,
+        watched: Sequence[Watched] = (),
+    ) -> None:
         self._lab = lab
         self._connection = connection
         self._virtual = options.seed is not None
@@ -93,7 +104,9 @@ class Runner:
         self._system = self._power_on()
         self._listening = not options.wait
         self._local = LocalServer(lab.name, self._answer_locally)
-        connection.watch(self._local)
+        self._watched = [*watched, self._local]
+        for each in self._watched:
+            connection.watch(each)
 
     @property
     def name(self) -> str:
@@ -142,7 +155,10 @@ class Runner:
             if timeout != 0:
                 self._connection.link.wait(self._earlier(timeout))
             self._system.poll()
-        elif timeout is None:
+            return False
+        for each in self._watched:
+            each.service()
+        if timeout is None:
             self._listening = True
         else:
             time.sleep(timeout)
@@ -271,22 +287,42 @@ class _ParentPipe:
             return
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into `_Terminated`; later ones cannot hurt."""
+class _Signals:
+    """SIGTERM and SIGINT become readable on a pipe.
 
-    def terminate(number: int, frame: FrameType | None) -> None:
-        for other in wanted:
-            signal.signal(other, signal.SIG_IGN)
-        raise _Terminated
+    Raised where they arrive they could interrupt the connection between taking bytes from the link
+    and acting on them; `service` is called where nothing is half done.
+    """
 
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, terminate) for number in wanted]
-    try:
-        yield
-    finally:
-        for number, handler in zip(wanted, before, strict=True):
+    _numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+
+    def __enter__(self) -> Self:
+        self._before = [signal.signal(number, self._arrived) for number in self._numbers]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self._numbers, self._before, strict=True):
             signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        # A full pipe already says what this signal says.
+        with suppress(BlockingIOError):
+            os.write(self._writer, b"!")
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def service(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._reader, 64)
+            raise _Terminated
 
 
 def _write(stream: TextIO, line: str) -> None:
