@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Kd
-from debugger_fakes import BREAKPOINT, DATA, KERNEL, LEAKY, FakeBackend, load_event
 
 from kdsim import __version__
 from kdsim.debugger.backends.base import Caps, PrintEvent, PromptEvent, Reconnected
 from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
+from tests.debugger.conftest import Kd
+from tests.debugger.debugger_fakes import BREAKPOINT, DATA, KERNEL, LEAKY, FakeBackend, load_event
 
 BANNER = """\
 Connected to Windows 10 19041 x64 target at (Tue Nov 14 22:13:20.125 2023 (UTC + 0:00)), ptr64 TRUE
@@ -238,11 +238,12 @@ def test_log_file_that_cannot_be_opened(kd: Kd, tmp_path: Path) -> None:
 )
 def test_quit(kd: Kd, line: str, resumed: bool) -> None:
     kd.session.live_registers["rax"] = 7
+    kd.backend.events.append(PrintEvent("running"))
     kd.run(line)
     assert kd.session.ended == line
     assert kd.backend.closed
     assert ("go" in kd.backend.log) is resumed
-    assert kd.backend.contexts[0].get("rax") in (7, 5)
+    assert kd.backend.contexts[0].get("rax") == 7
 
 
 def test_json(kd: Kd) -> None:
