@@ -17,6 +17,7 @@ from kdsim.errors import KdsimError, TargetError, UserError
 
 EXIT_USAGE = 2
 EXIT_NO_TARGET = 3
+EXIT_INTERRUPTED = 130
 
 KEY_VARIABLE = "KDSIM_KEY"
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KdsimError as error:
         print(f"kdsim: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`kdsim kd ... | head`); nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -88,6 +88,10 @@ class TargetGone(TargetError):
     """The target no longer answers."""
 
 
+class TargetEnded(TargetGone):
+    """The target will not come back either."""
+
+
 class NotHalted(TargetError):
     """The request needs a stopped target and this one runs."""
 

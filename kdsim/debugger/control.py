@@ -26,7 +26,7 @@ from kdsim.debugger.backends.base import (
     Resume,
     StopEvent,
 )
-from kdsim.debugger.breakpoints import Breakpoint
+from kdsim.debugger.breakpoints import DR7_QUIET, Breakpoint
 from kdsim.debugger.report import Stop, StopKind, StopReporter
 from kdsim.errors import NotHalted, TargetError
 
@@ -69,6 +69,7 @@ class RunControl:
         if self._reporting:
             self._next, self._counting = motion, counting
             raise CommandStringEnded
+        self.break_requested = False
         following: Motion | None = motion
         while following is not None:
             self._motion, self._counting = following, counting
@@ -86,6 +87,12 @@ class RunControl:
     def wait_for_stop(self) -> None:
         """Wait without resuming first: the target runs already."""
         self.drive(lambda: self._classify(self._wait(), traced=False))
+
+    def release(self) -> None:
+        """Let the target run and do not wait for it."""
+        self._pass_hard_breakpoint()
+        self._session.before_resume()
+        self._session.backend.resume(Resume(dr7=DR7_QUIET))
 
     def show_location(self) -> None:
         """What is printed where the target stands."""
@@ -220,7 +227,10 @@ class RunControl:
             session.breakpoints.module_unloaded(event.base, event.size)
         else:
             session.breakpoints.resolve_deferred()
-        return wanted.mode == "e" or (session.break_on_load and not event.unload)
+        if session.break_on_load and not event.unload:
+            session.break_on_load = False
+            return True
+        return wanted.mode == "e"
 
     # -- leaving the place we stand on ---------------------------------------------------------
 

@@ -13,7 +13,6 @@ from kdsim.debugger.backends.base import (
     Backend,
     Caps,
     ModuleEvent,
-    Resume,
     StopEvent,
     TargetVersion,
 )
@@ -35,6 +34,7 @@ from kdsim.errors import (
     NotHalted,
     SimBug,
     SymbolError,
+    TargetGone,
 )
 from kdsim.wire.context import Context, SpecialRegisters
 
@@ -69,6 +69,8 @@ class Session:
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
         errors: how many commands reported an error.
         ended: set by `q`, `qq` and `qd`.
+        reached: the target has answered once, and is one that can be stopped.
+        lost: the last error, when it says that the target does not answer any more.
     """
 
     def __init__(
@@ -108,6 +110,8 @@ class Session:
         self.errors = 0
         self.ended: Literal["", "q", "qq", "qd"] = ""
         self._interrupted = False
+        self.reached = False
+        self.lost: TargetGone | None = None
         self._closed = False
         self._forget_target()
 
@@ -148,6 +152,7 @@ class Session:
         if Caps.RUN not in self.backend.caps:
             self.connected()
             return
+        self.reached = True
         if break_in:
             self.backend.break_in()
         self.control.wait_for_stop()
@@ -186,8 +191,7 @@ class Session:
     def quit(self, how: Literal["q", "qq", "qd"]) -> None:
         """`q` and `qq` leave the target as it is, `qd` lets it run."""
         if how == "qd" and self.halted and Caps.RUN in self.backend.caps:
-            self.before_resume()
-            self.backend.resume(Resume())
+            self.control.release()
         elif self.halted:
             self._write_registers()
         self.ended = how
@@ -231,6 +235,11 @@ class Session:
     def require_halted(self) -> None:
         if not self.halted and not self.local and Caps.RUN in self.backend.caps:
             raise NotHalted("The target is running")
+
+    @property
+    def running(self) -> bool:
+        """The target was reached and runs, so that Ctrl+C means: break in."""
+        return self.reached and not self.halted and not self.ended
 
     def interrupt(self) -> None:
         """Ctrl+C from any thread: break into a running target, end a long listing."""
@@ -396,8 +405,16 @@ class Session:
         """Run a command line; errors are printed and counted, the rest of the line is dropped."""
         if self.local:
             self.flush_memory()
+        self._guarded(lambda: self.runner(line))
+
+    def await_stop(self) -> None:
+        """Wait for a target that runs; errors are treated as those of a command."""
+        self._guarded(self.control.wait_for_stop)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        self.lost = None
         try:
-            self.runner(line)
+            work()
         except SimBug:
             raise
         except KdsimError as error:
@@ -409,6 +426,8 @@ class Session:
     def report_error(self, error: KdsimError) -> None:
         """Print an error. A caret points into the line as it stands behind the prompt."""
         self.errors += 1
+        if isinstance(error, TargetGone):
+            self.lost = error
         self.out.fresh_line()
         text = str(error)
         if self.settings.json:

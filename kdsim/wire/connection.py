@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from kdsim.errors import ProtocolError, TargetGone
+from kdsim.errors import ProtocolError, TargetEnded, TargetGone
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
@@ -237,16 +237,15 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         return False
 
     def _ask(self, kind: PacketType, payload: bytes, tries: int | None) -> bytes | None:
-        while True:
-            self._answers.pop(kind, None)
+        self._answers.pop(kind, None)
+        while self._deliver(kind, payload, tries):
             start = self._starts
-            if not self._deliver(kind, payload, tries):
-                return None
             while self._starts == start and self.present:
                 if kind in self._answers:
                     return self._answers.pop(kind)
                 self.link.wait(self._until(None))
                 self._step()
+        return None
 
     def _step(self) -> None:
         for event in self._service():
@@ -378,7 +377,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             self._settle(now + self.reply_timeout * self.attempts)
 
     def answer(self, question: GetString, text: bytes) -> None:
-        """Answer a prompt."""
+        """Answer a prompt, and its repetitions that came meanwhile."""
+        self.discard(GetString)
         with self._interrupts:
             now = self._clock()
             self.endpoint.send(PacketType.DEBUG_IO, question.answer(text).pack(), now)
@@ -425,9 +425,9 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             return None
         return max(start, self.endpoint.heard or start) + self.silence
 
-    def discard_stops(self) -> None:
-        """Forget state changes that came and were not asked for yet."""
-        self._events = deque(e for e in self._events if not isinstance(e, StateChange))
+    def discard(self, kind: type[StateChange] | type[GetString]) -> None:
+        """Forget what came of this kind and was not asked for yet."""
+        self._events = deque(e for e in self._events if not isinstance(e, kind))
 
     def break_in(self) -> None:
         """Ask a running target to stop."""
@@ -451,7 +451,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
 
     def _check_link(self) -> None:
         if self._gone is not None and not self.link.reconnects:
-            raise TargetGone(self._gone)
+            raise TargetEnded(self._gone)
 
     def _sleep(self, end: float | None) -> None:
         """Wait for something to arrive or to be due, and take it in."""

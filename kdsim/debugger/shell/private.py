@@ -6,10 +6,19 @@ import os
 import secrets
 import subprocess
 import sys
-from types import TracebackType
+import tempfile
+from time import monotonic
+
+from kdsim.debugger.backends.base import Event
+from kdsim.debugger.backends.live import LiveBackend
+from kdsim.errors import TargetEnded, TargetGone
+from kdsim.wire.transport import NetTransport, open_host
 
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-SCRIPT_SEED = 1
+GLANCE = 0.25
+"""Seconds between looks whether the target process still lives."""
+FAREWELL = 2.0
+"""Seconds it has to leave by itself."""
 
 
 def random_key() -> str:
@@ -30,12 +39,14 @@ class PrivateTarget:
     """`kdsim target lab` in its own process, talking KDNET to `port` on loopback.
 
     The child holds the read end of a pipe; when this process ends, however it ends, the pipe
-    closes and the child leaves. The key travels in the environment, not in the process list.
+    closes and the child leaves. The key travels in the environment, not in the process list. What
+    the machine says on its console is kept; its last line explains a death.
     """
 
     def __init__(self, port: int, key: str, *, seed: int | None) -> None:
         """With a seed the machine counts time by instructions, without one by the wall clock."""
         reader, self._writer = os.pipe()
+        self._console = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         command = [sys.executable, "-m", "kdsim", "target", "lab", "--wait"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--parent-pipe", str(reader)]
         if seed is not None:
@@ -46,30 +57,70 @@ class PrivateTarget:
             env=dict(os.environ, KDSIM_KEY=key),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=self._console,
             pass_fds=(reader,),
             start_new_session=True,
         )
         os.close(reader)
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def check(self) -> None:
+        """TargetEnded, with the machine's last words, when the process has ended."""
+        status = self._process.poll()
+        if status is None:
+            return
+        self._console.seek(0)
+        said = self._console.read().decode(errors="replace").strip().splitlines()
+        reason = said[-1].removeprefix("kdsim: ") if status > 0 and said else _ending(status)
+        raise TargetEnded(f"the lab machine has ended: {reason}")
 
     def close(self) -> None:
         os.close(self._writer)
         try:
-            self._process.wait(timeout=2)
+            self._process.wait(timeout=FAREWELL)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._console.close()
 
-    def __enter__(self) -> PrivateTarget:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"killed by signal {-status}"
+    return f"exit status {status}" if status else "it was switched off"
+
+
+class PrivateBackend(LiveBackend):
+    """A live backend that knows the process at the other end, and notices when it ends."""
+
+    def __init__(self, seed: int | None) -> None:
+        key = random_key()
+        super().__init__(open_host(NetTransport(0, key)))
+        self._target = PrivateTarget(self.port, key, seed=seed)
+
+    def connect(self, timeout: float | None) -> None:
+        end = None if timeout is None else monotonic() + timeout
+        while True:
+            left = GLANCE if end is None else min(GLANCE, end - monotonic())
+            try:
+                super().connect(left)
+            except TargetGone:
+                self._target.check()
+                if end is not None and monotonic() >= end:
+                    raise
+            else:
+                return
+
+    def wait(self, timeout: float | None) -> Event | None:
+        end = None if timeout is None else monotonic() + timeout
+        while True:
+            left = GLANCE if end is None else min(GLANCE, max(0.0, end - monotonic()))
+            event = super().wait(left)
+            if event is not None:
+                return event
+            self._target.check()
+            if end is not None and monotonic() >= end:
+                return None
+
+    def close(self) -> None:
+        super().close()
+        self._target.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.completion import ThreadedCompleter
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.lexers import PygmentsLexer
 from prompt_toolkit.styles import Style, merge_styles, style_from_pygments_cls
@@ -16,11 +17,10 @@ from prompt_toolkit.styles import Style, merge_styles, style_from_pygments_cls
 from kdsim.debugger.shell.completion import KdCompleter
 from kdsim.debugger.shell.lexers import KdLexer
 from kdsim.debugger.shell.styles import STYLES
+from kdsim.debugger.shell.terminal import echo_off
+from kdsim.errors import TargetEnded
 
 if TYPE_CHECKING:
-    from prompt_toolkit.input import Input
-    from prompt_toolkit.output import Output as ScreenOutput
-
     from kdsim.debugger.session import Session
 
 
@@ -44,46 +44,67 @@ def _history() -> History:
 class Prompt:
     """Reads command lines from the terminal and runs them until the session ends."""
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        style: str,
-        colour: bool,
-        screen_input: Input | None = None,
-        screen_output: ScreenOutput | None = None,
-    ) -> None:
+    def __init__(self, session: Session, *, style: str, colour: bool) -> None:
         self._session = session
+        session.ask = self._ask
         base = style_from_pygments_cls(STYLES[style])
+        # The completer asks the target, whose connection belongs to this thread.
         self._reader: PromptSession[str] = PromptSession(
             history=_history(),
-            completer=ThreadedCompleter(KdCompleter(session)),
+            completer=KdCompleter(session),
             complete_while_typing=False,
             auto_suggest=AutoSuggestFromHistory(),
             lexer=PygmentsLexer(KdLexer) if colour else None,
             style=merge_styles([base, Style.from_dict({"prompt": "bold"})]) if colour else None,
-            input=screen_input,
-            output=screen_output,
         )
 
-    def run(self) -> None:
-        """Until `q`, or Ctrl+D, which means `q`. ENTER alone repeats the last line."""
-        previous = ""
-        while not self._session.ended:
-            line = self._read()
-            if line is None:
+    def run(self) -> bool:
+        """Until `q`, or Ctrl+D, which means `q`; False when the target has ended first.
+
+        ENTER alone repeats the last line.
+        """
+        session, previous = self._session, ""
+        while not session.ended:
+            if session.running:
+                # It was lost, or Ctrl+C did not stop it: go on listening.
+                self._perform(session.await_stop)
+            if isinstance(session.lost, TargetEnded):
+                return False
+            typed = self._read()
+            if typed is None:
                 continue
-            previous = line = line if line.strip() else previous
-            self._session.execute(line)
+            previous = typed if typed.strip() else previous
+            # A pasted script comes as one text of many lines.
+            for line in previous.splitlines():
+                if not session.ended:
+                    self._perform(partial(session.execute, line))
+        return True
+
+    def _perform(self, work: Callable[[], None]) -> None:
+        with echo_off():
+            work()
 
     def _read(self) -> str | None:
-        self._session.out.fresh_line()
-        prompt = self._session.prompt
+        session = self._session
+        session.out.fresh_line()
+        prompt = session.prompt
         try:
             line = self._reader.prompt([("class:prompt", prompt)])
         except KeyboardInterrupt:
             return None
         except EOFError:
             line = "q"
-        self._session.out.echo(f"{prompt}{line}\n")
+        session.out.echo(f"{prompt}{line}\n")
         return line
+
+    def _ask(self, question: str) -> str:
+        """The answer to a question of the target or of a command; Ctrl+D gives an empty one."""
+        session = self._session
+        session.out.fresh_line()
+        reader: PromptSession[str] = PromptSession()
+        try:
+            answer = reader.prompt(question)
+        except EOFError:
+            answer = ""
+        session.out.echo(f"{question}{answer}\n")
+        return answer

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.output import Output
-from kdsim.debugger.shell.private import SCRIPT_SEED, PrivateTarget, random_key
+from kdsim.debugger.shell.interrupts import break_in_on_interrupt
 from kdsim.debugger.shell.terminal import coloured_sink, plain_sink, wants_colour
 from kdsim.errors import TargetGone, UserError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STYLE = "kd-dark"
 PRIVATE_TIMEOUT = 60.0
+SCRIPT_SEED = 1
+EXIT_ERRORS = 1
+EXIT_NO_TARGET = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +57,22 @@ class KdOptions:
 
 
 def run(options: KdOptions) -> int:
-    """Returns 0, or 1 when a command reported an error under `-c`, `-cf` or piped input."""
+    """The exit status; a target that never answers is raised as TargetGone."""
     initial = list(_initial_lines(options))
     with ExitStack() as cleanup:
-        backend = _backend(options, cleanup)
-        colour = wants_colour()
+        colour = wants_colour() and not options.json
         output = Output(coloured_sink(DEFAULT_STYLE) if colour else plain_sink())
-        _open_log(options, output)
         cleanup.callback(output.close_log)
+        _open_log(options, output)
+        backend = _backend(options, output)
         session = _session(backend, output, options)
         cleanup.callback(session.close)
+        cleanup.enter_context(break_in_on_interrupt(session))
         _attach(session, options)
-        for note, line in initial:
-            if session.ended:
-                break
-            output.fresh_line()
-            output.line(f"{session.prompt}{note}")
-            session.execute(line)
-        if not session.ended:
-            _read_commands(session, options, colour)
-        return 1 if session.errors and options.scripted else 0
+        status = _run_lines(session, initial)
+        if status == EXIT_NO_TARGET or session.ended:
+            return status
+        return max(status, _read_commands(session, colour=colour))
 
 
 def _session(backend: Backend, output: Output, options: KdOptions) -> Session:
@@ -100,7 +99,7 @@ def _after_bugcheck(session: Session) -> None:
     after_bugcheck(session)
 
 
-def _backend(options: KdOptions, cleanup: ExitStack) -> Backend:
+def _backend(options: KdOptions, output: Output) -> Backend:
     """The way to the target, not yet connected."""
     if options.dump:
         raise UserError(f"cannot open {options.dump}: this version reads no crash dumps yet")
@@ -108,17 +107,16 @@ def _backend(options: KdOptions, cleanup: ExitStack) -> Backend:
         from kdsim.debugger.backends.local import LocalBackend
 
         return LocalBackend(options.machine)
-    from kdsim.debugger.backends.live import LiveBackend
-
     if options.transport:
-        return LiveBackend.from_text(options.transport, key=options.key or None)
-    key = random_key()
-    backend = LiveBackend.from_text(f"net:port=0,key={key}")
+        from kdsim.debugger.shell.reach import live
+
+        return live(options.transport, options.key, None if options.json else output)
+    from kdsim.debugger.shell.private import PrivateBackend
+
     seed = options.seed
     if seed is None and options.scripted:
         seed = SCRIPT_SEED
-    cleanup.enter_context(PrivateTarget(backend.port, key, seed=seed))
-    return backend
+    return PrivateBackend(seed)
 
 
 def _attach(session: Session, options: KdOptions) -> None:
@@ -128,7 +126,7 @@ def _attach(session: Session, options: KdOptions) -> None:
     try:
         session.attach(break_in=options.break_in or options.private, timeout=timeout)
     except KeyboardInterrupt as interrupt:
-        raise TargetGone("no target answered before Ctrl+C") from interrupt
+        raise TargetGone("interrupted before the target answered") from interrupt
 
 
 def _open_log(options: KdOptions, output: Output) -> None:
@@ -151,15 +149,44 @@ def _initial_lines(options: KdOptions) -> Iterator[tuple[str, str]]:
         yield f"kd: Reading initial command '{options.commands}'", options.commands
 
 
-def _read_commands(session: Session, options: KdOptions, colour: bool) -> None:
-    if sys.stdin.isatty() and sys.stdout.isatty():
+def _run_lines(session: Session, lines: Iterable[tuple[str, str]]) -> int:
+    """Run (what is shown behind the prompt, line) one by one; the exit status they lead to."""
+    errors = session.errors
+    for shown, line in lines:
+        if session.ended:
+            break
+        if not session.settings.json:
+            session.out.fresh_line()
+            session.out.line(f"{session.prompt}{shown}")
+        session.execute(line)
+        if session.lost is not None and not session.ended:
+            # Without a target the rest of a script makes no sense.
+            return EXIT_NO_TARGET
+    return EXIT_ERRORS if session.errors > errors else 0
+
+
+def _read_commands(session: Session, *, colour: bool) -> int:
+    """Commands from a terminal or a pipe; only those of a pipe count for the exit status."""
+    if not sys.stdin.isatty():
+        return _run_lines(session, ((line, line) for line in map(str.rstrip, sys.stdin)))
+    if sys.stdout.isatty():
         from kdsim.debugger.shell.prompt import Prompt
 
-        Prompt(session, style=DEFAULT_STYLE, colour=colour).run()
-        return
-    for line in sys.stdin:
-        if session.ended:
-            return
+        answered = Prompt(session, style=DEFAULT_STYLE, colour=colour).run()
+        return 0 if answered else EXIT_NO_TARGET
+    _read_unseen(session)
+    return 0
+
+
+def _read_unseen(session: Session) -> None:
+    """Commands typed at a terminal while the output goes elsewhere (`kdsim | tee log`)."""
+    while not session.ended:
         session.out.fresh_line()
-        session.out.line(f"{session.prompt}{line.rstrip()}")
-        session.execute(line.rstrip("\n"))
+        session.out.write(session.prompt)
+        try:
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            session.out.write("\n")
+            continue
+        session.out.at_line_start = True
+        session.execute(line.rstrip() if line else "q")
