@@ -30,6 +30,7 @@ from kdsim.wire.messages import (
     GetString,
     LoadSymbolsChange,
     PrintString,
+    StateChange,
 )
 from kdsim.wire.requests import ADDRESS_MASK, Requests
 from kdsim.wire.transport import Transport, open_host, parse_transport
@@ -212,7 +213,7 @@ class LiveBackend:
 
     def switch_processor(self, number: int) -> None:
         self._need_halt()
-        self._connection.discard_stops()
+        self._connection.discard(StateChange)
         self._known.switching = number
         self._connection.post(Manipulate.request(Api.SWITCH_PROCESSOR, processor=number))
 
@@ -228,7 +229,7 @@ class LiveBackend:
     def _leave(self, message: Manipulate) -> None:
         """Send a request after which the target runs."""
         # State changes that wait here are repetitions of the stop that ends now.
-        self._connection.discard_stops()
+        self._connection.discard(StateChange)
         self._known.halted = False
         self._connection.post(message)
 
