@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from debugger_fakes import (
+
+from kdsim.debugger.commands.engine import equip
+from kdsim.debugger.kernel import SHARED_USER_DATA
+from kdsim.debugger.output import Output
+from kdsim.debugger.session import Session
+from kdsim.symbols.procedures import Local
+from kdsim.symbols.symbols import Symbol
+from tests.debugger.debugger_fakes import (
     BREAKPOINT,
     DATA,
     EXIT,
@@ -18,14 +25,7 @@ from debugger_fakes import (
     THREAD,
     FakeBackend,
 )
-from debugger_symbols import U32, FakeSpace
-
-from kdsim.debugger.commands.engine import equip
-from kdsim.debugger.kernel import SHARED_USER_DATA
-from kdsim.debugger.output import Output
-from kdsim.debugger.session import Session
-from kdsim.symbols.procedures import Local
-from kdsim.symbols.symbols import Symbol
+from tests.debugger.debugger_symbols import U32, FakeSpace
 
 CODE = {
     # DbgBreakPointWithStatus: int 3; ret

@@ -5,11 +5,19 @@ from __future__ import annotations
 import struct
 
 import pytest
-from conftest import Kd, qwords
-from debugger_fakes import BREAKPOINT, DATA, KERNEL, LEAKY, PROCESS, SINGLE_STEP, load_event
 
 from kdsim.debugger.backends.base import StopEvent
 from kdsim.debugger.session import Session
+from tests.debugger.conftest import Kd, qwords
+from tests.debugger.debugger_fakes import (
+    BREAKPOINT,
+    DATA,
+    KERNEL,
+    LEAKY,
+    PROCESS,
+    SINGLE_STEP,
+    load_event,
+)
 
 INNER = "nt!Inner:\nfffff807`11001040 4883ec18        sub     rsp,18h\n"
 OUTER = "nt!Outer:\nfffff807`11001020 4883ec28        sub     rsp,28h\n"

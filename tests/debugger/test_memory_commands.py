@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Kd
-from debugger_fakes import DATA, KERNEL
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdsim.debugger.commands.memory_cells import FORMATS, cells_text, read_cells, rows
 from kdsim.debugger.memory import CachedMemory
 from kdsim.errors import MemoryFault
+from tests.debugger.conftest import Kd
+from tests.debugger.debugger_fakes import DATA, KERNEL
 
 END = "fffff807`11004ff8"
 QUAD = "????????`????????"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 
 import pytest
-from conftest import Kd, qwords
-from debugger_fakes import DATA, KERNEL, PROCESS, STACK, THREAD
 
 from kdsim.debugger.paging import PageTables
 from kdsim.debugger.registers import SLOTS, RegisterFile
 from kdsim.errors import MemoryFault
 from kdsim.wire.context import Context, SpecialRegisters
+from tests.debugger.conftest import Kd, qwords
+from tests.debugger.debugger_fakes import DATA, KERNEL, PROCESS, STACK, THREAD
 
 ALL = """\
 rax=0000000000000000 rbx=0000000000000000 rcx=0000000000000001

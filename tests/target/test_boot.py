@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from booted import Debugged, Script, names, small_lab
 
 from kdsim.debugger.inspect import pool
 from kdsim.debugger.inspect.nt import Nt
@@ -20,6 +19,7 @@ from kdsim.target.lab import Process, Verifier, find_lab
 from kdsim.target.ntos import addresses
 from kdsim.target.ntos.images import ImageFiles
 from kdsim.target.system import System
+from tests.target.booted import Debugged, Script, names, small_lab
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_equal_seeds_give_equal_bytes():
 _RESUMED = """
 import sys
 from pathlib import Path
-from booted import Script
+from tests.target.booted import Script
 from kdsim.target.lab import find_lab
 from kdsim.target.system import System
 system = System.resume(Path(sys.argv[1]), find_lab("lab"), Script(False), print)

@@ -3,12 +3,12 @@
 import struct
 
 import pytest
-from booted import Debugged
 
 from kdsim.symbols.frame import GENERAL, FrameRegisters
 from kdsim.symbols.pe import PeImage
 from kdsim.symbols.unwind import unwind
 from kdsim.symbols.views import View, list_entries
+from tests.target.booted import Debugged
 
 PAGE = 0x1000
 SHARED_DATA = 0xFFFF_F780_0000_0000

@@ -3,7 +3,6 @@
 import struct
 
 import pytest
-from booted import Debugged
 
 from kdsim.target.machine.machine import Reason
 from kdsim.target.ntos.addresses import SHARED_DATA
@@ -27,6 +26,7 @@ from kdsim.wire.manipulate import (
     WriteBreakpointArguments,
 )
 from kdsim.wire.messages import ExceptionChange, LoadSymbolsChange
+from tests.target.booted import Debugged
 
 NOWHERE = 0xFFFF_FF00_0000_0000
 BREAKPOINT, SINGLE_STEP, WAKE = 0x80000003, 0x80000004, 0x80000007

@@ -4,9 +4,9 @@ import os
 import signal
 import socket
 import time
+from contextlib import closing
 
 import pytest
-from process import TargetProcess, free_port
 
 from kdsim.wire.endpoint import Connected
 from kdsim.wire.links import unix_listen
@@ -15,6 +15,7 @@ from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate
 from kdsim.wire.messages import ExceptionChange, LoadSymbolsChange
 from kdsim.wire.requests import Requests
 from kdsim.wire.transport import NetTransport, PipeTransport, TcpTransport, open_host
+from tests.target.process import TargetProcess, free_port
 
 KEY = "1.2.3.kdsim"
 
@@ -158,19 +159,19 @@ def test_local_debugging_of_a_running_machine(runtime):
         assert target.banner() == (
             "lab: Windows 10 x64, 1 processor, 256 MB; attach: kdsim kd -kl --machine lab\n"
         )
-        client = LocalClient("lab")
-        requests = Requests(client.request, 0x1000, 0x1000)
-        base = requests.version().kernel_base
-        assert requests.read(Api.READ_VIRTUAL, base, 0x1000)[:2] == b"MZ"
-        refused = client.request(Manipulate.request(Api.GET_CONTEXT))
-        assert not refused.succeeded
-        special = requests.control_space(0, 2, 0xF0)
-        assert len(special) == 0xF0
-        with TargetProcess(runtime, "lab") as second:
-            assert "--machine lab-2" in second.banner()
-            assert sorted(running_machines()) == ["lab", "lab-2"]
-        client.close()
+        with closing(LocalClient("lab")) as client:
+            requests = Requests(client.request, 0x1000, 0x1000)
+            base = requests.version().kernel_base
+            assert requests.read(Api.READ_VIRTUAL, base, 0x1000)[:2] == b"MZ"
+            assert not client.request(Manipulate.request(Api.GET_CONTEXT)).succeeded
+            assert len(requests.control_space(0, 2, 0xF0)) == 0xF0
         assert target.stop() == (0, "")
+
+
+def test_a_second_machine_takes_another_name(runtime):
+    with TargetProcess(runtime, "lab") as first, TargetProcess(runtime, "lab") as second:
+        names = {target.banner().split()[-1] for target in (first, second)}
+        assert names == set(running_machines()) == {"lab", "lab-2"}
 
 
 def test_a_bug_check_that_nobody_debugs_is_one_line(runtime):

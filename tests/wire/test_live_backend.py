@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-from fake_target import BASE, PAGE, PHYSICAL, SIZE, VERSION, FakeTarget
 
 from kdsim.debugger.backends.base import (
     CommandEvent,
@@ -26,6 +25,7 @@ from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.manipulate import Api
 from kdsim.wire.messages import CommandStringChange, LoadSymbolsChange
 from kdsim.wire.transport import open_target_net
+from tests.wire.fake_target import BASE, PAGE, PHYSICAL, SIZE, VERSION, FakeTarget
 
 KEY = "1.2.3.4"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from language_fakes import FakeContext, FakeHost
 
 from kdsim.debugger.language.interpreter import Interpreter
+from tests.debugger.language.language_fakes import FakeContext, FakeHost
 
 
 @pytest.fixture

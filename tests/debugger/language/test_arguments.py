@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from language_fakes import BASE
 
 from kdsim.debugger.language.arguments import Arguments, Range
 from kdsim.errors import CommandSyntaxError, KdsimError
+from tests.debugger.language.language_fakes import BASE
 
 
 @pytest.fixture

@@ -5,11 +5,18 @@ from __future__ import annotations
 import time
 
 import pytest
-from language_fakes import ANSI_AT, BASE, NODE_AT, TEXT_AT, UNICODE_AT, WIDE_AT
 
 from kdsim.debugger.language import commands
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.errors import CommandSyntaxError, KdsimError
+from tests.debugger.language.language_fakes import (
+    ANSI_AT,
+    BASE,
+    NODE_AT,
+    TEXT_AT,
+    UNICODE_AT,
+    WIDE_AT,
+)
 
 HERE = f"{BASE >> 32:08x}`{(BASE + 0x1012) & 0xFFFFFFFF:08x}"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from language_fakes import BASE, NODE_AT, TYPES
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.debugger.language.typed_text import typed_text
 from kdsim.errors import CommandSyntaxError
+from tests.debugger.language.language_fakes import BASE, NODE_AT, TYPES
 
 NODE_TICKED = f"0x{NODE_AT >> 32:08x}`{NODE_AT & 0xFFFFFFFF:08x}"
 NAME_TICKED = f"0x{NODE_AT >> 32:08x}`{(NODE_AT + 16) & 0xFFFFFFFF:08x}"

@@ -7,7 +7,7 @@ import pytest
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.errors import CommandSyntaxError, TargetGone, UnknownCommand, UserError
 
-from language_fakes import ANSI_AT, TEXT_AT, UNICODE_AT, WIDE_AT  # isort: skip
+from tests.debugger.language.language_fakes import ANSI_AT, TEXT_AT, UNICODE_AT, WIDE_AT  # isort: skip
 
 OUTPUTS = [
     # order, conditions

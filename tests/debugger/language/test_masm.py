@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from language_fakes import ANSI_AT, BASE, NODE_AT, TEXT_AT
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.errors import CommandSyntaxError
+from tests.debugger.language.language_fakes import ANSI_AT, BASE, NODE_AT, TEXT_AT
 
 M = (1 << 64) - 1
 

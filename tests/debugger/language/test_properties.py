@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from language_fakes import SYMBOLS, TYPES, FakeContext, FakeHost
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language.arguments import Arguments
@@ -17,6 +16,7 @@ from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.debugger.language.interpreter import Interpreter
 from kdsim.debugger.language.typed_text import typed_text
 from kdsim.errors import KdsimError, SimBug
+from tests.debugger.language.language_fakes import SYMBOLS, TYPES, FakeContext, FakeHost
 
 T = TypeVar("T")
 OPERATORS = {"+": op.add, "-": op.sub, "*": op.mul, "&": op.and_, "|": op.or_, "^": op.xor}

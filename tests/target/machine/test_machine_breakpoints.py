@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import DATA, HLT, INT3, KERNEL, Guest, mov_rax, mov_rcx
 
 from kdsim.target.machine.machine import Reason
 from kdsim.target.machine.processor import Outcome, Processor
+from tests.target.machine.conftest import DATA, HLT, INT3, KERNEL, Guest, mov_rax, mov_rcx
 
 # Offsets after each: 0Dh read, 14h dword store, 18h read-modify-write, 1Dh byte 3, 22h byte 4.
 ACCESSES = (

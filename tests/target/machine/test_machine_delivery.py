@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from conftest import (
+
+from kdsim.errors import TargetError
+from kdsim.target.machine.clock import NS_PER_INSTRUCTION
+from kdsim.target.machine.machine import Reason
+from kdsim.target.machine.processor import Exit, Outcome
+from tests.target.machine.conftest import (
     CS0,
     CS3,
     DATA,
@@ -26,11 +31,6 @@ from conftest import (
     mov_rax,
     mov_rcx,
 )
-
-from kdsim.errors import TargetError
-from kdsim.target.machine.clock import NS_PER_INSTRUCTION
-from kdsim.target.machine.machine import Reason
-from kdsim.target.machine.processor import Exit, Outcome
 
 READ_DATA = b"\x48\x8b\x08"  # mov rcx,[rax]
 WRITE_DATA = b"\x48\x89\x08"  # mov [rax],rcx

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from conftest import DATA, HLT, KERNEL, Guest
-from pemaker import CODE, IMAGE_BASE, READ_ONLY, Maker
-from pemaker import DATA as WRITABLE
 
 from kdsim.errors import FormatError, MemoryFault
 from kdsim.symbols.pe import Import, PeImage
 from kdsim.target.machine.loader import LoadedModule, map_image, resolve_import
 from kdsim.target.machine.processor import Exit
+from tests.target.machine.conftest import DATA, HLT, KERNEL, Guest
+from tests.target.machine.pemaker import CODE, IMAGE_BASE, READ_ONLY, Maker
+from tests.target.machine.pemaker import DATA as WRITABLE
 
 BASE = 0xFFFF_F807_2000_0000
 PAGES = 0x10

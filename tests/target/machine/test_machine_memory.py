@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 
 import pytest
-from conftest import DATA, KERNEL, USER_CODE, Guest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from kdsim.target.machine.paging import (
     AddressSpace,
 )
 from kdsim.target.machine.ram import PAGE_SIZE, PhysicalMemory, parse_size
+from tests.target.machine.conftest import DATA, KERNEL, USER_CODE, Guest
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,18 @@ import threading
 import time
 
 import pytest
-from conftest import (
+
+from kdsim.errors import TargetError, UserError
+from kdsim.target.machine.clock import NS_PER_INSTRUCTION, Clock, ClockMode
+from kdsim.target.machine.machine import (
+    CLOCK_VECTOR,
+    IPI_VECTOR,
+    SLICE_INSTRUCTIONS,
+    Machine,
+    Reason,
+)
+from kdsim.target.machine.processor import Outcome, Processor
+from tests.target.machine.conftest import (
     DATA,
     HLT,
     INT3,
@@ -20,17 +31,6 @@ from conftest import (
     mov_rcx,
     tick_service,
 )
-
-from kdsim.errors import TargetError, UserError
-from kdsim.target.machine.clock import NS_PER_INSTRUCTION, Clock, ClockMode
-from kdsim.target.machine.machine import (
-    CLOCK_VECTOR,
-    IPI_VECTOR,
-    SLICE_INSTRUCTIONS,
-    Machine,
-    Reason,
-)
-from kdsim.target.machine.processor import Outcome, Processor
 
 TICK = 156_250
 IDLE_LOOP = STI + HLT + b"\xeb\xfd"  # sti; hlt; jmp hlt

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DATA, HLT, KERNEL, SERVICE, STI, Calls, Guest, mov_rax, tick_service
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,17 @@ from kdsim.target.machine.machine import CLOCK_VECTOR, Machine, Reason
 from kdsim.target.machine.processor import Outcome, Processor
 from kdsim.target.machine.ram import PhysicalMemory
 from kdsim.target.machine.registers import STATE_SIZE, Registers
+from tests.target.machine.conftest import (
+    DATA,
+    HLT,
+    KERNEL,
+    SERVICE,
+    STI,
+    Calls,
+    Guest,
+    mov_rax,
+    tick_service,
+)
 
 # Stores, floating point, SSE and flags in a loop that never ends.
 _BODY = (
@@ -36,7 +46,7 @@ CONTINUE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import tick_service
+from tests.target.machine.conftest import tick_service
 from kdsim.target.machine.machine import Machine
 machine = Machine.load(Path(sys.argv[2]))
 machine.attach(tick_service(machine), None)
