@@ -66,6 +66,7 @@ class Session:
         runner: executes a command line; the commands package puts itself here.
         evaluate: the value of an expression; the same.
         ask: answers a question of the target or of a command.
+        on_reached: called when the target has answered, before its first stop is waited for.
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
         errors: how many commands reported an error.
         ended: set by `q`, `qq` and `qd`.
@@ -106,6 +107,7 @@ class Session:
         self.ask: Callable[[str], str] = lambda _prompt: ""
         self.register_lines: Callable[[], list[str]] = list
         self.on_bugcheck: Callable[[Session], None] | None = None
+        self.on_reached: Callable[[], None] | None = None
         self.break_on_load = break_on_load
         self.errors = 0
         self.ended: Literal["", "q", "qq", "qd"] = ""
@@ -153,6 +155,8 @@ class Session:
             self.connected()
             return
         self.reached = True
+        if self.on_reached is not None:
+            self.on_reached()
         if break_in:
             self.backend.break_in()
         self.control.wait_for_stop()

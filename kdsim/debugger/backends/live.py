@@ -21,6 +21,7 @@ from kdsim.errors import NotHalted, TargetError
 from kdsim.wire.connection import HostConnection
 from kdsim.wire.context import Context, ContextFlag, SpecialRegisters
 from kdsim.wire.endpoint import Connected
+from kdsim.wire.kdnet import KdnetHost
 from kdsim.wire.links import UdpLink
 from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate
 from kdsim.wire.messages import (
@@ -107,6 +108,13 @@ class LiveBackend:
         if not isinstance(link, UdpLink):
             raise TargetError(f"{self.description} has no UDP port")
         return link.local[1]
+
+    @property
+    def peer(self) -> str:
+        """The address a KDNET target speaks from; empty before, and on a stream."""
+        endpoint = self._connection.endpoint
+        known = endpoint.peer if isinstance(endpoint, KdnetHost) else None
+        return known[0] if known else ""
 
     @property
     def halted(self) -> bool:

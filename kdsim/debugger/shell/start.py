@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def run(options: KdOptions) -> int:
         output = Output(coloured_sink(DEFAULT_STYLE) if colour else plain_sink())
         cleanup.callback(output.close_log)
         _open_log(options, output)
-        backend = _backend(options, output)
+        backend = _backend(options)
         session = _session(backend, output, options)
         cleanup.callback(session.close)
         cleanup.enter_context(break_in_on_interrupt(session))
@@ -99,7 +100,7 @@ def _after_bugcheck(session: Session) -> None:
     after_bugcheck(session)
 
 
-def _backend(options: KdOptions, output: Output) -> Backend:
+def _backend(options: KdOptions) -> Backend:
     """The way to the target, not yet connected."""
     if options.dump:
         raise UserError(f"cannot open {options.dump}: this version reads no crash dumps yet")
@@ -108,9 +109,9 @@ def _backend(options: KdOptions, output: Output) -> Backend:
 
         return LocalBackend(options.machine)
     if options.transport:
-        from kdsim.debugger.shell.reach import live
+        from kdsim.debugger.backends.live import LiveBackend
 
-        return live(options.transport, options.key, None if options.json else output)
+        return LiveBackend.from_text(options.transport, key=options.key or None)
     from kdsim.debugger.shell.private import PrivateBackend
 
     seed = options.seed
@@ -123,10 +124,19 @@ def _attach(session: Session, options: KdOptions) -> None:
     timeout = options.timeout
     if options.private and timeout is None:
         timeout = PRIVATE_TIMEOUT
+    if options.transport and not options.json:
+        session.out.line(f"Waiting to reconnect... ({session.backend.description})")
+        session.on_reached = partial(_tell_reached, session)
     try:
         session.attach(break_in=options.break_in or options.private, timeout=timeout)
     except KeyboardInterrupt as interrupt:
         raise TargetGone("interrupted before the target answered") from interrupt
+
+
+def _tell_reached(session: Session) -> None:
+    """A target that runs says nothing by itself; the user should know that it is there."""
+    peer = getattr(session.backend, "peer", "")
+    session.out.line(f"Connected to target {peer}".rstrip())
 
 
 def _open_log(options: KdOptions, output: Output) -> None:
