@@ -104,8 +104,9 @@ class Runner:
         self._system = self._power_on()
         self._listening = not options.wait
         self._local = LocalServer(lab.name, self._answer_locally)
-        self._watched = [*watched, self._local]
-        for each in self._watched:
+        self._watched = list(watched)
+        self._serving = False
+        for each in watched:
             connection.watch(each)
 
     @property
@@ -129,6 +130,7 @@ class Runner:
             stop = self._system.run()
             if stop.reason is Reason.DEBUG:
                 self._listening = True
+                self._serve_locally()
                 continue
             self.farewell()
             if stop.reason is not Reason.RESTART:
@@ -151,6 +153,8 @@ class Runner:
 
         With --wait the wire waits for the end of boot, so that every session begins the same.
         """
+        if not self._serving and self._system.kernel.described:
+            self._serve_locally()
         if self._listening:
             if timeout != 0:
                 self._connection.link.wait(self._earlier(timeout))
@@ -171,6 +175,13 @@ class Runner:
             return timeout
         left = max(0.0, deadline - time.monotonic())
         return left if timeout is None else min(timeout, left)
+
+    def _serve_locally(self) -> None:
+        """Begin to answer local debuggers; before this point they would find no kernel yet."""
+        if not self._serving:
+            self._serving = True
+            self._watched.append(self._local)
+            self._connection.watch(self._local)
 
     def _answer_locally(self, request: Manipulate) -> Manipulate:
         return self._system.answer_locally(request, DATA_LIMIT)

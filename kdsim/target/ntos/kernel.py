@@ -106,6 +106,11 @@ class Kernel:
         """Whether the kernel has set up its first processor's control region."""
         return self.read("KiProcessorBlock") != 0
 
+    @property
+    def described(self) -> bool:
+        """Whether the kernel has filled in the block that tells debuggers where it is."""
+        return bool(self.view("_DBGKD_GET_VERSION64", self.address("KdVersionBlock")).KernBase)
+
     def processors(self) -> Iterator[View]:
         """The _KPRCB of every started processor. Walks: nt!KiProcessorBlock."""
         table = self.address("KiProcessorBlock")
