@@ -1,0 +1,135 @@
+"""An independent KD client against `kdsim target`: ntoseye, over KDCOM and over KDNET.
+
+It shares no code with us, walks our page tables by itself and reads our PDBs with its own reader.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdsim.resources import resource_path
+from kdsim.target.lab import find_lab
+from tests.target.process import TargetProcess, free_port
+
+pytestmark = [pytest.mark.ntoseye, pytest.mark.timeout(120)]
+
+KEY = "1.2.3.4"
+ROUTINE = "nt!ExAllocatePoolWithTag"
+COMMANDS = (
+    f"lm; ps; threads; r; k; u; x nt!Ps*; !poolused; bp {ROUTINE}; bl; g; r rip; k; p; r rip; bc *"
+)
+TROUBLE = re.compile("stale|retransmit|resetting|timed out|checksum mismatch", re.IGNORECASE)
+
+
+def _ntoseye(folder: Path, *arguments: str) -> str:
+    """Its output and trace; it must find nothing wrong."""
+    program = Path(sys.executable).with_name("ntoseye")
+    store = str(resource_path("targets", "images"))
+    done = subprocess.run(
+        [
+            *(str(program), "--memory-source", "kd", "--sympath-append", store),
+            *("--batch", "--plain-repl", *arguments),
+        ],
+        env=dict(os.environ, HOME=str(folder), NTOSEYE_KD_TRACE="1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=["kdcom", "kdnet"])
+def transcript(request, tmp_path_factory):
+    """What one session printed, without and with the trace."""
+    folder = tmp_path_factory.mktemp("ntoseye")
+    folder.chmod(0o700)
+    if request.param == "kdcom":
+        path = folder / "kd"
+        way, backend = ("--com", f"unix:{path}"), ("-b", "kd", "--connect", str(path))
+    else:
+        port = free_port(socket.SOCK_DGRAM)
+        way = ("--port", str(port))
+        backend = ("-b", "kdnet", "--connect", f"127.0.0.1:{port}", "--kdnet-key", KEY)
+    with TargetProcess(folder, "lab", "--wait", "--seed", "1", *way, key=KEY) as target:
+        target.banner()
+        text = _ntoseye(folder, *backend, "-c", COMMANDS)
+        assert target.process.poll() is None
+        assert target.stop() == (0, "")
+    return text
+
+
+@pytest.fixture(scope="module")
+def lines(transcript):
+    traced = re.compile(r"\[ *\d+\.\d+\]|kd: |kdnet: |    [0-9a-f]{2}( [0-9a-f]{2})+$")
+    return [line for line in transcript.splitlines() if not traced.match(line)]
+
+
+def _after(lines: list[str], pattern: str) -> list[str]:
+    """The lines behind the first that matches, up to an empty one."""
+    start = next(n for n, line in enumerate(lines) if re.search(pattern, line)) + 1
+    end = next((n for n in range(start, len(lines)) if not lines[n].strip()), len(lines))
+    return lines[start:end]
+
+
+def test_the_wire_is_clean(transcript):
+    assert not TROUBLE.findall(transcript)
+
+
+def test_modules(lines):
+    modules = _after(lines, "^Start +End +Module")
+    assert [line.split()[-1] for line in modules] == ["ntoskrnl.exe", "hal.dll", "tidy.sys"]
+    assert modules[0].split()[2:5] == ["nt", "10.0.19041.3570", "loaded"]
+
+
+def test_processes(lines):
+    names = [line.split()[1] for line in _after(lines, "^PID +Name")]
+    assert names == ["System", *(process.name for process in find_lab("lab").processes)]
+
+
+def test_threads(lines):
+    threads = _after(lines, "^Processor +ETHREAD")
+    assert sum(" explorer.exe " in line for line in threads) == 5
+    assert any("nt!ExpWorkerThread" in line for line in threads)
+
+
+def test_registers_stack_and_code(lines):
+    text = "\n".join(lines)
+    assert re.search(r"cr3 0000000000100000", text)
+    frame = re.compile(r" \d\d +[0-9a-f]{16} +[0-9a-f]{16} ")
+    stack = [line for line in _after(lines, "# +Child-SP") if frame.match(line)]
+    assert "nt!DbgBreakPointWithStatus" in stack[0]
+    assert "nt!Phase1Initialization" in stack[1]
+    assert "init.c" in stack[1]
+    assert "nt!KiStartSystemThread" in stack[-1]
+    assert any(re.search("cc +int3", line) for line in lines)
+
+
+def test_symbols_by_pattern(lines):
+    text = "\n".join(lines)
+    for name in ("nt!PsLoadedModuleList", "nt!PsActiveProcessHead", "nt!PsCreateSystemThread"):
+        assert name in text
+
+
+def test_pool_use(lines):
+    text = "\n".join(lines)
+    for tag in ("Proc", "Thre", "Tidy"):
+        assert re.search(rf"\b{tag}\b", text), tag
+
+
+def test_a_breakpoint_is_hit_and_stepped_from(lines):
+    text = "\n".join(lines)
+    assert re.search(rf"BREAK +processor \d +kernel at {ROUTINE} *$", text, re.MULTILINE)
+    assert re.search(rf"BREAK +processor \d +kernel at {ROUTINE}\+0x1 *$", text, re.MULTILINE)
+    at, after = (
+        int(value, 16) for value in re.findall(r"^rip=([0-9a-f]{16})$", text, re.MULTILINE)
+    )
+    assert after == at + 1
