@@ -1,7 +1,6 @@
 """Pool, objects, drivers and the verifier, rebuilt from a booted machine's bytes."""
 
 import random
-import struct
 
 import pytest
 
@@ -10,6 +9,7 @@ from kdsim.target.lab import Task, Verifier
 from kdsim.target.machine.machine import Reason
 from kdsim.wire.messages import ExceptionChange, LoadSymbolsChange
 from tests.target.booted import Debugged, small_lab
+from tests.target.guestcalls import bug_check, call, go_on
 
 PAGE = 0x1000
 MASK = (1 << 64) - 1
@@ -29,38 +29,6 @@ def booted():
     debugged.run_to_stop()
     yield debugged
     debugged.system.close()
-
-
-def call(debugged: Debugged, name: str, *arguments: int) -> int | None:
-    """Have the stopped processor call a routine of nt; its result, None when that bug checks."""
-    kernel, processor = debugged.kernel, debugged.system.machine.current
-    stop = kernel.address("DbgBreakPoint")
-    processor.rsp -= 0x1000 + processor.rsp % 16 + 8
-    kernel.memory.write(processor.rsp, stop.to_bytes(8, "little"))
-    processor.rcx, processor.rdx, processor.r8, processor.r9 = (*arguments, 0, 0, 0, 0)[:4]
-    processor.rip, rsp = kernel.address(name), processor.rsp
-    debugged.go()
-    change = debugged.run_to_stop()
-    assert isinstance(change, ExceptionChange)
-    result = processor.rax if debugged.system.machine.current is processor else None
-    if kernel.read("KiBugCheckData"):
-        return None
-    assert processor.rip == stop
-    processor.rsp = rsp + 8 + 0x1000
-    return result
-
-
-def go_on(debugged: Debugged):
-    """As kd's `g`: past the int 3 the machine stands at; the next stop."""
-    if isinstance(debugged.script.reports[-1], ExceptionChange):
-        debugged.system.machine.current.rip += 1
-    debugged.go()
-    return debugged.run_to_stop()
-
-
-def bug_check(debugged: Debugged) -> tuple[int, ...]:
-    data = debugged.kernel.memory.read(debugged.kernel.address("KiBugCheckData"), 40)
-    return struct.unpack("<5Q", data)
 
 
 # -- the pool's own structures
@@ -111,7 +79,7 @@ class Pool:
         return nodes
 
     def _chunks(self, heap: View, paged: bool) -> None:
-        """VS subsegments: headers agree, free neighbours are joined, the tree has all free chunks."""
+        """VS subsegments: headers agree, free neighbours are joined, the tree has them all."""
         context, free = heap.VsContext, []
         record = self.kernel.record("_HEAP_VS_SUBSEGMENT")
         for subsegment in list_entries(
