@@ -70,7 +70,7 @@ class System:
         """The machine that `Machine.save` wrote; `lab` only says where image files are."""
         machine = Machine.load(path)
         cpu = machine.processors[0]
-        memory = AddressSpace(machine.ram, cpu.cr3, on_code_write=machine.forget_code)
+        memory = machine.address_space(cpu.cr3)
         # Before the kernel has an interrupt table its processor runs nothing but the kernel.
         inside = handler_of(memory, cpu.idt_base, 0) if cpu.idt_base else cpu.rip
         kernel = Kernel.find(memory, inside)

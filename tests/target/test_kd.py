@@ -4,6 +4,7 @@ import struct
 
 import pytest
 
+from kdsim.target.lab import Verifier
 from kdsim.target.machine.machine import Reason
 from kdsim.target.ntos.addresses import SHARED_DATA
 from kdsim.wire.context import CONTEXT_SIZE, Context, SpecialRegisters
@@ -25,10 +26,11 @@ from kdsim.wire.manipulate import (
     VersionArguments,
     WriteBreakpointArguments,
 )
-from kdsim.wire.messages import ExceptionChange, LoadSymbolsChange
-from tests.target.booted import Debugged
+from kdsim.wire.messages import CommandStringChange, ExceptionChange, LoadSymbolsChange
+from tests.target.booted import Debugged, names, small_lab
 
 NOWHERE = 0xFFFF_FF00_0000_0000
+NULL_PAGE = 0x1230
 BREAKPOINT, SINGLE_STEP, WAKE = 0x80000003, 0x80000004, 0x80000007
 
 
@@ -539,6 +541,122 @@ def test_prints_reach_the_debugger(fresh):
     text, processor = fresh.script.prints[0]
     assert text.endswith("\n")
     assert processor in (0, 1)
+
+
+# -- exceptions the kernel dispatches ----------------------------------------------------------
+
+
+def _jump(target, **registers) -> None:
+    """Go on with other registers."""
+    number = target.script.reports[-1].processor
+    context = Context(target.one(Api.GET_CONTEXT, processor=number).data)
+    for name, value in registers.items():
+        context.set(name, value)
+    get = Manipulate.request(Api.GET_CONTEXT, processor=number)
+    target.ask(get, Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
+    target.go()
+
+
+def test_an_exception_shows_where_it_happened_and_can_be_repaired(fresh):
+    first = fresh.script.reports[-1]
+    back = first.pc + 1
+    _jump(fresh, rip=NULL_PAGE)
+    change = fresh.run_to_stop()
+    assert (change.code, change.first_chance) == (0xC0000005, True)
+    assert (change.pc, change.address) == (NULL_PAGE, NULL_PAGE)
+    assert change.parameters == (8, NULL_PAGE)  # 8: an instruction fetch
+    assert change.report.instructions == b""
+    _jump(fresh, rip=back)
+    load = fresh.run_to_stop()
+    assert isinstance(load, LoadSymbolsChange)
+
+
+def test_an_exception_nobody_handles_is_a_bug_check(fresh):
+    _jump(fresh, rip=NULL_PAGE)
+    fresh.run_to_stop()
+    fresh.go(status=0x80010001)
+    change = fresh.run_to_stop()
+    code = fresh.kernel.read("KiBugCheckData")
+    assert change.code == BREAKPOINT
+    assert code in (0x7E, 0x1E)
+    assert fresh.kernel.read("KiBugCheckData") == code
+
+
+def test_a_processor_may_be_switched_while_an_exception_is_shown(fresh):
+    _jump(fresh, rip=NULL_PAGE)
+    first = fresh.run_to_stop()
+    fresh.ask(Manipulate.request(Api.SWITCH_PROCESSOR, processor=1 - first.processor))
+    assert fresh.script.reports[-1].code == WAKE
+    fresh.ask(Manipulate.request(Api.SWITCH_PROCESSOR, processor=first.processor))
+    again = fresh.script.reports[-1]
+    assert (again.code, again.pc) == (first.code, first.pc)
+
+
+# -- debug services ----------------------------------------------------------------------------
+
+
+def _service(target) -> int:
+    """Where the kernel executes `int 2Dh`."""
+    routine = target.kernel.address("DebugService2")
+    return routine + target.read(routine, 32).index(b"\xcd\x2d\xcc")
+
+
+@pytest.fixture
+def buffer(fresh):
+    va = fresh.kernel.address("KdPrintDefaultCircularBuffer")
+    fresh.one(Api.WRITE_VIRTUAL, MemoryArguments(va, 16), b"Break, Ignore? \0")
+    return va
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        pytest.param(b"i", b"i", id="answer"),
+        pytest.param(b"a long answer", b"a lo", id="cut"),
+        pytest.param(None, b"", id="nobody"),
+    ],
+)
+def test_a_prompt_waits_for_its_answer(fresh, buffer, answer, result):
+    number = fresh.script.reports[-1].processor
+    fresh.script.answer = answer
+    service = _service(fresh)
+    _jump(fresh, rip=service, rax=2, rcx=buffer, rdx=15, r8=buffer + 64, r9=4)
+    fresh.system.machine.run()
+    fresh.stub.hold()
+    assert fresh.stub.stop is None
+    (question,) = fresh.script.questions
+    assert (question.prompt, question.limit) == (b"Break, Ignore? ", 4)
+    cpu = fresh.system.machine.processors[number]
+    assert (cpu.rax, cpu.rip) == (len(result), service + 3)
+    assert fresh.system.memory.read(buffer + 64, len(result)) == result
+
+
+def test_a_command_string(fresh, buffer):
+    service = _service(fresh)
+    strings = b"".join(
+        struct.pack("<HHIQ", length, length + 1, 0, buffer + start)
+        for start, length in ((0, 5), (7, 6))
+    )
+    fresh.one(Api.WRITE_VIRTUAL, MemoryArguments(buffer + 32, 32), strings)
+    _jump(fresh, rip=service, rax=5, rcx=buffer + 32, rdx=buffer + 48)
+    change = fresh.run_to_stop()
+    assert isinstance(change, CommandStringChange)
+    assert (change.name, change.command) == ("Break", "Ignore")
+
+
+def test_an_unloaded_driver_is_announced():
+    target = Debugged(small_lab(verifier=Verifier()), break_at_boot=False)
+    load = target.run_to_stop()
+    while not load.path.endswith("leaky.sys"):
+        target.go()
+        load = target.run_to_stop()
+    target.go()
+    unload = target.run_to_stop()
+    assert (unload.unload, unload.base, unload.path) == (True, load.base, load.path)
+    target.go()
+    machine = target.system.machine
+    machine.run(until=machine.clock.now() + 10_000_000)
+    assert "leaky.sys" not in names(target.kernel.modules())
 
 
 # -- without a debugger ------------------------------------------------------------------------

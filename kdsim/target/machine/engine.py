@@ -21,6 +21,7 @@ from typing import Any
 
 from kdsim.errors import TargetError
 from kdsim.target.machine import layout
+from kdsim.target.machine.timer import StopTimer
 
 VERSION = (2, 1, 4)
 
@@ -29,7 +30,6 @@ _ARCH_X86, _MODE_64, _CPU_SKYLAKE_CLIENT = 4, 8, 21
 _ANYWHERE = (1, 0)
 _PROT_ALL = 7
 _PHYSICAL_END = 1 << 52
-_QUERY_TIMED_OUT = 4
 _HOOK_INTERRUPT, _HOOK_INSTRUCTION, _HOOK_CODE = 1 << 0, 1 << 1, 1 << 2
 _HOOK_UNMAPPED = 0x70
 _HOOK_MEM_READ, _HOOK_MEM_WRITE = 1 << 10, 1 << 11
@@ -118,7 +118,8 @@ def _check(status: int, what: str) -> None:
         raise TargetError(f"the CPU engine failed to {what}: {text}")
 
 
-def _close(handle: ctypes.c_void_p, context: ctypes.c_void_p) -> None:
+def _close(handle: ctypes.c_void_p, context: ctypes.c_void_p, timer: StopTimer) -> None:
+    timer.close()
     _fast.uc_context_free(context)
     _fast.uc_close(handle)
 
@@ -144,14 +145,15 @@ class Engine:
         _check(status, "map RAM")
         self._context = ctypes.c_void_p()
         _check(_fast.uc_context_alloc(self._handle, ctypes.byref(self._context)), "allocate")
-        self._finalizer = weakref.finalize(self, _close, self._handle, self._context)
+        self.stop = partial(_fast.uc_emu_stop, self._handle)
+        self._timer = StopTimer(self.stop)
+        self._finalizer = weakref.finalize(self, _close, self._handle, self._context, self._timer)
         self.hooks: dict[int, object] = {}
         self._failure: BaseException | None = None
         self._counting = False
         self._view_context()
         self.save = partial(_fast.uc_context_save, self._handle, self._context)
         self.restore = partial(_fast.uc_context_restore, self._handle, self._context)
-        self.stop = partial(_fast.uc_emu_stop, self._handle)
         self.save()
 
     def _view_context(self) -> None:
@@ -182,7 +184,11 @@ class Engine:
             # flushes on the way back.
             self._counting = bool(count)
             self.flush_code()
-        status: int = _slow.uc_emu_start(self._handle, rip, 0, timeout, count)
+        if timeout:
+            self._timer.begin(timeout / 1e6)
+        status: int = _slow.uc_emu_start(self._handle, rip, 0, 0, count)
+        if timeout:
+            self._timer.end()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -203,9 +209,8 @@ class Engine:
         self._limit.value = self._counter.value
 
     def timed_out(self) -> bool:
-        result = ctypes.c_size_t()
-        _fast.uc_query(self._handle, _QUERY_TIMED_OUT, ctypes.byref(result))
-        return bool(result.value)
+        """Whether the timeout ended the run."""
+        return self._timer.expired
 
     def error_text(self, status: int) -> str:
         text: bytes = _fast.uc_strerror(status)

@@ -243,9 +243,10 @@ class DebugStub:
         """Stop soon: the kernel's next clock interrupt breaks in."""
         if self.stop is None:
             self._kernel.write("KdpBreakInRequested", 1, 1)
+            # On all of them: one may stand in a loop with its interrupts off.
             for processor in self._machine.processors:
                 if processor.started:
-                    processor.pending.add(CLOCK_VECTOR)
+                    self._machine.raise_interrupt(processor.number, CLOCK_VECTOR)
 
     def hold(self) -> None:
         """Talk to the debugger until the guest may go on. Blocks.
@@ -287,7 +288,7 @@ class DebugStub:
         return Debuggee(
             self._machine,
             self._kernel,
-            AddressSpace(self._machine.ram, cr3, on_code_write=self._machine.forget_code),
+            self._machine.address_space(cr3),
             self._connection.data_limit,
             states,
         )

@@ -56,23 +56,6 @@ _SPECIAL = {
     "cstar": "cstar",
     "syscall_mask": "sfmask",
 }
-# Intel SDM volume 4, table 2-2.
-_MSRS = {
-    0x174: "sysenter_cs",
-    0x175: "sysenter_esp",
-    0x176: "sysenter_eip",
-    0x1A0: "misc_enable",
-    0x277: "pat",
-    0xC000_0080: "efer",
-    0xC000_0081: "star",
-    0xC000_0082: "lstar",
-    0xC000_0083: "cstar",
-    0xC000_0084: "sfmask",
-    0xC000_0100: "fs_base",
-    0xC000_0101: "gs_base",
-    0xC000_0102: "kernel_gs_base",
-    0xC000_0103: "tsc_aux",
-}
 _CONTROL = ("cr0", "cr3", "cr4")
 _UNWRITABLE = ("tr", "ldtr", "mxcsr")
 """Loading them takes more than a value; a debugger's write to them is kept in RAM only."""
@@ -217,22 +200,10 @@ class ProcessorStates:
             special.set("dr6", 0)
             self.set_special(number, special.raw)
 
-    def read_msr(self, msr: int) -> int | None:
-        """None when the processor has no such register."""
-        name = _MSRS.get(msr)
-        return None if name is None else int(getattr(self._machine.processors[self.current], name))
-
-    def write_msr(self, msr: int, value: int) -> bool:
-        """False when the processor has no such register."""
-        name = _MSRS.get(msr)
-        if name is None:
-            return False
-        registers = self._machine.processors[self.current]
-        if name == "efer":
-            registers.set_control(efer=value)
-        else:
-            setattr(registers, name, value)
-        return True
+    @property
+    def processor(self) -> Processor:
+        """The processor the debugger looks at."""
+        return self._machine.processors[self.current]
 
     def _write_context(self, number: int, raw: bytes) -> None:
         self._kernel.memory.write(self._states[number] + self._context_offset, raw)

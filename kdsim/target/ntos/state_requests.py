@@ -123,7 +123,7 @@ def write_control_space(debuggee: Debuggee, request: Manipulate) -> Manipulate:
 def read_msr(debuggee: Debuggee, request: Manipulate) -> Manipulate:
     wanted = request.arguments(MsrArguments)
     states = debuggee.states
-    value = states.read_msr(wanted.msr) if states is not None else None
+    value = states.processor.read_msr(wanted.msr) if states is not None else None
     if value is None:
         return request.reply(Status.NO_SUCH_DEVICE)
     return request.reply(Status.SUCCESS, wanted._replace(low=value & 0xFFFF_FFFF, high=value >> 32))
@@ -133,7 +133,7 @@ def read_msr(debuggee: Debuggee, request: Manipulate) -> Manipulate:
 def write_msr(debuggee: Debuggee, request: Manipulate) -> Manipulate:
     wanted = request.arguments(MsrArguments)
     states = debuggee.states
-    if states is None or not states.write_msr(wanted.msr, wanted.high << 32 | wanted.low):
+    if states is None or not states.processor.write_msr(wanted.msr, wanted.high << 32 | wanted.low):
         return request.reply(Status.NO_SUCH_DEVICE)
     return request.reply()
 
