@@ -2,9 +2,9 @@
 
     python benchmarks/cpu.py
 
-The same loops run in the engine alone, through its own Python package, and in a machine with its
-paging, hooks, clock and round robin: in slices of time and in slices of counted instructions. Each
-figure is the best of several runs.
+The same loops run in the engine alone, through its own Python package and behind the same page
+tables, and in a machine with its hooks, clock and round robin: in slices of time and in slices of
+counted instructions. Each figure is the best of several runs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ import sys
 import time
 from collections.abc import Callable
 
-from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_64, Uc
-from unicorn.x86_const import UC_X86_REG_RCX, UC_X86_REG_RDI
+from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_64, UC_PROT_ALL, Uc
+from unicorn.x86_const import (
+    UC_X86_REG_CR0,
+    UC_X86_REG_CR3,
+    UC_X86_REG_CR4,
+    UC_X86_REG_MSR,
+    UC_X86_REG_RCX,
+    UC_X86_REG_RDI,
+)
 
 from kdsim.target.machine.clock import Clock
 from kdsim.target.machine.machine import SLICE_INSTRUCTIONS, SLICE_NS, Machine
-from kdsim.target.machine.paging import AddressSpace
-from kdsim.target.machine.processor import Outcome, Processor
+from kdsim.target.machine.paging import NO_EXECUTE, WRITABLE, AddressSpace
+from kdsim.target.machine.processor import CR0, CR4, EFER, Outcome, Processor
+from kdsim.target.machine.ram import PhysicalMemory
+from kdsim.target.machine.timer import StopTimer
 
 RUNS = 5
 RATIO_LIMIT = 0.8
@@ -38,27 +47,38 @@ LOOPS = {"registers": (REGISTERS, 6), "memory": (MEMORY, 5)}
 SERVICES = b"\xcd\x81\x48\xff\xc1\xeb\xf9"  # int 81h; inc rcx; jmp
 
 
+def memory(code: bytes) -> AddressSpace:
+    """RAM with page tables, `code` and a page of data that is not executable."""
+    ram = PhysicalMemory("16M")
+    pages = iter(range(0x1000, CODE, 0x1000))
+    space = AddressSpace(ram, next(pages), lambda: next(pages))
+    space.map(CODE, CODE)
+    space.map(DATA, DATA, flags=WRITABLE | NO_EXECUTE)
+    space.write(CODE, code)
+    return space
+
+
 def bare(code: bytes) -> Uc:
+    space = memory(code)
     engine = Uc(UC_ARCH_X86, UC_MODE_64, 21)
-    engine.mem_map(CODE, 0x1000)
-    engine.mem_map(DATA, 0x1000)
-    engine.mem_write(CODE, code)
+    engine.mem_map_ptr(0, space.ram.size, UC_PROT_ALL, space.ram.pointer)
+    engine.reg_write(UC_X86_REG_CR3, space.cr3)
+    engine.reg_write(UC_X86_REG_CR4, CR4)
+    engine.reg_write(UC_X86_REG_MSR, (0xC000_0080, EFER))
+    engine.reg_write(UC_X86_REG_CR0, CR0)
     engine.reg_write(UC_X86_REG_RDI, DATA)
     engine.ctl_exits_enabled(True)
     engine.ctl_set_exits([])
+    engine.keep = space
     return engine
 
 
 def machine(code: bytes, mode: str) -> tuple[Machine, Processor]:
-    """A machine of one processor about to run `code` behind real page tables."""
-    made = Machine("16M", 1, Clock(mode))
-    pages = iter(range(0x1000, CODE, 0x1000))
-    space = AddressSpace(made.ram, next(pages), lambda: next(pages))
-    space.map(CODE, CODE, 0x2000)
-    space.map(DATA, DATA)
-    space.write(CODE, code)
+    """A machine of one processor about to run `code`."""
+    space = memory(code)
+    made = Machine(space.ram, 1, Clock(mode))
     cpu = made.processors[0]
-    cpu.start(rip=CODE, rsp=CODE + 0x2000, cr3=space.cr3)
+    cpu.start(rip=CODE, rsp=DATA + 0x1000, cr3=space.cr3)
     cpu.rdi = DATA
     return made, cpu
 
@@ -82,11 +102,20 @@ def machine_counted(code: bytes, per_loop: int) -> float:
     return speed
 
 
+def run_for(engine: Uc, begin: int, seconds: float) -> None:
+    """A timed run. The engine's own timeout is not used: on a busy host its stop can get lost."""
+    timer = StopTimer(engine.emu_stop)
+    timer.begin(seconds)
+    engine.emu_start(begin, 0)
+    timer.end()
+    timer.close()
+
+
 def bare_timed(code: bytes, per_loop: int) -> float:
     engine = bare(code)
     start = time.perf_counter()
     while time.perf_counter() - start < TIMED_SECONDS:
-        engine.emu_start(CODE, 0, timeout=SLICE_NS // 1000)
+        run_for(engine, CODE, SLICE_NS / 1e9)
     seconds = time.perf_counter() - start
     return float(engine.reg_read(UC_X86_REG_RCX)) * per_loop / seconds
 
@@ -105,7 +134,7 @@ def bare_service() -> float:
     engine = bare(SERVICES)
     engine.hook_add(UC_HOOK_INTR, lambda _engine, _vector, _data: None)
     start = time.perf_counter()
-    engine.emu_start(CODE, 0, timeout=int(TIMED_SECONDS * 1e6))
+    run_for(engine, CODE, TIMED_SECONDS)
     return (time.perf_counter() - start) / engine.reg_read(UC_X86_REG_RCX) * 1e6
 
 
