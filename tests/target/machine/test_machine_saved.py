@@ -77,7 +77,14 @@ def test_a_fresh_process_continues_with_the_same_bytes(tmp_path: Path):
         assert guest.machine.run(until=int(until)).reason is Reason.UNTIL
         wanted.append(guest.machine.digest())
     result = subprocess.run(
-        [sys.executable, "-c", CONTINUE, str(Path(__file__).parent), tmp_path / "saved", *times],
+        [
+            sys.executable,
+            "-c",
+            CONTINUE,
+            str(Path(__file__).parents[3]),
+            tmp_path / "saved",
+            *times,
+        ],
         capture_output=True,
         text=True,
         check=True,

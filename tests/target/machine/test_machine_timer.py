@@ -6,11 +6,11 @@ import threading
 import time
 
 import pytest
-from conftest import HLT, KERNEL, Guest
 
 from kdsim.target.machine.clock import Clock, ClockMode
 from kdsim.target.machine.processor import Exit
 from kdsim.target.machine.timer import StopTimer
+from tests.target.machine.conftest import HLT, KERNEL, Guest
 
 
 def test_stops_are_repeated_until_the_slice_ends():
