@@ -38,7 +38,15 @@ class Modules:
 
             path = SymbolPath.parse(self._session.symbol_path)
             self._space = SymbolSpace(path, self._session.memory)
+            self.use_image_path(self._session.image_path)
         return self._space
+
+    def use_image_path(self, text: str) -> None:
+        """`-i` and `.exepath`."""
+        from kdsim.symbols.store import SymbolPath
+
+        self._session.image_path = text
+        self.kernel_space.image_path = SymbolPath.parse(text) if text else None
 
     @property
     def space(self) -> SymbolSpace:

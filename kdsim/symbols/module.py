@@ -107,6 +107,7 @@ class ModuleLoader:
 
     def __init__(self, path: SymbolPath, memory: Memory) -> None:
         self.path = path
+        self.image_path: SymbolPath | None = None
         self.memory = memory
 
     def attach(self, module: Module) -> None:
@@ -174,10 +175,18 @@ class ModuleLoader:
     def _from_store(self, module: Module, *, network: bool) -> PeImage:
         if not module.timestamp or not module.size:
             raise SymbolError(f"{module.name}: its image's timestamp and size are unknown")
-        path = self.path.find_image(
-            module.image_name, module.timestamp, module.size, network=network
-        )
+        path = self._find_file(module, network)
         try:
             return PeImage.from_file(path.read_bytes(), module.name)
         except (FormatError, OSError) as error:
             raise SymbolError(str(error)) from error
+
+    def _find_file(self, module: Module, network: bool) -> Path:
+        wanted = module.image_name, module.timestamp, module.size
+        if self.image_path is not None:
+            try:
+                return self.image_path.find_image(*wanted, network=network)
+            except SymbolError:
+                # The symbol path holds images too, and says what it tried.
+                pass
+        return self.path.find_image(*wanted, network=network)

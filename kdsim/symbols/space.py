@@ -66,6 +66,15 @@ class SymbolSpace:
         """Takes effect on modules loaded from now on."""
         self._loader.path = path
 
+    @property
+    def image_path(self) -> SymbolPath | None:
+        """Where images are looked for before `path` is; settable."""
+        return self._loader.image_path
+
+    @image_path.setter
+    def image_path(self, path: SymbolPath | None) -> None:
+        self._loader.image_path = path
+
     # -- modules ---------------------------------------------------------------------------------
 
     def add(

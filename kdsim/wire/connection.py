@@ -313,6 +313,12 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._asking = False
         self._starts = 0
         self._gone: str | None = None
+        self._guard: Callable[[], None] | None = None
+
+    def guard(self, fd: int, check: Callable[[], None]) -> None:
+        """End every wait when `fd` becomes readable, and ask `check`, which may raise."""
+        self.link.watch(fd)
+        self._guard = check
 
     def open(self, timeout: float | None) -> None:
         """Wait for the target; TargetGone after `timeout` seconds (None: for ever)."""
@@ -450,6 +456,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self.link.close()
 
     def _check_link(self) -> None:
+        if self._guard is not None:
+            self._guard()
         if self._gone is not None and not self.link.reconnects:
             raise TargetEnded(self._gone)
 

@@ -65,6 +65,8 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         ".symopt",
         ".symopt+",
         ".symopt-",
+        ".exepath",
+        ".exepath+",
         "!sym",
     ),
     "types": ("dt",),

@@ -255,6 +255,23 @@ def sympath(session: Session, args: Arguments, name: str) -> list[str]:
 
 
 @command(
+    ".exepath",
+    ".exepath+",
+    summary="Show or set where images are looked for.",
+    group="symbols",
+    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".sympath",),
+)
+def exepath(session: Session, args: Arguments, name: str) -> str:
+    text = args.rest()
+    if text:
+        old = f"{session.image_path};" if name.endswith("+") and session.image_path else ""
+        session.modules.use_image_path(f"{old}{text}")
+    return f"Executable image search path is: {session.image_path}"
+
+
+@command(
     ".symfix",
     ".symfix+",
     summary="Set the symbol path to the default symbol server.",

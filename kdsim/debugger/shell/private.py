@@ -7,16 +7,12 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from time import monotonic
 
-from kdsim.debugger.backends.base import Event
 from kdsim.debugger.backends.live import LiveBackend
-from kdsim.errors import TargetEnded, TargetGone
+from kdsim.errors import TargetEnded
 from kdsim.wire.transport import NetTransport, open_host
 
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-GLANCE = 0.25
-"""Seconds between looks whether the target process still lives."""
 FAREWELL = 2.0
 """Seconds it has to leave by itself."""
 
@@ -41,11 +37,15 @@ class PrivateTarget:
     The child holds the read end of a pipe; when this process ends, however it ends, the pipe
     closes and the child leaves. The key travels in the environment, not in the process list. What
     the machine says on its console is kept; its last line explains a death.
+
+    Attributes:
+        life: becomes readable when the process ends.
     """
 
     def __init__(self, port: int, key: str, *, seed: int | None) -> None:
         """With a seed the machine counts time by instructions, without one by the wall clock."""
         reader, self._writer = os.pipe()
+        self.life, life_writer = os.pipe()
         self._console = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         command = [sys.executable, "-m", "kdsim", "target", "lab", "--wait"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--parent-pipe", str(reader)]
@@ -58,10 +58,11 @@ class PrivateTarget:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._console,
-            pass_fds=(reader,),
+            pass_fds=(reader, life_writer),
             start_new_session=True,
         )
         os.close(reader)
+        os.close(life_writer)
 
     def check(self) -> None:
         """TargetEnded, with the machine's last words, when the process has ended."""
@@ -81,6 +82,7 @@ class PrivateTarget:
             self._process.kill()
             self._process.wait()
         self._console.close()
+        os.close(self.life)
 
 
 def _ending(status: int) -> str:
@@ -94,32 +96,10 @@ class PrivateBackend(LiveBackend):
 
     def __init__(self, seed: int | None) -> None:
         key = random_key()
-        super().__init__(open_host(NetTransport(0, key)))
+        connection = open_host(NetTransport(0, key))
+        super().__init__(connection)
         self._target = PrivateTarget(self.port, key, seed=seed)
-
-    def connect(self, timeout: float | None) -> None:
-        end = None if timeout is None else monotonic() + timeout
-        while True:
-            left = GLANCE if end is None else min(GLANCE, end - monotonic())
-            try:
-                super().connect(left)
-            except TargetGone:
-                self._target.check()
-                if end is not None and monotonic() >= end:
-                    raise
-            else:
-                return
-
-    def wait(self, timeout: float | None) -> Event | None:
-        end = None if timeout is None else monotonic() + timeout
-        while True:
-            left = GLANCE if end is None else min(GLANCE, max(0.0, end - monotonic()))
-            event = super().wait(left)
-            if event is not None:
-                return event
-            self._target.check()
-            if end is not None and monotonic() >= end:
-                return None
+        connection.guard(self._target.life, self._target.check)
 
     def close(self) -> None:
         super().close()
