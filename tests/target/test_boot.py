@@ -1,5 +1,6 @@
 """Boot: the machine at its initial break, told from its bytes alone."""
 
+import struct
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from kdsim.debugger.inspect import pool
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import UserError
+from kdsim.resources import resource_path
 from kdsim.symbols.pe import PeImage
 from kdsim.symbols.space import SymbolSpace
 from kdsim.symbols.store import SymbolPath
@@ -280,3 +282,25 @@ def test_a_machine_saved_before_its_first_instruction_boots(tmp_path):
     again.machine.run()
     assert again.stub.stop is not None
     assert again.machine.digest() == target.system.machine.digest()
+
+
+def test_a_missing_import_is_named_and_bug_checks_when_called(tmp_path):
+    shipped = resource_path("targets", "images")
+    (tidy,) = shipped.glob("tidy.sys/*/tidy.sys")
+    raw = tidy.read_bytes()
+    assert raw.count(b"ExAllocatePoolWithTag\0") == 1
+    (tmp_path / "mine.sys").write_bytes(
+        raw.replace(b"ExAllocatePoolWithTag\0", b"ExAllocatePoolWithBag\0")
+    )
+    lab = small_lab(boot_drivers=("mine.sys",), images=(tmp_path,), tasks=())
+    target = Debugged(lab, break_at_boot=False, present=False)
+    assert target.lines == [
+        "mine.sys: nobody exports ntoskrnl.exe!ExAllocatePoolWithBag; calling it will bug check"
+    ]
+    target.run_to_stop()
+    assert target.kernel.read("KiBugCheckData") != 0
+    cpu = target.system.machine.processors[target.script.reports[-1].processor]
+    stack = target.system.memory.read_prefix(cpu.rsp, 0x1000)
+    missing = target.kernel.address("KdsimMissingImport")
+    returns = struct.unpack(f"<{len(stack) // 8}Q", stack)
+    assert any(missing < address < missing + 0x80 for address in returns)
