@@ -52,7 +52,7 @@ def test_closing_ends_the_thread():
     others = set(threading.enumerate())
     guest = Guest(clock=Clock(ClockMode.WALL))
     guest.start(b"\xeb\xfe")
-    guest.machine.run(until=1)
+    guest.machine.run(until=100_000)
     (thread,) = set(threading.enumerate()) - others
     guest.machine.close()
     thread.join(10)
