@@ -1,9 +1,11 @@
 // A driver with a bug. It answers requests once in a while; what it allocates for a request it forgets
 // to free when the request's header turns out to be bad, and replies to urgent requests are never freed.
-// All blocks have the tag "Abc ".
+// What it leaks has the tag "Abc ".
 #include "ntddk.h"
 
 #define LEAKY_TAG ' cbA'           // "Abc "
+#define LEAKY_SETUP_TAG 'pSkL'     // "LkSp": lives as long as the driver, and is freed at unload
+#define LEAKY_RING_SLOTS 16
 #define LEAKY_MAGIC 0x4C45414Bu
 #define LEAKY_URGENT 1u
 #define LEAKY_MS 10000             // 100 ns units in a millisecond
@@ -31,6 +33,8 @@ typedef struct _LEAKY_REPLY {
 typedef struct _LEAKY_EXTENSION {
     KEVENT StopEvent;
     PVOID WorkerThread;
+    PLEAKY_REQUEST Ring;
+    UNICODE_STRING RegistryPath;
     ULONG Sequence;
     ULONG Random;
     ULONG Completed;
@@ -49,12 +53,15 @@ static ULONG LeakyRandom(PLEAKY_EXTENSION Extension, ULONG Limit)
 }
 
 // What a device would hand over: one header in four is damaged, one request in eight is urgent.
-static VOID LeakyReceive(PLEAKY_EXTENSION Extension, PLEAKY_REQUEST Request)
+static PLEAKY_REQUEST LeakyReceive(PLEAKY_EXTENSION Extension)
 {
+    PLEAKY_REQUEST Request = &Extension->Ring[Extension->Sequence % LEAKY_RING_SLOTS];
+
     Request->Magic = LeakyRandom(Extension, 4) == 0 ? 0 : LEAKY_MAGIC;
     Request->Sequence = ++Extension->Sequence;
     Request->Flags = LeakyRandom(Extension, 8) == 0 ? LEAKY_URGENT : 0;
     Request->PayloadLength = 16 + LeakyRandom(Extension, 480);
+    return Request;
 }
 
 static PLEAKY_CONTEXT LeakyAllocateContext(const LEAKY_REQUEST *Request)
@@ -100,11 +107,10 @@ static NTSTATUS LeakySendReply(const LEAKY_CONTEXT *Context)
 
 static VOID LeakyProcessRequest(PLEAKY_EXTENSION Extension)
 {
-    LEAKY_REQUEST Request;
+    PLEAKY_REQUEST Request = LeakyReceive(Extension);
     PLEAKY_CONTEXT Context;
 
-    LeakyReceive(Extension, &Request);
-    if (!NT_SUCCESS(LeakyParseHeader(&Request, &Context))) {
+    if (!NT_SUCCESS(LeakyParseHeader(Request, &Context))) {
         Extension->Rejected++;
         return;
     }
@@ -124,6 +130,30 @@ static VOID LeakyWorkerThread(PVOID StartContext)
     } while (KeWaitForSingleObject(&Extension->StopEvent, Executive, KernelMode, FALSE, &Timeout) ==
              STATUS_TIMEOUT);
     PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+static VOID LeakyFreeBuffers(PLEAKY_EXTENSION Extension)
+{
+    if (Extension->Ring)
+        ExFreePoolWithTag(Extension->Ring, LEAKY_SETUP_TAG);
+    if (Extension->RegistryPath.Buffer)
+        ExFreePoolWithTag(Extension->RegistryPath.Buffer, LEAKY_SETUP_TAG);
+}
+
+static NTSTATUS LeakyAllocateBuffers(PLEAKY_EXTENSION Extension, PUNICODE_STRING RegistryPath)
+{
+    PUNICODE_STRING Copy = &Extension->RegistryPath;
+
+    Extension->Ring = ExAllocatePoolWithTag(
+        NonPagedPoolNx, LEAKY_RING_SLOTS * sizeof(LEAKY_REQUEST), LEAKY_SETUP_TAG);
+    Copy->Buffer = ExAllocatePoolWithTag(PagedPool, RegistryPath->Length, LEAKY_SETUP_TAG);
+    if (Extension->Ring == NULL || Copy->Buffer == NULL) {
+        LeakyFreeBuffers(Extension);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Copy->MaximumLength = RegistryPath->Length;
+    RtlCopyUnicodeString(Copy, RegistryPath);
+    return STATUS_SUCCESS;
 }
 
 static NTSTATUS LeakyStartWorker(PLEAKY_EXTENSION Extension)
@@ -156,6 +186,7 @@ static VOID LeakyUnload(PDRIVER_OBJECT Driver)
     KeSetEvent(&Extension->StopEvent, IO_NO_INCREMENT, FALSE);
     KeWaitForSingleObject(Extension->WorkerThread, Executive, KernelMode, FALSE, NULL);
     ObDereferenceObject(Extension->WorkerThread);
+    LeakyFreeBuffers(Extension);
     IoDeleteSymbolicLink(&LeakyLinkName);
     IoDeleteDevice(Driver->DeviceObject);
 }
@@ -166,7 +197,6 @@ NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
     PLEAKY_EXTENSION Extension;
     NTSTATUS Status;
 
-    UNREFERENCED_PARAMETER(RegistryPath);
     Status = IoCreateDevice(Driver, sizeof(*Extension), &LeakyDeviceName, FILE_DEVICE_UNKNOWN,
                             FILE_DEVICE_SECURE_OPEN, FALSE, &Device);
     if (!NT_SUCCESS(Status))
@@ -176,15 +206,19 @@ NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
     Driver->MajorFunction[IRP_MJ_CREATE] = LeakyDispatch;
     Driver->MajorFunction[IRP_MJ_CLOSE] = LeakyDispatch;
     Driver->DriverUnload = LeakyUnload;
+    Status = LeakyAllocateBuffers(Extension, RegistryPath);
+    if (!NT_SUCCESS(Status))
+        goto DeleteDevice;
     Status = IoCreateSymbolicLink(&LeakyLinkName, &LeakyDeviceName);
-    if (!NT_SUCCESS(Status)) {
-        IoDeleteDevice(Device);
-        return Status;
-    }
+    if (!NT_SUCCESS(Status))
+        goto FreeBuffers;
     Status = LeakyStartWorker(Extension);
-    if (!NT_SUCCESS(Status)) {
-        IoDeleteSymbolicLink(&LeakyLinkName);
-        IoDeleteDevice(Device);
-    }
+    if (NT_SUCCESS(Status))
+        return Status;
+    IoDeleteSymbolicLink(&LeakyLinkName);
+FreeBuffers:
+    LeakyFreeBuffers(Extension);
+DeleteDevice:
+    IoDeleteDevice(Device);
     return Status;
 }

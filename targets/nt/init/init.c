@@ -3,7 +3,7 @@
 
 #define PHASE0_INITIALIZATION_FAILED 0x31
 #define PHASE1_INITIALIZATION_FAILED 0x32
-#define DBG_STATUS_CONTROL_C 1
+#define DBG_STATUS_DEBUG_CONTROL 6
 
 ULONG NtBuildNumber = 19041;
 CHAR NtBuildLab[128] = {0};
@@ -58,7 +58,7 @@ VOID Phase1Initialization(PVOID Context)
     PspCreateBootProcesses(LoaderBlock);
     KiSettle();
     if (LoaderBlock->BreakAtBoot && KdDebuggerEnabled)
-        DbgBreakPointWithStatus(DBG_STATUS_CONTROL_C);
+        DbgBreakPointWithStatus(DBG_STATUS_DEBUG_CONTROL);
     PsCreateSystemThread(&Handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, LabsvcSchedule, LoaderBlock);
     MmZeroPageThread();
 }

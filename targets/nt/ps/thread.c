@@ -1,6 +1,9 @@
 // Threads: creation, start and end.
 #include "psp.h"
 
+#define IO_PRIORITY_NORMAL 2
+#define MEMORY_PRIORITY_NORMAL 5
+
 DECLSPEC_NORETURN VOID PspUnhandledExceptionInSystemThread(PEXCEPTION_POINTERS Pointers);
 
 static PETHREAD PsReaperListHead = NULL;    // terminated threads, chained by ReaperLink
@@ -35,6 +38,8 @@ NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
     Thread->Win32StartAddress = (PVOID)Start;
     Thread->ExitStatus = STATUS_PENDING;
     Thread->ThreadInserted = 1;
+    Thread->ThreadIoPriority = IO_PRIORITY_NORMAL;
+    Thread->ThreadPagePriority = MEMORY_PRIORITY_NORMAL;
     KeQuerySystemTimePrecise(&Thread->CreateTime);
     InsertTailList(&Process->ThreadListHead, &Thread->ThreadListEntry);
     Process->ActiveThreads++;
