@@ -111,13 +111,24 @@ def _backend(options: KdOptions) -> Backend:
     if options.transport:
         from kdsim.debugger.backends.live import LiveBackend
 
-        return LiveBackend.from_text(options.transport, key=options.key or None)
-    from kdsim.debugger.shell.private import PrivateBackend
+        live = LiveBackend.from_text(options.transport, key=options.key or None)
+        if options.timeout is not None:
+            live.give_up_after(options.timeout)
+        return live
+    return _private_backend(options)
+
+
+def _private_backend(options: KdOptions) -> Backend:
+    from kdsim.debugger.shell.private_target import PrivateTarget
 
     seed = options.seed
     if seed is None and options.scripted:
         seed = SCRIPT_SEED
-    return PrivateBackend(seed)
+    target = PrivateTarget(seed)
+    # Only now, while the machine boots: this import brings in half of the debugger.
+    from kdsim.debugger.shell.private import PrivateBackend
+
+    return PrivateBackend(target)
 
 
 def _attach(session: Session, options: KdOptions) -> None:
