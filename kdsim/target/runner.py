@@ -164,7 +164,7 @@ class Runner:
             each.service()
         if timeout is None:
             self._listening = True
-        else:
+        elif timeout:
             time.sleep(timeout)
         return False
 
