@@ -485,3 +485,17 @@ def test_loading_and_unloading_leaves_nothing() -> None:
         change = debugged.run_to_stop()
     assert all(totals == seen[0] for totals in seen)
     debugged.system.close()
+
+
+def test_boot_driver_can_be_stopped() -> None:
+    """Its image lies outside the driver region, its loader entry outside the pool."""
+    debugged = Debugged(small_lab(tasks=(Task(at=1.0, driver="tidy.sys", start=False),)))
+    debugged.run_to_stop()
+    change, machine = go_on(debugged), debugged.system.machine
+    assert isinstance(change, LoadSymbolsChange)
+    assert change.unload
+    debugged.go()
+    assert machine.run(until=machine.clock.now() + 10_000_000).reason is Reason.UNTIL
+    assert drivers(debugged.kernel) == {}
+    assert tracked(debugged.kernel) == Pool(debugged.kernel).totals
+    debugged.system.close()

@@ -253,6 +253,13 @@ VOID MiRememberUnloadedDriver(PKLDR_DATA_TABLE_ENTRY Entry)
     MmLastUnloadedDriver++;
 }
 
+// Images the boot loader brought lie outside the driver region, and their entries outside the pool.
+static BOOLEAN MiIsBootImage(PKLDR_DATA_TABLE_ENTRY Entry)
+{
+    return (ULONG64)Entry->DllBase - KeLoaderBlock->DriverImages.Base >=
+           KeLoaderBlock->DriverImages.Size;
+}
+
 static VOID MiUnloadSystemImage(PKLDR_DATA_TABLE_ENTRY Entry)
 {
     SIZE_T Pages = BYTES_TO_PAGES(Entry->SizeOfImage);
@@ -262,6 +269,8 @@ static VOID MiUnloadSystemImage(PKLDR_DATA_TABLE_ENTRY Entry)
     MiNotifyDebugger(Entry, FALSE);
     RemoveEntryList(&Entry->InLoadOrderLinks);
     MiDecommitSystemPages(Entry->DllBase, Pages);
+    if (MiIsBootImage(Entry))
+        return;
     MiReleaseDriverImage(Entry->DllBase, Entry->SizeOfImage);
     MiState.Vs.DriverCommit -= (LONG)Pages;
     MiFreeEntry(Entry);
