@@ -3,12 +3,15 @@
 import struct
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kdsim.target.lab import Verifier
 from kdsim.target.machine.machine import Reason
 from kdsim.target.ntos.addresses import SHARED_DATA
 from kdsim.wire.context import CONTEXT_SIZE, Context, SpecialRegisters
 from kdsim.wire.manipulate import (
+    NO_REPLY,
     Api,
     BreakpointExArguments,
     BusDataArguments,
@@ -372,6 +375,44 @@ def test_an_unknown_request_is_refused(stopped):
     header = struct.pack("<I", 0x31FF).ljust(56, b"\0")
     (reply,) = stopped.ask(Manipulate(header))
     assert reply.status == Status.UNSUCCESSFUL
+
+
+RUN_CONTROL = {
+    Api.CONTINUE,
+    Api.CONTINUE2,
+    Api.REBOOT,
+    Api.CAUSE_BUGCHECK,
+    Api.SWITCH_PROCESSOR,
+}
+QUESTIONS = [api for api in Api if api not in RUN_CONTROL | NO_REPLY]
+numbers = st.one_of(
+    st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 4096, 2**32 - 1, SHARED_DATA, 2**64 - 1])
+)
+
+
+@pytest.fixture(scope="module")
+def victim():
+    """A machine that may come to harm."""
+    target = Debugged()
+    target.run_to_stop()
+    return target
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    api=st.sampled_from(QUESTIONS),
+    processor=st.sampled_from([0, 1, 2, 0xFFFF]),
+    union=st.lists(numbers, min_size=5, max_size=5),
+    data=st.binary(max_size=64),
+)
+def test_any_request_has_a_reply(victim, api, processor, union, data):
+    head = struct.pack("<IHHII", api, 0, processor, 0x103, 0)
+    request = Manipulate(head + struct.pack("<5Q", *union), data)
+    (reply,) = victim.ask(request)
+    assert reply.api == api
+    assert len(reply.data) <= max(victim.script.data_limit, CONTEXT_SIZE)
 
 
 # -- breakpoints -------------------------------------------------------------------------------

@@ -49,9 +49,8 @@ _CTL_FLUSH_TLB = _control(11, 0)
 INSTRUCTION_SYSCALL, INSTRUCTION_RDTSC, INSTRUCTION_RDTSCP = 699, 608, 609
 
 # Registers whose write has side effects in the engine (flags derived, TLB flushed).
-REGISTER_RFLAGS = 253
-_REGISTERS = {"cr0": 50, "cr3": 53, "cr4": 54, "mxcsr": 249, "fpcw": 246, "rflags": REGISTER_RFLAGS}
-_REGISTER_MSR = 248
+_REGISTERS = {"cr0": 50, "cr3": 53, "cr4": 54, "mxcsr": 249, "fpcw": 246}
+_REGISTER_MSR, _REGISTER_RFLAGS = 248, 253
 
 _CALLBACK_INTERRUPT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _CALLBACK_PLAIN = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
@@ -220,12 +219,12 @@ class Engine:
 
     def read_flags(self) -> int:
         """RFLAGS of the context blob; the engine keeps its parts apart."""
-        _fast.uc_context_reg_read(self._context, REGISTER_RFLAGS, self._flags_pointer)
+        _fast.uc_context_reg_read(self._context, _REGISTER_RFLAGS, self._flags_pointer)
         return self._flags.value
 
     def write_flags(self, value: int) -> None:
         self._flags.value = value
-        _fast.uc_context_reg_write(self._context, REGISTER_RFLAGS, self._flags_pointer)
+        _fast.uc_context_reg_write(self._context, _REGISTER_RFLAGS, self._flags_pointer)
 
     def write_floating_control(self, mxcsr: int, fpcw: int) -> None:
         """MXCSR and the x87 control word of the blob, with the rounding state they imply."""

@@ -92,8 +92,7 @@ class Machine:
         self.attach(services, debug_port)
         self.turn, self.left = 0, 0
         self._stop: Stop | None = None
-        self._yielding = False
-        self._next_turn = 0
+        self._next_turn: int | None = None
         self._slice_end = 0
         self._slices = 0
         self._requested = False
@@ -121,12 +120,13 @@ class Machine:
         """The processor's next clock interrupt, in 100 ns since power-on; 0: none."""
         cpu.clock_due = due
         if due and due * NS_PER_UNIT < self._slice_end:
-            self._end_slice(cpu.number)
+            self._yield(cpu.number + 1)
 
     def send_ipi(self, number: int) -> None:
-        """Make vector 0xE1 pending there; that processor runs next."""
-        self.raise_interrupt(number, IPI_VECTOR)
-        self._end_slice(number)
+        """Make vector 0xE1 pending there; that processor runs next. In reset it hears nothing."""
+        if self._processor(number).started:
+            self.raise_interrupt(number, IPI_VECTOR)
+            self._yield(number)
 
     def raise_interrupt(self, number: int, vector: int) -> None:
         self._processor(number).pending.add(vector)
@@ -157,11 +157,10 @@ class Machine:
             raise TargetError(f"there is no processor {number}")
         return self.processors[number]
 
-    def _end_slice(self, next_turn: int) -> None:
-        """From a callback: stop the running slice, and go on with processor `next_turn`."""
-        self._yielding = True
-        self.current.stop()
-        self._next_turn = next_turn
+    def _yield(self, next_turn: int) -> None:
+        """From a callback: end the running slice, and go on with processor `next_turn`."""
+        self._next_turn = next_turn % len(self.processors)
+        self.current.yield_slice()
 
     # -- what a debug stub does ------------------------------------------------------------
 
@@ -207,6 +206,7 @@ class Machine:
         The run ends at the first slice boundary at or after `until`.
         """
         self.clock.resume()
+        self._stop = self._next_turn = None
         try:
             while True:
                 stop = self._requests(until) or self._step(until)
@@ -238,17 +238,18 @@ class Machine:
         if cpu is None:
             return self._idle(until)
         exit_ = self._counted_slice(cpu) if self.clock.virtual else self._timed_slice(cpu)
-        if self._stop is not None:
-            stop, self._stop = self._stop, None
-            return stop
-        if self._yielding:
-            self._yielding = False
+        stop, self._stop = self._stop, None
+        if exit_ is Exit.STOPPED and stop is None:
+            stop = Stop(Reason.DEBUG, cpu.number)
+        # A stopped processor goes on with what is left of its slice, in wall time with a new one:
+        # whoever single-steps it does not wait for the others.
+        keeps_turn = self.left or (exit_ is Exit.STOPPED and not self.clock.virtual)
+        if self._next_turn is not None:
             self.turn, self.left = self._next_turn, 0
-        elif exit_ is Exit.STOPPED:
-            return Stop(Reason.DEBUG, cpu.number)
-        elif exit_ is Exit.HALTED or not self.left:
+            self._next_turn = None
+        elif exit_ is Exit.HALTED or not keeps_turn:
             self.turn, self.left = (cpu.number + 1) % len(self.processors), 0
-        return None
+        return stop
 
     def _counted_slice(self, cpu: Processor) -> Exit:
         now = self.clock.now_ns()

@@ -63,8 +63,13 @@ class Exit(Enum):
     """Why `Processor.run` returned."""
 
     SLICE = auto()
+    """The count or the time is used up."""
     HALTED = auto()
+    """`hlt` parked the processor."""
     STOPPED = auto()
+    """A callback's outcome was STOP."""
+    YIELDED = auto()
+    """A callback called `yield_slice`."""
 
 
 def _no_handler(_processor: Processor, *_details: int) -> Outcome:
@@ -106,6 +111,7 @@ class Processor(Registers):
         self.watch = DebugRegisters(self)
         self._space = AddressSpace(ram, 0)
         self._stopped = False
+        self._yielded = False
         self._interrupted = False
         self._bus_error: int | None = None
         engine = self.engine
@@ -123,10 +129,6 @@ class Processor(Registers):
     def space(self) -> AddressSpace:
         self._space.cr3 = self.cr3
         return self._space
-
-    @property
-    def registers(self) -> Registers:
-        return self
 
     def close(self) -> None:
         self.engine.close()
@@ -188,9 +190,9 @@ class Processor(Registers):
     def run(self, count: int = 0, timeout: int = 0) -> Exit:
         """Run for `count` instructions or, with count 0, for `timeout` microseconds.
 
-        `executed` then holds the number of instructions (0 with a timeout).
+        `executed` then holds the number of instructions; after a timed run it means nothing.
         """
-        self._stopped = False
+        self._stopped = self._yielded = False
         self.executed = 0
         while True:
             self.watch.arm()
@@ -200,19 +202,25 @@ class Processor(Registers):
                 raise self._failure(status)
             if left:
                 self.executed += self.engine.executed
+            again = self._interrupted or bool(self.watch.hit)
             if self.watch.hit:
                 self._report_watch()
-                if not self._stopped and (not count or self.executed < count):
-                    continue
+            self._interrupted = False
             if self._stopped:
                 return Exit.STOPPED
-            if self._interrupted:
-                self._interrupted = False
-                continue
-            if self.engine.used_up if left else self.engine.timed_out():
+            if self._yielded:
+                return Exit.YIELDED
+            if not again:
+                return self._ended(bool(left))
+            if count and self.executed >= count:
                 return Exit.SLICE
-            self.halted = True
-            return Exit.HALTED
+
+    def _ended(self, counted: bool) -> Exit:
+        """A run that nobody stopped: used up, or else it met `hlt`."""
+        if self.engine.used_up if counted else self.engine.timed_out():
+            return Exit.SLICE
+        self.halted = True
+        return Exit.HALTED
 
     def progress(self) -> int:
         """From a callback of a counted run: instructions so far, the trapping one included."""
@@ -221,6 +229,11 @@ class Processor(Registers):
     def stop(self) -> None:
         """From a callback: end the run once the callback returned."""
         self._stopped = True
+        self.engine.stop()
+
+    def yield_slice(self) -> None:
+        """From a callback: end the run behind this instruction, for another processor's sake."""
+        self._yielded = True
         self.engine.stop()
 
     def _start(self, count: int, timeout: int) -> int:
@@ -249,7 +262,6 @@ class Processor(Registers):
             self.watch.passing = self.rip
         self._take_matches()
         self._raise(delivery.DEBUG)
-        self._interrupted = False
 
     def _take_matches(self) -> None:
         self.dr6 = self.dr6 & ~DR6_MATCHES | self.watch.hit

@@ -31,6 +31,7 @@ from kdsim.wire.manipulate import (
     Continue2Arguments,
     ContinueArguments,
     Manipulate,
+    Status,
 )
 from kdsim.wire.messages import (
     INSTRUCTION_BYTES,
@@ -278,7 +279,11 @@ class DebugStub:
         if control is not None:
             control(self, request)
             return
-        reply = answer(self._debuggee(self._states), request)
+        try:
+            reply = answer(self._debuggee(self._states), request)
+        except MemoryFault:
+            # The debugger wrote over what holds the processors' states, or over the page tables.
+            reply = request.reply(Status.UNSUCCESSFUL)
         if request.api not in NO_REPLY:
             self._connection.reply(reply)
 
