@@ -267,13 +267,22 @@ def test_what_stops_the_machine(guest: Guest, prepare, text):
         raise TargetError(stop.detail)
 
 
-def test_a_bus_error_stops_the_machine(guest: Guest):
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(READ_DATA, id="read"),
+        pytest.param(WRITE_DATA, id="write"),
+        pytest.param(b"\xff\xe0", id="execute"),
+    ],
+)
+def test_a_bus_error_stops_the_machine(guest: Guest, code):
     guest.space.map(0x700_0000, 0x4000_0000)
-    guest.start(mov_rax(0x700_0010) + READ_DATA + HLT)
+    guest.start(mov_rax(0x700_0010) + code + HLT)
     stop = guest.machine.run()
     assert stop.reason is Reason.ERROR
     assert "bus error: processor 0 used physical address 0x40000010" in stop.detail
-    assert f"RIP {KERNEL + 10:#x}" in stop.detail
+    rip = 0x700_0010 if code == b"\xff\xe0" else KERNEL + 10
+    assert f"RIP {rip:#x}" in stop.detail
 
 
 def test_services(guest: Guest):

@@ -231,25 +231,56 @@ def test_errors_of_callbacks_come_out(guest: Guest):
     assert cpu.rip == KERNEL + 4
 
 
-def test_debug_stops_change_nothing(guest: Guest):
-    """The same work in the same time, stopped at every turn or not."""
+def test_a_service_may_yield_and_stop(guest: Guest):
+    def both(cpu: Processor) -> Outcome:
+        guest.machine.set_clock(cpu, guest.machine.clock.now() + 1)
+        return Outcome.STOP
 
-    def run(outcome: Outcome) -> tuple[int, int, str]:
-        guest = Guest(processors=2)
-        guest.machine.attach(None, lambda _cpu, _vector: outcome)
-        loop = mov_rcx(3000) + INT3 + b"\x48\xff\xc0\x48\xff\xc9\x75\xf7" + HLT
-        for number in range(2):
-            guest.start(loop, number, KERNEL + number * 0x800)
-        stops = 0
-        while (stop := guest.machine.run()).reason is Reason.DEBUG:
-            stops += 1
-        assert stop.reason is Reason.IDLE
-        digest = guest.machine.digest()
-        now = guest.machine.clock.now_ns()
-        guest.machine.close()
-        return stops, now, digest
+    guest.machine.attach(both, None)
+    cpu = guest.start(SERVICE + HLT)
+    assert guest.machine.run().reason is Reason.DEBUG
+    assert cpu.rip == KERNEL + 2
 
-    watched, unwatched = run(Outcome.STOP), run(Outcome.HANDLED)
+
+def test_a_failed_service_leaves_no_trace(guest: Guest):
+    def failing(cpu: Processor) -> Outcome:
+        guest.machine.set_clock(cpu, guest.machine.clock.now() + 1)
+        guest.machine.power(restart=True)
+        raise TargetError("after all not")
+
+    guest.machine.attach(failing, lambda _cpu, _vector: Outcome.STOP)
+    guest.start(SERVICE + INT3 + HLT)
+    assert guest.machine.run().reason is Reason.ERROR
+    assert guest.machine.run().reason is Reason.DEBUG
+
+
+def int3_loop(outcome: Outcome, lead: int, arm: bool) -> tuple[int, int, str]:
+    """Two processors that take 3000 int3 each: stops, time, digest. Slices end between them."""
+    guest = Guest(processors=2)
+
+    def port(cpu: Processor, _vector: int) -> Outcome:
+        cpu.dr0, cpu.dr7 = KERNEL + 0x7000 + (cpu.rcx & 1) * 8, 1 if arm else 0
+        return outcome
+
+    guest.machine.attach(None, port)
+    loop = b"\x90" * lead + mov_rcx(3000) + INT3 + b"\x48\xff\xc0\x48\xff\xc9\x75\xf7" + HLT
+    for number in range(2):
+        guest.start(loop, number, KERNEL + number * 0x800)
+    stops = 0
+    while (stop := guest.machine.run()).reason is Reason.DEBUG:
+        stops += 1
+    assert stop.reason is Reason.IDLE
+    assert [cpu.rax for cpu in guest.machine.processors] == [3000, 3000]
+    result = stops, guest.machine.clock.now_ns(), guest.machine.digest()
+    guest.machine.close()
+    return result
+
+
+@pytest.mark.parametrize("lead", range(4))
+@pytest.mark.parametrize("arm", [False, True], ids=["plain", "with changing breakpoints"])
+def test_debug_stops_change_nothing(lead, arm):
+    """The same work in the same time, stopped at every turn or not, whatever the slice's end."""
+    watched, unwatched = (int3_loop(way, lead, arm) for way in (Outcome.STOP, Outcome.HANDLED))
     assert (watched[0], unwatched[0]) == (6000, 0)
     assert watched[1:] == unwatched[1:]
 
