@@ -7,6 +7,8 @@ Exit status: 0 when the last command line ended well, 1 when a command reported 
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -20,10 +22,15 @@ EXIT_NO_TARGET = 3
 EXIT_INTERRUPTED = 130
 
 KEY_VARIABLE = "KDSIM_KEY"
+COLLECT_EVERY = 50_000
+"""New objects between two searches for garbage cycles, of which we make few; Python's is 700."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status."""
+    gc.set_threshold(COLLECT_EVERY)
+    # Without it the end of the process is one long search for garbage.
+    atexit.register(gc.freeze)
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     options = parser.parse_args(arguments or ["kd"])
