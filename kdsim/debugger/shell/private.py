@@ -18,6 +18,8 @@ class PrivateBackend(LiveBackend):
         super().__init__(connection)
         self._target = target
         connection.guard(target.life, target.check)
+        # No debugger was there before us that could have left breakpoints.
+        self._known.swept = True
 
     def close(self) -> None:
         super().close()
