@@ -59,6 +59,7 @@ class RunControl:
         self._motion: Motion | None = None
         self._counting = False
         self.break_requested = False
+        self._breaking_in = False
         self.last_stop: StopKind = "exception"
 
     def drive(self, motion: Motion, *, counting: bool = False) -> None:
@@ -69,7 +70,6 @@ class RunControl:
         if self._reporting:
             self._next, self._counting = motion, counting
             raise CommandStringEnded
-        self.break_requested = False
         following: Motion | None = motion
         while following is not None:
             self._motion, self._counting = following, counting
@@ -176,6 +176,7 @@ class RunControl:
         while True:
             event = self._next_event()
             if isinstance(event, StopEvent):
+                self.break_requested = self._breaking_in = False
                 session.halt(event)
                 session.breakpoints.unplant()
                 return event
@@ -187,6 +188,9 @@ class RunControl:
                 session.breakpoints.plant()
                 session.before_resume()
                 session.backend.resume(Resume(CONTINUE, dr7=session.breakpoints.dr7()))
+                if self._breaking_in:
+                    # It may have reached the target while it stood still for this notice.
+                    session.backend.break_in()
             elif isinstance(event, PrintEvent):
                 session.out.write(event.text)
             elif isinstance(event, PromptEvent):
@@ -210,6 +214,7 @@ class RunControl:
                 asked += 1
                 if asked >= PATIENCE:
                     raise
+                self._breaking_in = True
                 backend.break_in()
                 continue
             if event is not None:
