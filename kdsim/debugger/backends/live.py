@@ -116,6 +116,11 @@ class LiveBackend:
         known = endpoint.peer if isinstance(endpoint, KdnetHost) else None
         return known[0] if known else ""
 
+    def give_up_after(self, seconds: float) -> None:
+        """Call a stopped target gone that does not answer for so long; kd's own patience is 9 s."""
+        connection = self._connection
+        connection.reply_timeout = min(connection.reply_timeout, seconds / connection.attempts)
+
     @property
     def halted(self) -> bool:
         """Whether the target stands still, as far as it told us."""

@@ -247,7 +247,7 @@ def _path_lines(path: SymbolPath) -> list[str]:
 )
 def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     """Setting the path loads nothing by itself."""
-    text = args.rest()
+    text = args.rest().strip('"')
     if text:
         old = str(session.symbols.path)
         session.symbols.path = SymbolPath.parse(f"{old};{text}" if name.endswith("+") else text)
@@ -264,7 +264,7 @@ def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     see_also=(".sympath",),
 )
 def exepath(session: Session, args: Arguments, name: str) -> str:
-    text = args.rest()
+    text = args.rest().strip('"')
     if text:
         old = f"{session.image_path};" if name.endswith("+") and session.image_path else ""
         session.modules.use_image_path(f"{old}{text}")
