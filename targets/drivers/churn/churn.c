@@ -1,6 +1,6 @@
-// A driver that does nothing but allocate and free: CHURN_PAIRS pairs of blocks of mixed sizes and pool
-// types, with a working set of CHURN_LIVE blocks. It prints a line before and after, for whoever measures
-// how fast the pool is, and stays loaded with nothing allocated.
+// A driver that does nothing but allocate and free: CHURN_PAIRS pairs of blocks of mixed sizes and
+// pool types, with a working set of CHURN_LIVE blocks. It prints a line before and after, for
+// whoever measures how fast the pool is, and stays loaded with nothing allocated.
 #include "ntddk.h"
 
 #define CHURN_TAG 'nrhC'           // "Chrn"

@@ -1,6 +1,6 @@
-// A driver with a bug. It answers requests once in a while; what it allocates for a request it forgets
-// to free when the request's header turns out to be bad, and replies to urgent requests are never freed.
-// What it leaks has the tag "Abc ".
+// A driver with a bug. It answers requests once in a while; what it allocates for a request it
+// forgets to free when the request's header turns out to be bad, and replies to urgent requests are
+// never freed. What it leaks has the tag "Abc ".
 #include "ntddk.h"
 
 #define LEAKY_TAG ' cbA'           // "Abc "

@@ -1,6 +1,6 @@
-// A driver that cleans up after itself. A periodic timer's DPC queues a work item, which runs one round
-// of allocations: paged and nonpaged blocks, lookaside entries, a big buffer. Every round frees what it
-// took; what lives as long as the driver is freed at unload.
+// A driver that cleans up after itself. A periodic timer's DPC queues a work item, which runs one
+// round of allocations: paged and nonpaged blocks, lookaside entries, a big buffer. Every round
+// frees what it took; what lives as long as the driver is freed at unload.
 #include "ntddk.h"
 
 #define TIDY_TAG 'ydiT'            // "Tidy": the driver's own tables

@@ -1,5 +1,6 @@
-// Handle tables. A leaf is one page of 256 entries, the first of which holds the leaf's base handle; a
-// table begins with one leaf (level 0) and grows to a page of leaf pointers (level 1), 131,072 handles.
+// Handle tables. A leaf is one page of 256 entries, the first of which holds the leaf's base
+// handle; a table begins with one leaf (level 0) and grows to a page of leaf pointers (level 1),
+// 131,072 handles.
 #include "ex.h"
 
 #define HANDLE_TABLE_TAG 'btbO'    // "Obtb"

@@ -1,5 +1,5 @@
-// One segment heap: routes a request to chunks, page ranges or, beyond both, an address range of its
-// own.
+// One segment heap: routes a request to chunks, page ranges or, beyond both, an address range of
+// its own.
 #include "heap.h"
 
 #define TAG_LARGE_METADATA 'MgrL'  // "LrgM"

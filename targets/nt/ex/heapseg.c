@@ -1,6 +1,6 @@
-// Page ranges: segments of 1 MiB (units of a page) and of 16 MiB (units of 64 KiB). A segment begins
-// with 256 descriptors, one per unit; the first of them are the header itself. Free ranges of all
-// segments of a context stand in one tree, ordered by _HEAP_DESCRIPTOR_KEY: best fit.
+// Page ranges: segments of 1 MiB (units of a page) and of 16 MiB (units of 64 KiB). A segment
+// begins with 256 descriptors, one per unit; the first of them are the header itself. Free ranges
+// of all segments of a context stand in one tree, ordered by _HEAP_DESCRIPTOR_KEY: best fit.
 #include "heap.h"
 
 #define SEGMENT_UNITS 256
@@ -36,11 +36,12 @@ PHEAP_SEG_CONTEXT RtlpHpSegContextFromAddress(PVOID Address)
 {
     ULONG Owner = RtlpHpAllocTrackerQuery(Address);
     PHEAP_PAGE_SEGMENT Segment;
+    ULONG64 Size;
 
     if (Owner != RtlpHpSegmentSm + 1 && Owner != RtlpHpSegmentLg + 1)
         return NULL;
-    Segment = (PHEAP_PAGE_SEGMENT)((ULONG64)Address &
-                                   ~((Owner == RtlpHpSegmentSm + 1 ? 1 : 16) * RTLP_HP_MEGABYTE - 1));
+    Size = (Owner == RtlpHpSegmentSm + 1 ? 1 : 16) * RTLP_HP_MEGABYTE;
+    Segment = (PHEAP_PAGE_SEGMENT)((ULONG64)Address & ~(Size - 1));
     return (PHEAP_SEG_CONTEXT)(Segment->Signature ^ (ULONG64)Segment ^ RtlpHpHeapGlobals.HeapKey ^
                                RTLP_HP_SEGMENT_SIGNATURE);
 }
@@ -83,8 +84,8 @@ static RANGE *RtlpHpSegRemoveFree(PHEAP_SEG_CONTEXT Context, ULONG Units)
     return Best;
 }
 
-static VOID RtlpHpSegMarkAllocated(RANGE *Range, ULONG Units, HEAP_SEG_RANGE_TYPE Type, SIZE_T Pages,
-                                   SIZE_T UnusedBytes)
+static VOID RtlpHpSegMarkAllocated(RANGE *Range, ULONG Units, HEAP_SEG_RANGE_TYPE Type,
+                                   SIZE_T Pages, SIZE_T UnusedBytes)
 {
     memset(Range, 0, Units * sizeof(*Range));
     for (ULONG i = 0; i < Units; i++) {
@@ -148,7 +149,8 @@ static VOID RtlpHpSegPageRangeFree(PHEAP_SEG_CONTEXT Context, RANGE *Range)
     ULONG Units = Range->UnitSize;
     RANGE *Next = Range + Units, *Last = Range - 1;
 
-    if (Next < Segment->DescArray + SEGMENT_UNITS && !(Next->RangeFlags & RTLP_HP_RANGE_ALLOCATED)) {
+    if (Next < Segment->DescArray + SEGMENT_UNITS &&
+        !(Next->RangeFlags & RTLP_HP_RANGE_ALLOCATED)) {
         RtlRbRemoveNode(&Context->FreePageRanges, &Next->TreeNode);
         Units += Next->UnitSize;
     }
@@ -173,7 +175,8 @@ PVOID RtlpHpSegAlloc(PHEAP_SEG_CONTEXT Context, SIZE_T Size, HEAP_SEG_RANGE_TYPE
         if (!RtlpHpSegSegmentAllocate(Context))
             return NULL;
     Address = RtlpHpSegRangeAddress(Context, Range);
-    if (!NT_SUCCESS(MiCommitSystemPages(Address, BYTES_TO_PAGES(Size), RtlpHpCommitProtection(Heap)))) {
+    if (!NT_SUCCESS(MiCommitSystemPages(Address, BYTES_TO_PAGES(Size),
+                                        RtlpHpCommitProtection(Heap)))) {
         RtlpHpSegPageRangeFree(Context, Range);
         return NULL;
     }

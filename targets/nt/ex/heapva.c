@@ -1,6 +1,7 @@
 // Address space of the pool heaps, handed out by the megabyte. The allocation tracker is a bitmap
-// with two bits for every megabyte of system space: 0 free, else the owning allocator + 1. Its 32 MiB
-// are reserved at the end of the nonpaged pool region and get memory only where something is noted.
+// with two bits for every megabyte of system space: 0 free, else the owning allocator + 1. Its 32
+// MiB are reserved at the end of the nonpaged pool region and get memory only where something is
+// noted.
 #include "heap.h"
 
 #define TRACKER_BASE 0xFFFF800000000000ull
@@ -30,7 +31,8 @@ VOID RtlpHpVaMgrInitialize(PKDSIM_LOADER_BLOCK LoaderBlock)
         (PULONGLONG)(RtlpHpVaRegions[0].Base + RtlpHpVaRegions[0].Size);
     Tracker->AllocTrackerBitmap.BitCount = TRACKER_BITS;
     for (ULONG i = 0; i < 2; i++)
-        RtlpHpVaHints[i] = (RtlpHpVaRegions[i].Base + RTLP_HP_MEGABYTE - 1) & ~(RTLP_HP_MEGABYTE - 1);
+        RtlpHpVaHints[i] =
+            (RtlpHpVaRegions[i].Base + RTLP_HP_MEGABYTE - 1) & ~(RTLP_HP_MEGABYTE - 1);
 }
 
 ULONG RtlpHpCommitProtection(PSEGMENT_HEAP Heap)

@@ -1,6 +1,7 @@
 // Variable size chunks: subsegments of 64 KiB, cut into chunks of 16-byte units. Every chunk begins
-// with a header whose first 8 bytes are encoded with the chunk's address and the heap key; free chunks
-// of all subsegments stand in one tree, ordered by size: best fit. Neighbours that are free are joined.
+// with a header whose first 8 bytes are encoded with the chunk's address and the heap key; free
+// chunks of all subsegments stand in one tree, ordered by size: best fit. Neighbours that are free
+// are joined.
 #include "heap.h"
 
 typedef HEAP_VS_CHUNK_HEADER CHUNK;
@@ -51,7 +52,8 @@ FORCEINLINE PHEAP_VS_SUBSEGMENT RtlpHpVsSubsegment(CHUNK *Chunk)
     return (PHEAP_VS_SUBSEGMENT)((PUCHAR)PAGE_ALIGN(Chunk) - (SIZE_T)Pages * PAGE_SIZE);
 }
 
-FORCEINLINE VOID RtlpHpVsWriteChunk(CHUNK *Chunk, ULONG Units, ULONG PreviousUnits, BOOLEAN Allocated)
+FORCEINLINE VOID RtlpHpVsWriteChunk(CHUNK *Chunk, ULONG Units, ULONG PreviousUnits,
+                                    BOOLEAN Allocated)
 {
     HEAP_VS_CHUNK_HEADER_SIZE Sizes = {0};
 
@@ -194,8 +196,8 @@ PVOID RtlpHpVsContextAllocate(PHEAP_VS_CONTEXT Context, SIZE_T Size)
     return NULL;
 }
 
-// Joins the chunk with free neighbours and puts the result into the tree. Returns the subsegment when
-// nothing in it is in use any more and another one exists; it is then out of all lists.
+// Joins the chunk with free neighbours and puts the result into the tree. Returns the subsegment
+// when nothing in it is in use any more and another one exists; it is then out of all lists.
 static PHEAP_VS_SUBSEGMENT RtlpHpVsChunkCoalesce(PHEAP_VS_CONTEXT Context, CHUNK *Chunk,
                                                  PHEAP_VS_SUBSEGMENT Subsegment)
 {
@@ -203,7 +205,8 @@ static PHEAP_VS_SUBSEGMENT RtlpHpVsChunkCoalesce(PHEAP_VS_CONTEXT Context, CHUNK
     ULONG Units = Sizes.UnsafeSize, Previous = Sizes.UnsafePrevSize;
     CHUNK *End = RtlpHpVsEnd(Subsegment), *Next = RtlpHpVsChunkAfter(Chunk, Units);
 
-    // Joined with its predecessor, the chunk keeps this as its last header: a second free will see it.
+    // Joined with its predecessor, the chunk keeps this as its last header: a second free will see
+    // it.
     RtlpHpVsWriteChunk(Chunk, Units, Previous, FALSE);
     if (Next != End) {
         Other = RtlpHpVsDecode(Next);
@@ -234,8 +237,9 @@ static PHEAP_VS_SUBSEGMENT RtlpHpVsChunkCoalesce(PHEAP_VS_CONTEXT Context, CHUNK
     return NULL;
 }
 
-// Bytes of a block, 0 when it is not in use. Everything the chunk's header says is checked; no lock is
-// needed, since nobody else changes the header of a chunk in use or its neighbour's idea of its size.
+// Bytes of a block, 0 when it is not in use. Everything the chunk's header says is checked; no lock
+// is needed, since nobody else changes the header of a chunk in use or its neighbour's idea of its
+// size.
 SIZE_T RtlpHpVsBlockSize(PHEAP_VS_CONTEXT Context, PVOID Block)
 {
     CHUNK *Chunk = (CHUNK *)Block - 1;

@@ -1,5 +1,5 @@
-// Lookaside lists: a stack of free blocks in front of the pool. All lists of a kind are linked, so that
-// a debugger finds them.
+// Lookaside lists: a stack of free blocks in front of the pool. All lists of a kind are linked, so
+// that a debugger finds them.
 #include "ex.h"
 
 #define LOOKASIDE_MINIMUM_DEPTH 4

@@ -1,6 +1,6 @@
-// Pool: the interface drivers see, on top of the segment heaps. Requests up to POOL_SMALL_MAX become
-// heap chunks with a _POOL_HEADER; larger ones whole pages, noted in PoolBigPageTable. Session pool
-// types are served from the global heaps: this kernel has no session space.
+// Pool: the interface drivers see, on top of the segment heaps. Requests up to POOL_SMALL_MAX
+// become heap chunks with a _POOL_HEADER; larger ones whole pages, noted in PoolBigPageTable.
+// Session pool types are served from the global heaps: this kernel has no session space.
 #include "heap.h"
 #include "../vf/vf.h"
 
@@ -58,7 +58,8 @@ FORCEINLINE PSEGMENT_HEAP ExpHeapOfPoolType(ULONG PoolType)
     return ExPoolState.PoolNode[0].Heaps[Type];
 }
 
-// The debugger's tag breakpoint: part of the caller, so that the stop is in the pool routine itself.
+// The debugger's tag breakpoint: part of the caller, so that the stop is in the pool routine
+// itself.
 FORCEINLINE VOID ExpCheckHitTag(ULONG Tag)
 {
     if (Tag == PoolHitTag)
@@ -136,7 +137,8 @@ FORCEINLINE PVOID ExpAllocateBig(ULONG PoolType, SIZE_T NumberOfBytes, ULONG Tag
     return Block;
 }
 
-// PoolType takes the public pool types and the modifier bits of ex.h. NULL when memory is exhausted.
+// PoolType takes the public pool types and the modifier bits of ex.h. NULL when memory is
+// exhausted.
 PVOID ExAllocateHeapPool(ULONG PoolType, SIZE_T NumberOfBytes, ULONG Tag)
 {
     PVOID Block;
@@ -255,14 +257,16 @@ static PVOID ExpCheckPoolHeader(PSEGMENT_HEAP Heap, PVOID P)
     BOOLEAN Moved = (Header->PoolType & POOL_CACHE_ALIGNED) != 0;
     SIZE_T Offset = Moved ? (SIZE_T)Header->PreviousSize << POOL_BLOCK_SHIFT : 0;
     PVOID Chunk = (PUCHAR)Header - Offset;
-    SIZE_T Needed = ((SIZE_T)Header->BlockSize << POOL_BLOCK_SHIFT) + (Moved ? CACHE_ALIGN_SLACK : 0);
+    SIZE_T Needed =
+        ((SIZE_T)Header->BlockSize << POOL_BLOCK_SHIFT) + (Moved ? CACHE_ALIGN_SLACK : 0);
     SIZE_T Size = RtlpHpVsBlockSize(&Heap->VsContext, Chunk);
 
     if (Size == 0)
         KeBugCheckEx(BAD_POOL_CALLER, POOL_CALLER_ALREADY_FREED, Header->PoolTag, Header->Ulong1,
                      (ULONG_PTR)P);
     // The heap may have added one unit that was too small for a chunk of its own.
-    if (!(Header->PoolType & POOL_HEADER_IN_USE) || Size < Needed || Size > Needed + POOL_BLOCK_SIZE)
+    if (!(Header->PoolType & POOL_HEADER_IN_USE) || Size < Needed ||
+        Size > Needed + POOL_BLOCK_SIZE)
         KeBugCheckEx(BAD_POOL_HEADER, POOL_HEADER_CORRUPT, (ULONG_PTR)Header,
                      (ULONG_PTR)Chunk + Size, Header->Ulong1);
     return Chunk;

@@ -1,8 +1,9 @@
-// Who uses how much pool: one tracker table per processor (a tag has the same slot in all of them, only
-// sums mean something), an expansion table for tags that found no slot, and the table of big blocks.
+// Who uses how much pool: one tracker table per processor (a tag has the same slot in all of them,
+// only sums mean something), an expansion table for tags that found no slot, and the table of big
+// blocks.
 #include "heap.h"
 
-#define TRACK_SLOTS 1024           // a power of two; one more slot stands for everything that overflows
+#define TRACK_SLOTS 1024           // a power of two; one more slot is for what overflows
 #define OVERFLOW_TAG 'lfvO'        // "Ovfl"
 #define BIG_PAGE_SLOTS 4096
 #define BIG_PAGE_FREE 1            // in Va: the slot is free; nothing but this: it always was
@@ -193,7 +194,8 @@ static VOID ExpDeleteBigPages(PPOOL_TRACKER_BIG_PAGES Entry)
     ExpPoolBigEntriesInUse--;
     // A freed slot must not end other blocks' probe sequences, unless nothing follows it.
     while (PoolBigPageTable[(Slot + 1) & Mask].Va == BIG_PAGE_FREE &&
-           (PoolBigPageTable[Slot].Va & BIG_PAGE_FREE) && PoolBigPageTable[Slot].Va != BIG_PAGE_FREE) {
+           (PoolBigPageTable[Slot].Va & BIG_PAGE_FREE) &&
+           PoolBigPageTable[Slot].Va != BIG_PAGE_FREE) {
         memset(&PoolBigPageTable[Slot], 0, sizeof(*Entry));
         PoolBigPageTable[Slot].Va = BIG_PAGE_FREE;
         Slot = (Slot - 1) & Mask;

@@ -1,5 +1,5 @@
-// Push locks, exclusive only. Bit 0: locked, bit 1: the rest of the word names a stack of waiters, each
-// waiting on an event on its own stack.
+// Push locks, exclusive only. Bit 0: locked, bit 1: the rest of the word names a stack of waiters,
+// each waiting on an event on its own stack.
 #include "ex.h"
 
 #define PUSH_LOCK_LOCKED 1ull

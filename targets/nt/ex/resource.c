@@ -1,5 +1,5 @@
-// Executive resources: shared by many readers or owned by one writer. Shared owners are counted, not
-// listed: OwnerTable stays empty.
+// Executive resources: shared by many readers or owned by one writer. Shared owners are counted,
+// not listed: OwnerTable stays empty.
 #include "ex.h"
 
 #define RESOURCE_OWNED_EXCLUSIVE 0x80   // _ERESOURCE.Flag

@@ -1,5 +1,5 @@
-// Work items: system threads that run other components' routines at PASSIVE_LEVEL. One queue per kind,
-// each with threads of its own, so that a critical item never waits for a delayed one.
+// Work items: system threads that run other components' routines at PASSIVE_LEVEL. One queue per
+// kind, each with threads of its own, so that a critical item never waits for a delayed one.
 #include "ex.h"
 
 typedef struct _EX_WORK_QUEUE {

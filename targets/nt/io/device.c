@@ -107,7 +107,8 @@ BOOLEAN IopCheckUnloadDriver(PDRIVER_OBJECT Driver)
 {
     BOOLEAN Unload = TRUE;
 
-    for (PDEVICE_OBJECT Device = Driver->DeviceObject; Device != NULL; Device = Device->NextDevice) {
+    for (PDEVICE_OBJECT Device = Driver->DeviceObject; Device != NULL;
+         Device = Device->NextDevice) {
         Device->DeviceObjectExtension->ExtensionFlags |= DOE_UNLOAD_PENDING;
         if (Device->ReferenceCount != 0 || Device->AttachedDevice != NULL)
             Unload = FALSE;

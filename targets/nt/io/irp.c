@@ -56,15 +56,15 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR Boost)
         KeBugCheckEx(MULTIPLE_IRP_COMPLETE_REQUESTS, (ULONG_PTR)Irp, 0, 0, 0);
     while (Irp->CurrentLocation <= Irp->StackCount) {
         PIO_STACK_LOCATION Location = Irp->Tail.Overlay.CurrentStackLocation++;
+        IO_COMPLETION_ROUTINE *Routine = (IO_COMPLETION_ROUTINE *)Location->CompletionRoutine;
         PDEVICE_OBJECT Device = NULL;
 
         Irp->CurrentLocation++;
-        if (Location->CompletionRoutine == NULL || !IopWantsCompletion(Irp, Location->Control))
+        if (Routine == NULL || !IopWantsCompletion(Irp, Location->Control))
             continue;
         if (Irp->CurrentLocation <= Irp->StackCount)
             Device = Irp->Tail.Overlay.CurrentStackLocation->DeviceObject;
-        if (((IO_COMPLETION_ROUTINE *)Location->CompletionRoutine)(Device, Irp, Location->Context) ==
-            STATUS_MORE_PROCESSING_REQUIRED)
+        if (Routine(Device, Irp, Location->Context) == STATUS_MORE_PROCESSING_REQUIRED)
             return;
     }
     if (Irp->UserIosb != NULL)

@@ -1,5 +1,5 @@
-// The service controller: starts and stops drivers when the lab's schedule says so. The loader block's
-// tasks stand where the Service Control Manager and the task scheduler do in Windows.
+// The service controller: starts and stops drivers when the lab's schedule says so. The loader
+// block's tasks stand where the Service Control Manager and the task scheduler do in Windows.
 #include "io.h"
 
 #define SERVICES_KEY L"\\Registry\\Machine\\System\\CurrentControlSet\\Services\\"

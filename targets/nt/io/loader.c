@@ -1,4 +1,5 @@
-// Starting and stopping drivers. The work is done by a worker thread in System's context, whoever asks.
+// Starting and stopping drivers. The work is done by a worker thread in System's context, whoever
+// asks.
 #include "io.h"
 
 typedef struct _LOAD_PACKET {

@@ -190,8 +190,8 @@ static NTSTATUS ObpLookupDepth(POBJECT_DIRECTORY Root, PCUNICODE_STRING Name, UL
     return STATUS_SUCCESS;
 }
 
-// Walks the path. Without Insert, *Object is the referenced object at its end; with Insert, that object
-// is entered there.
+// Walks the path. Without Insert, *Object is the referenced object at its end; with Insert, that
+// object is entered there.
 NTSTATUS ObpLookupObjectName(POBJECT_DIRECTORY Root, PCUNICODE_STRING Name, ULONG Attributes,
                              PVOID Insert, PVOID *Object)
 {
@@ -206,8 +206,8 @@ POBJECT_DIRECTORY ObpCreateDirectory(PCWSTR Path)
 
     RtlInitUnicodeString(&Name, Path);
     InitializeObjectAttributes(&Attributes, &Name, OBJ_PERMANENT | OBJ_CASE_INSENSITIVE);
-    if (!NT_SUCCESS(ObCreateObject(KernelMode, ObpDirectoryObjectType, &Attributes, KernelMode, NULL,
-                                   sizeof(OBJECT_DIRECTORY), 0, 0, &Directory)))
+    if (!NT_SUCCESS(ObCreateObject(KernelMode, ObpDirectoryObjectType, &Attributes, KernelMode,
+                                   NULL, sizeof(OBJECT_DIRECTORY), 0, 0, &Directory)))
         return NULL;
     ((POBJECT_DIRECTORY)Directory)->SessionId = MAXULONG;
     // The root has a name and stands in no directory.

@@ -1,5 +1,5 @@
-// Handles. All callers are kernel code, so all handles are kernel handles: they live in System's table
-// and have the sign bits set.
+// Handles. All callers are kernel code, so all handles are kernel handles: they live in System's
+// table and have the sign bits set.
 #include "ob.h"
 
 #define KERNEL_HANDLE_BITS 0xFFFFFFFF80000000ull

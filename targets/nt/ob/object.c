@@ -150,8 +150,9 @@ NTSTATUS ObCreateObject(KPROCESSOR_MODE ProbeMode, POBJECT_TYPE Type, POBJECT_AT
     return STATUS_SUCCESS;
 }
 
-// Enters the object under its name, if it has one, and opens a handle, if one is wanted. With a handle
-// the creator's reference is used up; without one the creator keeps it. On failure the object is gone.
+// Enters the object under its name, if it has one, and opens a handle, if one is wanted. With a
+// handle the creator's reference is used up; without one the creator keeps it. On failure the
+// object is gone.
 NTSTATUS ObInsertObject(PVOID Object, PVOID AccessState, ACCESS_MASK Access, ULONG Bias,
                         PVOID *NewObject, PHANDLE Handle)
 {

@@ -1,5 +1,5 @@
-// Stack walking by the images' unwind tables (.pdata, x64). There are no exception handlers to call, and
-// a function interrupted inside its epilogue is taken for its body.
+// Stack walking by the images' unwind tables (.pdata, x64). There are no exception handlers to
+// call, and a function interrupted inside its epilogue is taken for its body.
 #include "rtl.h"
 
 #define UNWIND_CHAIN_INFO 4

@@ -1,6 +1,6 @@
-// Pool tracking. A tracked block has a _VI_VERIFIER_POOL_HEADER as its last 8 bytes, naming the slot that
-// describes it. Slots lie in pages; the first slot's place is the page's header. A free slot holds the
-// link of the driver's free list (PoolTrackers) and zeros.
+// Pool tracking. A tracked block has a _VI_VERIFIER_POOL_HEADER as its last 8 bytes, naming the
+// slot that describes it. Slots lie in pages; the first slot's place is the page's header. A free
+// slot holds the link of the driver's free list (PoolTrackers) and zeros.
 #include "vf.h"
 
 #define VF_POOL_PAGE_TAG 'tPiV'    // "ViPt"

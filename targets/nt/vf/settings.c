@@ -15,8 +15,8 @@ ULONG ViFullyInitialized;
 
 static PVF_SUSPECT_DRIVER_ENTRY VfSuspectDriversAdd(PCUNICODE_STRING Name)
 {
-    PVF_SUSPECT_DRIVER_ENTRY Entry =
-        ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Entry) + Name->Length + sizeof(WCHAR), VF_TAG);
+    SIZE_T Size = sizeof(VF_SUSPECT_DRIVER_ENTRY) + Name->Length + sizeof(WCHAR);
+    PVF_SUSPECT_DRIVER_ENTRY Entry = ExAllocatePoolWithTag(NonPagedPoolNx, Size, VF_TAG);
 
     if (Entry == NULL)
         return NULL;
@@ -32,7 +32,8 @@ static BOOLEAN VfVerifyAllDrivers(VOID)
     return MmVerifyDriverBuffer[0] == '*';
 }
 
-// The driver's entry, NULL when it is not to be verified. "*" lists every driver when it first loads.
+// The driver's entry, NULL when it is not to be verified. "*" lists every driver when it first
+// loads.
 PVF_SUSPECT_DRIVER_ENTRY VfSuspectDriversLookup(PCUNICODE_STRING BaseName)
 {
     for (PLIST_ENTRY Link = VfSuspectDriversList.Flink; Link != &VfSuspectDriversList;

@@ -1,4 +1,5 @@
-// Import table thunks: a verified driver's imports that have a verifier's version are pointed there.
+// Import table thunks: a verified driver's imports that have a verifier's version are pointed
+// there.
 #include "vf.h"
 
 #define IMAGE_NT_HEADERS_OFFSET 0x3C       // IMAGE_DOS_HEADER.e_lfanew

@@ -7,8 +7,8 @@
 #define VF_DRIVER_SIGNATURE 0x98761940
 #define VI_POOL_PAGE_SIGNATURE 0x21321345
 
-// MmVerifierData.Level. Special pool (1), low resources simulation (4) and the I/O, deadlock, DMA and
-// DDI checks are accepted and have no effect here.
+// MmVerifierData.Level. Special pool (1), low resources simulation (4) and the I/O, deadlock, DMA
+// and DDI checks are accepted and have no effect here.
 #define DRIVER_VERIFIER_FORCE_IRQL_CHECKING 0x02
 #define DRIVER_VERIFIER_TRACK_POOL_ALLOCATIONS 0x08
 #define VF_LEVEL_NOT_CONFIGURED 0xFFFFFFFF
