@@ -37,6 +37,10 @@ NULL_PAGE = 0x1230
 BREAKPOINT, SINGLE_STEP, WAKE = 0x80000003, 0x80000004, 0x80000007
 
 
+CLOCK_LEVEL = 13
+"""IRQL of the clock interrupt, in which a break-in stops."""
+
+
 @pytest.fixture(scope="module")
 def stopped():
     """At the initial break; the tests here leave it where it is."""
@@ -543,6 +547,8 @@ def test_a_break_in_comes_from_the_clock_interrupt(fresh):
     assert fresh.kernel.read("KdpBreakInRequested", 1) == 0
     context = Context(fresh.one(Api.GET_CONTEXT, processor=change.processor).data)
     assert context.get("rcx") == 1
+    prcb = next(p for p in fresh.kernel.processors() if p.Number == change.processor)
+    assert prcb.DebuggerSavedIRQL == CLOCK_LEVEL
 
 
 def test_a_requested_crash_is_bug_check_e2(fresh):

@@ -154,6 +154,7 @@ class ProcessorStates:
                 continue
             context, special = capture(processor)
             self._states[number] = prcb.at("ProcessorState")
+            prcb.set("DebuggerSavedIRQL", special.get("cr8"))
             self._saved[number] = (context, special)
             self._write_context(number, context.raw)
             self.set_special(number, special.raw)
