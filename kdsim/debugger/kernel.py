@@ -109,6 +109,14 @@ def read_facts(session: Session, version: TargetVersion, processors: int) -> Ker
     return KernelFacts(version, processors, major, product, suites, _build_lab(session))
 
 
+def processor_count(session: Session) -> int:
+    """As the kernel counts them, for a session that no stop tells; 1 when it cannot be read."""
+    try:
+        return session.memory.u8(session.resolve_nt("nt!KeNumberProcessors")) or 1
+    except (MemoryFault, SymbolError):
+        return 1
+
+
 def _build_lab(session: Session) -> str:
     for name in ("nt!NtBuildLabEx", "nt!NtBuildLab"):
         try:

@@ -92,7 +92,7 @@ def socket_path(name: str) -> Path:
 def running_machines() -> list[str]:
     """Names of this user's running machines, sorted."""
     names = []
-    for path in sorted(runtime_directory().glob("*.sock")):
+    for path in sorted(runtime_directory().glob("*.sock"), key=lambda path: path.stem):
         with contextlib.suppress(TargetGone):
             open_unix(path).close()
             names.append(path.stem)
@@ -257,5 +257,5 @@ def connect_local(name: str | None = None) -> LocalClient:
     if not names:
         raise TargetGone("no machine runs here; start one with `kdsim target` or `kdsim`")
     if len(names) > 1:
-        raise UserError(f"several machines run here, choose one: {', '.join(names)}")
+        raise UserError(f"several machines run here, choose one with --machine: {', '.join(names)}")
     return LocalClient(names[0])

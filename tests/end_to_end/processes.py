@@ -91,9 +91,8 @@ class Process:
     def interrupt(self) -> None:
         os.kill(self.pid, signal.SIGINT)
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    def terminate(self) -> None:
+        self._process.terminate()
 
     def end(self) -> int:
         """Close its input, wait for its end; the exit status."""
@@ -158,7 +157,7 @@ class Computer:
         process = self.kdsim("target", "lab", *arguments)
         process.until("attach: ")
         yield process
-        os.kill(process.pid, signal.SIGTERM)
+        process.terminate()
         assert process.end() == 0, process.errors
 
     def clean_up(self) -> None:

@@ -126,7 +126,7 @@ def test_machines_are_found_by_name():
     with Machine("lab"), Machine("other"):
         assert local.running_machines() == ["lab", "other"]
         connect_local("other").close()
-        with pytest.raises(UserError, match="several machines run here, choose one: lab, other"):
+        with pytest.raises(UserError, match="choose one with --machine: lab, other"):
             connect_local()
         with pytest.raises(TargetGone, match=r"no machine named 'x' runs here \(running: lab,"):
             connect_local("x")
