@@ -70,6 +70,11 @@ class Breakpoint:
     def deferred(self) -> bool:
         return self.address is None
 
+    @property
+    def symbolic(self) -> bool:
+        """The expression names a symbol."""
+        return self.kind == "bu" or "!" in self.expression
+
     def dr7_bits(self, slot: int) -> int:
         """Global enable, access and length for one debug register."""
         control = _ACCESS_BITS[self.access] | _LENGTH_BITS[self.size] << 2
@@ -192,11 +197,17 @@ class Breakpoints:
             except TargetError:
                 continue
 
-    def forget_planted(self) -> None:
-        """The target is new; nothing is planted any more."""
+    def target_lost(self) -> None:
+        """The target is new: nothing is planted any more, and its modules lie elsewhere.
+
+        What was set by name waits for its module; an address alone is all that can be kept.
+        """
         self.planted = Planted()
         self.temporary.clear()
         self.temporary_hardware.clear()
+        for item in self:
+            if item.symbolic:
+                item.address = None
 
     def dr7(self) -> int:
         """What Dr7 has to be while the target runs."""

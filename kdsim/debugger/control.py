@@ -9,7 +9,8 @@ times needs no stack.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kdsim.debugger import events
@@ -27,7 +28,7 @@ from kdsim.debugger.backends.base import (
     StopEvent,
 )
 from kdsim.debugger.breakpoints import DR7_QUIET, Breakpoint
-from kdsim.debugger.report import Stop, StopKind, StopReporter
+from kdsim.debugger.report import Stop, StopReporter
 from kdsim.errors import NotHalted, TargetError
 
 if TYPE_CHECKING:
@@ -58,25 +59,57 @@ class RunControl:
         self._reporting = False
         self._motion: Motion | None = None
         self._counting = False
+        self.moving = False
         self.break_requested = False
         self._breaking_in = False
-        self.last_stop: StopKind = "exception"
 
-    def drive(self, motion: Motion, *, counting: bool = False) -> None:
+    def drive(self, motion: Motion, *, counting: bool = False, commands: str = "") -> None:
         """Perform a motion, report where it ended, and whatever motion that leads to.
 
-        `counting`: the motion is a `g`, so breakpoints count passes and run their commands.
+        Args:
+            motion: what to do.
+            counting: the motion is a `g`, so breakpoints count passes and run their commands.
+            commands: to run when a step has ended as it should, before its place is shown.
         """
         if self._reporting:
             self._next, self._counting = motion, counting
             raise CommandStringEnded
+        try:
+            self._drive(motion, counting, commands)
+        finally:
+            self.break_requested = self._breaking_in = False
+
+    def _drive(self, motion: Motion, counting: bool, commands: str) -> None:
         following: Motion | None = motion
         while following is not None:
             self._motion, self._counting = following, counting
-            stop = following()
-            self.last_stop = stop.kind
-            following = self._report(stop)
-            counting = self._counting
+            with self.undisturbed():
+                stop = following()
+            following = self._report(stop, commands)
+            counting, commands = self._counting, ""
+            if following is not None and self.break_wanted:
+                self._reporter.location()
+                return
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Ctrl+C within the block is a wish to stop soon, and tears nothing apart.
+
+        What is planted in the target has to be noted, and what is noted taken out again.
+        """
+        before, self.moving = self.moving, True
+        try:
+            yield
+        finally:
+            self.moving = before
+
+    @property
+    def break_wanted(self) -> bool:
+        """The user pressed Ctrl+C since the target was last set going.
+
+        A break-in that meets another stop on its way is lost; then that stop has to do.
+        """
+        return self.break_requested or self._breaking_in
 
     def repeat(self) -> None:
         """`gc`: go on in the way the breakpoint was reached."""
@@ -107,9 +140,13 @@ class RunControl:
             stop = self._leave(status)
             if stop is None:
                 stop = self._classify(self._run(Resume(status)), traced=False)
+            if stop.kind == "temporary" and stop.hits and self._wanted(stop):
+                stop = dataclasses.replace(stop, kind="breakpoint")
             next_status = self._verdict(stop)
             if next_status is None:
                 return stop
+            if self.break_wanted:
+                return dataclasses.replace(stop, kind="step", hits=())
             status = next_status
 
     def go_until(self, address: int, accept: Callable[[StopEvent], bool]) -> Stop:
@@ -123,7 +160,7 @@ class RunControl:
                 event = stop.event
                 if stop.kind != "temporary" or not isinstance(event, StopEvent):
                     return stop
-                if event.pc == address and accept(event):
+                if (event.pc == address and accept(event)) or self.break_wanted:
                     return dataclasses.replace(stop, kind="step")
         finally:
             if not known:
@@ -176,7 +213,6 @@ class RunControl:
         while True:
             event = self._next_event()
             if isinstance(event, StopEvent):
-                self.break_requested = self._breaking_in = False
                 session.halt(event)
                 session.breakpoints.unplant()
                 return event
@@ -220,6 +256,15 @@ class RunControl:
             if event is not None:
                 return event
 
+    def switch_answer(self) -> StopEvent:
+        """How the processor reports that `~Ns` made the current one."""
+        self.break_requested = False
+        while not self.break_requested:
+            event = self._session.backend.wait(POLL)
+            if isinstance(event, StopEvent):
+                return event
+        raise KeyboardInterrupt
+
     def _module_wants_stop(self, event: ModuleEvent) -> bool:
         """Take note of the module, say so, and tell whether `sxe ld` or `sxe ud` asks to stop."""
         session = self._session
@@ -242,14 +287,16 @@ class RunControl:
     def _pass_hard_breakpoint(self) -> bool:
         """Move RIP past an `int3` of the code itself that stopped us here."""
         session = self._session
-        event = session.event
+        event = session.stopped_by
         if not isinstance(event, StopEvent) or event.code != events.STATUS_BREAKPOINT:
             return False
-        pc = session.live_registers["rip"]
-        if pc != event.pc or session.memory.read_some(pc, 1) != INT3:
+        if session.memory.read_some(event.pc, 1) != INT3:
             return False
-        session.live_registers["rip"] = pc + 1
-        return True
+        registers = session.register_file(event.processor)
+        if registers["rip"] != event.pc:
+            return False
+        registers["rip"] = event.pc + 1
+        return event.processor == session.processor
 
     def _stepped_over_int3(self) -> Stop:
         session = self._session
@@ -320,12 +367,12 @@ class RunControl:
             return False
         if hit.max_depth or hit.min_depth:
             depth = len(session.stack())
-            if (hit.max_depth and depth > hit.max_depth) or depth < hit.min_depth:
+            if (hit.max_depth and depth >= hit.max_depth) or depth <= hit.min_depth:
                 return False
         if hit.condition and not session.evaluate(hit.condition):
             return False
-        if self._counting and hit.remaining > 1:
-            hit.remaining -= 1
+        if hit.remaining > 1:
+            hit.remaining -= 1 if self._counting else 0
             return False
         return True
 
@@ -335,13 +382,15 @@ class RunControl:
 
     # -- reporting -----------------------------------------------------------------------------
 
-    def _report(self, stop: Stop) -> Motion | None:
+    def _report(self, stop: Stop, step_commands: str = "") -> Motion | None:
         """Say what happened; the motion that a command string asked for, if any."""
         session = self._session
         breakpoints = session.breakpoints
         breakpoints.temporary.clear()
         breakpoints.temporary_hardware.clear()
         commands = self._reporter.announce(stop, run_commands=self._counting)
+        if stop.kind == "step" and step_commands:
+            commands.append(step_commands)
         for hit in stop.hits:
             if hit.one_shot:
                 breakpoints.remove(hit.id)

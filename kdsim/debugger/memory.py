@@ -104,6 +104,9 @@ class CachedMemory:
     def integer(self, address: int, size: int) -> int:
         return int.from_bytes(self.read(address, size), "little")
 
+    def u8(self, address: int) -> int:
+        return self.integer(address, 1)
+
     def u32(self, address: int) -> int:
         return self.integer(address, 4)
 

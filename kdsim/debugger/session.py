@@ -60,6 +60,7 @@ class Session:
         symbols: the modules of the target; listed from the target when first asked for.
         version, facts: of the kernel; set once the target has stopped for the first time.
         event: the last stop; `last_event` is its text for `.lastevent`.
+        stopped_by: the same, but for the answers to `~Ns`, which stop nothing.
         processor, processors: the current one, and how many there are.
         cursor: where listings without an address go on.
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
@@ -120,6 +121,7 @@ class Session:
     def _forget_target(self) -> None:
         self.facts: kernel.KernelFacts | None = None
         self.event: StopEvent | ModuleEvent | None = None
+        self.stopped_by: StopEvent | ModuleEvent | None = None
         self.last_event = ""
         self.last_event_time = ""
         self.previous_ip = 0
@@ -165,6 +167,8 @@ class Session:
         """First contact with a target that stands still (or is read while it runs): the banner."""
         self._version = self.backend.version()
         self.modules.add_kernel()
+        if self.local:
+            self.processors = kernel.processor_count(self)
         facts = kernel.read_facts(self, self._version, self.processors)
         self.facts = facts
         self.out.fresh_line()
@@ -177,6 +181,7 @@ class Session:
             self.out.line(problem)
         for line in (*facts.lines(), *kernel.clock_lines(self)):
             self.out.line(line)
+        self.breakpoints.resolve_deferred()
 
     def lose_target(self, reason: str) -> None:
         """The target restarted or went away; everything known of it is stale."""
@@ -185,7 +190,7 @@ class Session:
             when = times.session_time(times.from_unix(self.clock()))
             self.out.line(f"Shutdown occurred at ({when})...unloading all symbol tables.")
             self.out.line(f"Waiting to reconnect...{f' ({reason})' if reason else ''}")
-        self.breakpoints.forget_planted()
+        self.breakpoints.target_lost()
         self.modules.clear()
         self.scope = Scope()
         self.flush_memory()
@@ -212,6 +217,10 @@ class Session:
 
     def halt(self, event: StopEvent | ModuleEvent) -> None:
         """The target stopped."""
+        self.stopped_by = event
+        self._look_at(event)
+
+    def _look_at(self, event: StopEvent | ModuleEvent) -> None:
         self.event = event
         self.processor = event.processor
         self.processors = event.processors
@@ -243,14 +252,14 @@ class Session:
     @property
     def running(self) -> bool:
         """The target was reached and runs, so that Ctrl+C means: break in."""
-        return self.reached and not self.halted and not self.ended
+        return self.reached and not self.ended and (not self.halted or self.control.moving)
 
     def interrupt(self) -> None:
         """Ctrl+C from any thread: break into a running target, end a long listing."""
-        if self.halted or Caps.RUN not in self.backend.caps:
-            self._interrupted = True
-        else:
+        if self.running:
             self.control.break_requested = True
+        else:
+            self._interrupted = True
 
     def check_interrupt(self) -> None:
         """Long listings call this between lines."""
@@ -356,12 +365,10 @@ class Session:
 
     def select_processor(self, number: int) -> None:
         """`~Ns`."""
-        self.backend.switch_processor(number)
-        event = self.backend.wait(None)
-        while not isinstance(event, StopEvent):
-            event = self.backend.wait(None)
         self._write_registers()
-        self.halt(event)
+        with self.control.undisturbed():
+            self.backend.switch_processor(number)
+            self._look_at(self.control.switch_answer())
         self.scope = Scope()
 
     # -- processes and threads -------------------------------------------------------------------

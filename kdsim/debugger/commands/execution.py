@@ -168,51 +168,38 @@ def step(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
     session.scope.reset_registers()
     plan = StepPlan(over, count, until, _ENDS.get(end, frozenset()))
-    if plan.until is not None or plan.kinds:
-        session.control.drive(_walk(session, plan))
-    else:
-        _count(session, plan, commands)
+    if count:
+        session.control.drive(_walk(session, plan), commands=commands)
 
 
 def _toggle_registers(session: Session) -> None:
     session.settings.show = session.settings.show ^ {"reg"}
 
 
-def _count(session: Session, plan: StepPlan, commands: str) -> None:
-    """`p 5`: every step is shown; a stop of another kind ends the count."""
-    one: Motion = session.control.step if plan.over else session.control.trace
-    for _ in range(plan.count):
-        session.check_interrupt()
-        session.control.drive(one)
-        if session.control.last_stop != "step":
-            return
-        if commands:
-            session.execute(commands)
-
-
 def _walk(session: Session, plan: StepPlan) -> Motion:
-    """A motion that steps until an address or a kind of instruction is reached."""
-    one = session.control.step if plan.over else session.control.trace
-    remaining = plan.count
+    """A motion that steps as often as the plan says; `p 5` and `pa` show the steps on the way."""
+    control = session.control
+    one = control.step if plan.over else control.trace
+    shows = plan.until is not None or not plan.kinds
 
-    def arrived() -> bool:
-        nonlocal remaining
+    def counts() -> bool:
         pc = session.instruction_pointer
         if plan.until is not None:
             return pc == plan.until
-        if session.disassembler.line(pc).kind not in plan.kinds:
-            return False
-        remaining -= 1
-        return remaining <= 0
+        return not plan.kinds or session.disassembler.line(pc).kind in plan.kinds
 
     def walk() -> Stop:
-        for _ in range(LONGEST_WALK):
-            session.check_interrupt()
+        remaining = plan.count
+        for _ in range(max(plan.count, LONGEST_WALK)):
             stop = one()
-            if stop.kind != "step" or arrived():
+            if stop.kind != "step" or control.break_wanted:
                 return stop
-            if plan.until is not None:
-                session.control.show_location()
+            if counts():
+                remaining -= 1
+            if remaining <= 0:
+                return stop
+            if shows:
+                control.show_location()
         raise UserError(f"Gave up after {LONGEST_WALK} steps")
 
     return walk
