@@ -6,7 +6,7 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kdsim.errors import FormatError
 from kdsim.symbols.codeview import Bytes
@@ -16,8 +16,7 @@ _HIDDEN = frozenset((0xFEEFEE, 0xF00F00))
 _NAMES_SIGNATURE = 0xEFFE_EFFE
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
+class SourceLine(NamedTuple):
     """A line of a source file and the code made from it."""
 
     file: str

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.errors import FormatError
 from kdsim.symbols.codeview import guid_text
 from kdsim.symbols.memory import Memory
-from kdsim.symbols.version import VersionInfo, find_version
+
+if TYPE_CHECKING:
+    from kdsim.symbols.version import VersionInfo
 
 MACHINE_AMD64, MACHINE_I386 = 0x8664, 0x014C
 
@@ -36,8 +38,7 @@ _MAX_NAME = 4096
 _CHUNK = 4080  # a multiple of a function entry, below a page
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A section header."""
 
     name: str
@@ -52,16 +53,14 @@ class Section:
         return self.virtual_size or self.raw_size
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(NamedTuple):
     """A data directory; both 0 when there is none."""
 
     rva: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(NamedTuple):
     """An exported name or ordinal; a forwarder names another module's export instead."""
 
     name: str
@@ -70,8 +69,7 @@ class Export:
     forwarder: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Exports:
+class Exports(NamedTuple):
     """The export directory. `by_name` keeps the table's order."""
 
     name: str
@@ -79,8 +77,7 @@ class Exports:
     by_ordinal: dict[int, Export]
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(NamedTuple):
     """One imported function; `name` is empty for an import by ordinal."""
 
     dll: str
@@ -89,8 +86,7 @@ class Import:
     iat_rva: int
 
 
-@dataclass(frozen=True, slots=True)
-class CodeView:
+class CodeView(NamedTuple):
     """The debug directory's link to a PDB. `guid` has 32 upper-case hexadecimal digits."""
 
     guid: str
@@ -103,8 +99,7 @@ class CodeView:
         return f"{self.guid}{self.age:x}"
 
 
-@dataclass(frozen=True, slots=True)
-class DebugEntry:
+class DebugEntry(NamedTuple):
     """One entry of the debug directory."""
 
     type: int
@@ -114,8 +109,7 @@ class DebugEntry:
     raw_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeFunction:
+class RuntimeFunction(NamedTuple):
     """One `.pdata` entry: code from `begin` to `end` (exclusive) and its unwind information."""
 
     begin: int
@@ -396,6 +390,8 @@ class PeImage:
 
     @cached_property
     def version(self) -> VersionInfo | None:
+        from kdsim.symbols.version import find_version
+
         directory = self.directories[RESOURCE]
         return find_version(self.read, directory.rva) if directory.rva else None
 

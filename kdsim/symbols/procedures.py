@@ -6,7 +6,6 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -55,8 +54,7 @@ class Procedure(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """A parameter or local variable, as seen from one address.
 
     `place` says where it is: in `register`; in memory at `register` + `offset`; at the image's

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -43,8 +42,7 @@ class UnwindCode(NamedTuple):
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class UnwindInfo:
+class UnwindInfo(NamedTuple):
     """A decoded UNWIND_INFO."""
 
     version: int
@@ -57,8 +55,7 @@ class UnwindInfo:
     handler_rva: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unwound:
+class Unwound(NamedTuple):
     """The caller's registers, and how they were found.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _RT_VERSION = 16
 _SUBDIRECTORY = 0x8000_0000
@@ -15,8 +15,7 @@ _MAX_DEPTH = 8
 Read = Callable[[int, int], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class VersionInfo:
+class VersionInfo(NamedTuple):
     """VS_VERSIONINFO; `strings` are those of the first language, such as `FileDescription`."""
 
     file_version: tuple[int, int, int, int]
@@ -52,8 +51,7 @@ def _entry(read: Read, root: int, directory: int, wanted: int | None) -> int | N
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     key: str
     value: bytes
     children: bytes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kdsim.errors import UserError
 from kdsim.symbols.pe import EXCEPTION, PeImage
@@ -61,8 +61,7 @@ _TSS_AVAILABLE = 0x89
 _IST_DOUBLE_FAULT, _IST_MACHINE_CHECK, _IST_NMI, _IST_DEBUG = 1, 2, 3, 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Stacks:
+class _Stacks(NamedTuple):
     kernel: int
     double_fault: int
     nmi: int

@@ -6,15 +6,13 @@ was expected there.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kdsim.errors import UserError
 from kdsim.resources import resource_path
@@ -46,8 +44,7 @@ _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process that exists from boot on; `parent` indexes the list, None means System."""
 
     name: str
@@ -57,8 +54,7 @@ class Process:
     priority: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """The service controller starts or stops a driver `at` seconds after boot."""
 
     at: float
@@ -66,16 +62,14 @@ class Task:
     start: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verifier:
+class Verifier(NamedTuple):
     """Driver Verifier's settings at boot."""
 
     flags: int = 0
     drivers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lab:
+class Lab(NamedTuple):
     """One machine. `file` is where it was read from, for messages."""
 
     file: Path
@@ -102,7 +96,7 @@ class Lab:
             changes["processors"] = _checked("--cpus", processors, _processors)
         if ram is not None:
             changes["ram"] = _checked("--ram", ram, _ram)
-        return dataclasses.replace(self, **changes)
+        return self._replace(**changes)
 
 
 def find_lab(machine: str) -> Lab:

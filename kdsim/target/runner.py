@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from types import FrameType
-from typing import Self, TextIO
+from typing import NamedTuple, Self, TextIO
 
 from kdsim.errors import UserError
 from kdsim.target.lab import Lab, find_lab
@@ -39,8 +38,7 @@ EVERYTHING = (1 << 64) - 1
 EXIT_BROKEN = 1
 
 
-@dataclass(frozen=True, slots=True)
-class TargetOptions:
+class TargetOptions(NamedTuple):
     """The command line of `kdsim target`."""
 
     machine: str = "lab"

@@ -8,6 +8,7 @@ from kdsim.target.lab import Lab, find_lab
 from kdsim.target.machine.machine import Reason
 from kdsim.target.system import System
 from kdsim.wire.connection import Request
+from kdsim.wire.context import Context
 from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, MemoryArguments
 from kdsim.wire.messages import AnyStateChange, GetString
 
@@ -97,6 +98,15 @@ class Debugged:
     def read(self, va: int, size: int) -> bytes:
         return self.one(Api.READ_VIRTUAL, MemoryArguments(va, size)).data
 
+    def set_registers(self, **values: int) -> None:
+        """Give the stopped processor other registers."""
+        number = self.script.reports[-1].processor
+        get = Manipulate.request(Api.GET_CONTEXT, processor=number)
+        context = Context(self.ask(get)[0].data)
+        for name, value in values.items():
+            context.set(name, value)
+        self.ask(Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
+
     def go(self, *, trace: bool = False, status: int = 0x10002, dr7: int = 0x400) -> None:
         """Continue; the machine is free afterwards."""
         arguments = Continue2Arguments(status, int(trace), dr7)
@@ -106,9 +116,7 @@ class Debugged:
 
 def small_lab(**changes) -> Lab:
     """The shipped lab with other values."""
-    import dataclasses
-
-    return dataclasses.replace(find_lab("lab"), **changes)
+    return find_lab("lab")._replace(**changes)
 
 
 def names(items: Iterable) -> list[str]:

@@ -17,7 +17,6 @@ of their names is first typed: `index.py` says which file holds which name.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import importlib
 import re
@@ -232,6 +231,8 @@ class Registry:
             by_bare.setdefault(known.lstrip("!.").lower(), []).append(known)
         if len(bare) < 3:
             return [known for known in by_bare.get(bare, []) if known != name][:3]
+        import difflib
+
         close = difflib.get_close_matches(bare, by_bare, n=3, cutoff=0.7)
         found = [known for word in close for known in by_bare[word]]
         return sorted(found, key=lambda known: _kind(known) != _kind(name))[:3]
@@ -328,6 +329,8 @@ def to_json(value: object) -> Any:
             for field in dataclasses.fields(value)
             if not field.name.startswith("_")
         }
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return to_json(value._asdict())
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, bytes | bytearray):

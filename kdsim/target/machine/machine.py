@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from kdsim.errors import TargetError, UserError
 from kdsim.target.machine import saved, selftest
@@ -48,8 +48,7 @@ class Reason(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """The end of a run: why, on which processor, and for an error its text."""
 
     reason: Reason

@@ -7,7 +7,7 @@ permission. What the processors may do is checked by the processors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kdsim.errors import MemoryFault, SimBug
 from kdsim.target.machine.ram import PAGE_SIZE, PhysicalMemory
@@ -23,8 +23,7 @@ _SHIFTS = (39, 30, 21, 12)
 _TOP = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(NamedTuple):
     """A translation: the physical address, and the entry that maps it.
 
     Attributes:

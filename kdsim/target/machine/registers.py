@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kdsim.errors import FormatError, UserError
 from kdsim.target.machine import layout
@@ -83,8 +83,7 @@ class _Word:
         registers._dirty = True
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A segment register with its hidden part.
 
     `attributes` is the high dword of the descriptor, as the engine keeps it.

@@ -12,10 +12,9 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdsim.errors import FormatError
 from kdsim.target.machine.clock import Clock
@@ -36,8 +35,7 @@ _GROUP_PAGES = 1024
 _HASH_SIZE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class SavedMachine:
+class SavedMachine(NamedTuple):
     """A read file: RAM is filled, the rest waits for a machine to be put into."""
 
     ram: PhysicalMemory

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PAGE = 0x1000
 SLOT = 1 << 39
@@ -27,14 +27,12 @@ _IMAGE_AREA = 1 << 30
 """Room for each of: nt and hal, boot drivers, drivers loaded later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     base: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The loader's choices. `regions` is keyed by field name of `_KDSIM_LOADER_BLOCK`."""
 
     self_map: int

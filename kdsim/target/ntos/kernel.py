@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kdsim.errors import FormatError, MemoryFault, SymbolError
 from kdsim.resources import resource_path
@@ -19,8 +19,7 @@ MAX_PROCESSORS = 1280
 """Slots of nt!KiProcessorBlock in build 19041 (0x2800 bytes of pointers)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedImage:
+class LoadedImage(NamedTuple):
     """One entry of PsLoadedModuleList."""
 
     name: str
@@ -31,8 +30,7 @@ class LoadedImage:
     """Address of its _KLDR_DATA_TABLE_ENTRY."""
 
 
-@dataclass(frozen=True, slots=True)
-class TagTotals:
+class TagTotals(NamedTuple):
     """One pool tag, summed over every tracker table."""
 
     tag: int

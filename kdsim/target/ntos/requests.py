@@ -8,8 +8,7 @@ debugger sent. Handlers live in `memory_requests`, `state_requests` and `breakpo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.errors import MemoryFault
 from kdsim.wire.manipulate import Api, Manipulate, Status
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from kdsim.target.ntos.state import ProcessorStates
 
 
-@dataclass(frozen=True, slots=True)
-class Debuggee:
+class Debuggee(NamedTuple):
     """What requests look at: the machine, its kernel and one address space.
 
     `states` is None while the machine runs; then only memory and the kernel's own data are served.
