@@ -12,7 +12,6 @@ import select
 import selectors
 import socket
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
@@ -69,7 +68,7 @@ def runtime_directory() -> Path:
         TargetError: somebody else owns it.
     """
     own = os.environ.get("XDG_RUNTIME_DIR")
-    shared = Path(tempfile.gettempdir()) / f"kdsim-{os.getuid()}"
+    shared = Path(os.environ.get("TMPDIR", "/tmp")) / f"kdsim-{os.getuid()}"
     path = Path(own) / "kdsim" if own else shared
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.lstat()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger.output import Output
 from kdsim.debugger.shell.interrupts import break_in_on_interrupt
@@ -26,8 +25,7 @@ EXIT_ERRORS = 1
 EXIT_NO_TARGET = 3
 
 
-@dataclass(frozen=True, slots=True)
-class KdOptions:
+class KdOptions(NamedTuple):
     """The command line of `kdsim kd`; see `docs/architecture.md` and `kdsim kd --help`."""
 
     transport: str | None = None
