@@ -169,7 +169,7 @@ def test_a_directory_others_can_use_is_refused(tmp_path):
 
 def test_runtime_directory_without_xdg(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    monkeypatch.setattr(local.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert local.runtime_directory() == tmp_path / f"kdsim-{os.getuid()}"
 
 
