@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from kdsim.errors import TargetError
 from kdsim.target.boot import boot
 from kdsim.target.lab import Lab
 from kdsim.target.machine.clock import Clock
@@ -82,7 +83,10 @@ class System:
         `until` is a machine time in 100 ns.
         """
         if self.stub.stop is not None:
-            self.stub.hold()
+            try:
+                self.stub.hold()
+            except TargetError as error:
+                return Stop(Reason.ERROR, self.machine.turn, str(error))
         if self.stub.power is PowerRequest.RESTART:
             return Stop(Reason.RESTART)
         return self.machine.run(until)

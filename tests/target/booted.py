@@ -105,7 +105,8 @@ class Debugged:
         context = Context(self.ask(get)[0].data)
         for name, value in values.items():
             context.set(name, value)
-        self.ask(Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
+        # A context can only be set after it was asked for since the last report.
+        self.ask(get, Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
 
     def go(self, *, trace: bool = False, status: int = 0x10002, dr7: int = 0x400) -> None:
         """Continue; the machine is free afterwards."""

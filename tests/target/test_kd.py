@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kdsim.target.lab import Verifier
 from kdsim.target.machine.machine import Reason
 from kdsim.target.ntos.addresses import SHARED_DATA
+from kdsim.wire.connection import Request
 from kdsim.wire.context import CONTEXT_SIZE, Context, SpecialRegisters
 from kdsim.wire.manipulate import (
     NO_REPLY,
@@ -16,6 +17,7 @@ from kdsim.wire.manipulate import (
     BreakpointExArguments,
     BusDataArguments,
     ContextExArguments,
+    Continue2Arguments,
     FillArguments,
     IoArguments,
     IoExtendedArguments,
@@ -31,10 +33,12 @@ from kdsim.wire.manipulate import (
 )
 from kdsim.wire.messages import CommandStringChange, ExceptionChange, LoadSymbolsChange
 from tests.target.booted import Debugged, names, small_lab
+from tests.target.guestcalls import bug_check
 
 NOWHERE = 0xFFFF_FF00_0000_0000
 NULL_PAGE = 0x1230
 BREAKPOINT, SINGLE_STEP, WAKE = 0x80000003, 0x80000004, 0x80000007
+NOT_HANDLED = 0x80010001
 
 
 CLOCK_LEVEL = 13
@@ -450,11 +454,7 @@ def test_a_breakpoint_is_hit_reported_without_itself_and_passed(fresh):
 
 def _step_off(target) -> None:
     """Go past the hard-coded int 3 and on."""
-    number = target.script.reports[-1].processor
-    context = Context(target.one(Api.GET_CONTEXT, processor=number).data)
-    context.set("rip", context.get("rip") + 1)
-    get = Manipulate.request(Api.GET_CONTEXT, processor=number)
-    target.ask(get, Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
+    target.set_registers(rip=target.script.reports[-1].pc + 1)
     target.go()
 
 
@@ -595,12 +595,7 @@ def test_prints_reach_the_debugger(fresh):
 
 def _jump(target, **registers) -> None:
     """Go on with other registers."""
-    number = target.script.reports[-1].processor
-    context = Context(target.one(Api.GET_CONTEXT, processor=number).data)
-    for name, value in registers.items():
-        context.set(name, value)
-    get = Manipulate.request(Api.GET_CONTEXT, processor=number)
-    target.ask(get, Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
+    target.set_registers(**registers)
     target.go()
 
 
@@ -621,12 +616,59 @@ def test_an_exception_shows_where_it_happened_and_can_be_repaired(fresh):
 def test_an_exception_nobody_handles_is_a_bug_check(fresh):
     _jump(fresh, rip=NULL_PAGE)
     fresh.run_to_stop()
-    fresh.go(status=0x80010001)
+    fresh.go(status=NOT_HANDLED)
     change = fresh.run_to_stop()
     code = fresh.kernel.read("KiBugCheckData")
     assert change.code == BREAKPOINT
     assert code in (0x7E, 0x1E)
     assert fresh.kernel.read("KiBugCheckData") == code
+
+
+@pytest.mark.parametrize("skipped", [False, True], ids=["there", "skipped"])
+def test_a_breakpoint_nobody_handles_is_the_guests(fresh, skipped):
+    pc = fresh.script.reports[-1].pc
+    if skipped:
+        fresh.set_registers(rip=pc + 1)
+    fresh.go(status=NOT_HANDLED)
+    change = fresh.run_to_stop()
+    assert change.pc == fresh.kernel.address("DbgBreakPointWithStatus")
+    code, exception, address, *_ = bug_check(fresh)
+    assert (code, exception & 0xFFFF_FFFF, address) == (0x7E, BREAKPOINT, pc)
+
+
+def test_a_break_in_nobody_handles_is_a_bug_check_too(fresh):
+    _step_off(fresh)
+    machine = fresh.system.machine
+    machine.run(until=machine.clock.now() + 3_000_000)
+    fresh.stub.break_in()
+    pc = fresh.run_to_stop().pc
+    fresh.go(status=NOT_HANDLED)
+    fresh.run_to_stop()
+    # Above DISPATCH_LEVEL it is no thread's own affair.
+    code, exception, address, *_ = bug_check(fresh)
+    assert (code, exception & 0xFFFF_FFFF, address) == (0x1E, BREAKPOINT, pc)
+
+
+def test_a_single_step_nobody_handles_is_the_guests(fresh):
+    fresh.set_registers(rip=fresh.script.reports[-1].pc + 1)
+    fresh.go(trace=True)
+    change = fresh.run_to_stop()
+    assert change.code == SINGLE_STEP
+    fresh.go(status=NOT_HANDLED, trace=True)
+    assert fresh.run_to_stop().code == BREAKPOINT
+    code, exception, address, *_ = bug_check(fresh)
+    assert (code, exception & 0xFFFF_FFFF, address) == (0x7E, SINGLE_STEP, change.pc)
+
+
+def test_a_processor_without_a_handler_ends_the_run(fresh):
+    processor = fresh.system.machine.current
+    processor.set_idt(processor.idt_base, 0)
+    fresh.script.requests.append(
+        Request(Manipulate.request(Api.CONTINUE2, Continue2Arguments(NOT_HANDLED)))
+    )
+    stop = fresh.system.run()
+    assert stop.reason is Reason.ERROR
+    assert "triple fault" in stop.detail
 
 
 def test_a_processor_may_be_switched_while_an_exception_is_shown(fresh):

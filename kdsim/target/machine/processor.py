@@ -93,6 +93,7 @@ class Processor(Registers):
         started: out of reset.
         clock_due: when its clock interrupts next, in 100 ns; 0: never.
         executed: instructions of the last counted run.
+        trap: the vector of the trap at which the debug port's owner holds it; None: it is free.
     """
 
     def __init__(self, number: int, ram: PhysicalMemory) -> None:
@@ -108,6 +109,7 @@ class Processor(Registers):
         self.started = False
         self.clock_due = 0
         self.executed = 0
+        self.trap: int | None = None
         self.watch = DebugRegisters(self)
         self._space = AddressSpace(ram, 0)
         self._stopped = False
@@ -291,6 +293,7 @@ class Processor(Registers):
 
     def inject(self, vector: int, error_code: int | None = None) -> None:
         """Enter the handler of `vector` now, whatever the flags say."""
+        self._pass_breakpoint()
         delivery.deliver(self, self.space, vector, error_code)
 
     def _raise(self, vector: int, error_code: int | None = None) -> None:

@@ -52,6 +52,8 @@ STATUS_SINGLE_STEP = 0x8000_0004
 STATUS_WAKE_SYSTEM_DEBUGGER = 0x8000_0007
 """What a processor reports that the debugger switched to and that did not trap itself."""
 MANUALLY_INITIATED_CRASH = 0xE2
+_FIRST_FAILURE = 0x8000_0000
+"""Statuses of a continue from here on mean that the debugger did not handle the exception."""
 
 DEBUG_VECTOR, BREAKPOINT_VECTOR, SERVICE_VECTOR = 1, 3, 0x2D
 KERNEL_CODE = 0x10
@@ -138,6 +140,7 @@ class DebugStub:
         else:
             processor.rflags &= ~_TRACE_FLAG
             change = self._exception(processor, STATUS_SINGLE_STEP)
+        processor.trap = vector
         return self._halt(Stop(processor.number, change))
 
     def report_exception(
@@ -374,7 +377,7 @@ class DebugStub:
     def _continue2(self, request: Manipulate) -> None:
         wanted = request.arguments(Continue2Arguments)
         assert self._states is not None
-        if wanted.status < 0x8000_0000:
+        if wanted.status < _FIRST_FAILURE:
             self._states.set_trace(bool(wanted.trace))
             self._states.set_dr7(wanted.dr7)
         self._go(wanted.status)
@@ -411,16 +414,22 @@ class DebugStub:
         assert stop is not None
         assert states is not None
         processor = self._machine.processors[stop.processor]
-        old_rip = processor.rip
+        handled = status is None or status < _FIRST_FAILURE
+        old_rip, trap, processor.trap = processor.rip, processor.trap, None
+        self.stop = self._states = None
         if stop.after is After.WRITE_BACK:
             self._memory.write(stop.context_va, states.context(stop.processor))
             states.load(skip=stop.processor)
-            processor.rax = 1 if status is not None and status < 0x8000_0000 else 0
-        else:
-            states.load()
-            if stop.after is After.SKIP and processor.rip == old_rip:
+            processor.rax = int(handled)
+            return
+        states.load()
+        if stop.after is After.SKIP:
+            if processor.rip == old_rip:
                 processor.rip += 1
-        self.stop = self._states = None
+        elif not handled and trap is not None:
+            if trap == BREAKPOINT_VECTOR and processor.rip != old_rip + 1:
+                processor.rip += 1  # the handler looks for the int 3 in front of it
+            processor.inject(trap)
 
 
 _RUN_CONTROL: dict[int, Callable[[DebugStub, Manipulate], None]] = {
