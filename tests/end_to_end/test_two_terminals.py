@@ -76,9 +76,7 @@ def test_control_c_breaks_in_and_g_goes_on(
 
 
 @CABLES
-def test_the_debugger_may_come_first(
-    computer: Computer, lay: Callable[[Computer], Cable]
-) -> None:
+def test_the_debugger_may_come_first(computer: Computer, lay: Callable[[Computer], Cable]) -> None:
     cable = lay(computer)
     transport = cable.debugger + (",reconnect" if lay is not net else "")
     kd = computer.kdsim("kd", "-k", transport, "-b", "-c", "lm; q")

@@ -13,7 +13,7 @@ class PrivateBackend(LiveBackend):
     """A live backend that knows the process at the other end, and notices when it ends."""
 
     def __init__(self, target: PrivateTarget) -> None:
-        link = UdpLink(target.socket, f"net:port={target.port}")
+        link = UdpLink(target.socket, "net:loopback")
         connection = HostConnection(KdnetHost(target.key), link)
         super().__init__(connection)
         self._target = target
