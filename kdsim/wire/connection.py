@@ -19,9 +19,9 @@ from kdsim.wire.links import Data, Link, LinkUp, Refused
 from kdsim.wire.manipulate import HEADER_SIZE, Manipulate, Status
 from kdsim.wire.messages import (
     AnyStateChange,
+    ExceptionChange,
     FileIo,
     GetString,
-    LoadSymbolsChange,
     PrintString,
     StateChange,
     StringAnswer,
@@ -32,8 +32,8 @@ from kdsim.wire.packets import PacketType
 E = TypeVar("E", bound=Endpoint)
 Clock = Callable[[], float]
 
-GIVE_UP_TRIES = 20
-"""Transmissions of a print or module notice before the debugger counts as gone."""
+GIVE_UP_AFTER = 2.0
+"""Seconds without an acknowledgement of a print or notice until the debugger counts as gone."""
 DEBUG_IO_HEADER = 16
 
 
@@ -65,7 +65,7 @@ class _Carrier(Generic[E]):
                 self._flush()
             elif isinstance(arrival, Refused):
                 if isinstance(endpoint, KdnetTarget):
-                    endpoint.refused(now)
+                    endpoint.search(now)
                 events += endpoint.give_up(now, "nobody listens")
             elif isinstance(endpoint, KdcomTarget | KdcomHost):
                 if isinstance(arrival, LinkUp):
@@ -154,11 +154,11 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
     def report(self, change: AnyStateChange) -> None:
         """Tell the debugger that the target stopped, or tell it again.
 
-        Module notices are given up when nobody takes them; `wait` then returns Lost.
+        Only an exception waits for a debugger: when nobody takes a notice, `wait` returns Lost.
         """
         # This report answers every wish to see the state change that came before it.
         self._events.clear()
-        tries = GIVE_UP_TRIES if isinstance(change, LoadSymbolsChange) else None
+        tries = None if isinstance(change, ExceptionChange) else self._tries
         self.endpoint.send(PacketType.STATE_CHANGE64, change.pack(), self._clock(), tries)
         self._flush()
 
@@ -188,7 +188,7 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         pieces = (text[start : start + room] for start in range(0, len(text), room))
         return all(
             self._deliver(
-                PacketType.DEBUG_IO, PrintString(piece, processor, level).pack(), GIVE_UP_TRIES
+                PacketType.DEBUG_IO, PrintString(piece, processor, level).pack(), self._tries
             )
             for piece in pieces
         )
@@ -200,7 +200,7 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
 
     def file(self, request: FileIo) -> FileIo | None:
         """Ask for a file on the debugger's side; None when no debugger answers."""
-        answer = self._ask(PacketType.FILE_IO, request.pack(), GIVE_UP_TRIES)
+        answer = self._ask(PacketType.FILE_IO, request.pack(), self._tries)
         return None if answer is None else FileIo.unpack(answer)
 
     def restart(self) -> None:
@@ -214,6 +214,11 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
     def close(self) -> None:
         self._flush()
         self.link.close()
+
+    @property
+    def _tries(self) -> int:
+        """Transmissions of a packet that the guest will not wait for long."""
+        return round(GIVE_UP_AFTER / self.endpoint.retry)
 
     def _next_event(self) -> BreakIn | Reset | Connected | Lost | None:
         while self._events:

@@ -176,11 +176,17 @@ class KdnetTarget(_Kdnet):
         self.connected = False
         self._poke_due = None
 
-    def refused(self, now: float) -> None:
-        """The host's machine says that nobody listens there."""
+    def search(self, now: float) -> None:
+        """Nobody seems to listen there: poke often until somebody does."""
         self._alone = True
         if self._poke_due is not None:
             self._poke_due = min(self._poke_due, now + self.search_period)
+
+    def give_up(self, now: float, reason: str) -> list[WireEvent]:
+        events = super().give_up(now, reason)
+        if events:
+            self.search(now)
+        return events
 
     def tick(self, now: float) -> list[WireEvent]:
         if self._poke_due is None or now >= self._poke_due:

@@ -12,7 +12,7 @@ from kdsim.wire.endpoint import BreakIn, Connected, Lost, Reset
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.manipulate import Api, Manipulate, VersionArguments
-from kdsim.wire.messages import ExceptionChange, FileIo, LoadSymbolsChange
+from kdsim.wire.messages import CommandStringChange, ExceptionChange, FileIo, LoadSymbolsChange
 from kdsim.wire.packets import PacketType
 
 KEY = "1.2.3.4"
@@ -135,7 +135,7 @@ def test_a_state_change_that_makes_no_sense_is_an_error_once(ends):
 def test_module_notice_is_given_up(ends, monkeypatch):
     host, target = ends
     settle(host, target)
-    monkeypatch.setattr("kdsim.wire.connection.GIVE_UP_TRIES", 2)
+    monkeypatch.setattr("kdsim.wire.connection.GIVE_UP_AFTER", 0.1)
     target.endpoint.retry = 0.05
     target.report(LOAD)
     event = target.wait(5)
@@ -145,6 +145,80 @@ def test_module_notice_is_given_up(ends, monkeypatch):
     host.break_in()
     pump(host, target, lambda: target.present)
     assert Connected(again=True) in target._events
+
+
+class Silence:
+    """A link to nobody, in simulated time; sends go nowhere and nothing comes."""
+
+    description = "silence"
+    reconnects = False
+
+    def __init__(self):
+        self.now = time.monotonic()
+
+    def wait(self, timeout):
+        assert timeout is not None
+        self.now += timeout
+        return False
+
+    def receive(self):
+        return []
+
+    def send(self, data, to=None):
+        return
+
+
+COMMAND = CommandStringChange(0, 1, 0, 0, name="kd", command="k")
+WORDS = {
+    "print": lambda target: target.print(b"text"),
+    "long print": lambda target: target.print(bytes(10_000)),
+    "file": lambda target: target.file(FileIo.create("a.sys")),
+    "module notice": lambda target: (target.report(LOAD), target.wait()),
+    "command string": lambda target: (target.report(COMMAND), target.wait()),
+}
+
+
+@pytest.mark.parametrize("say", WORDS.values(), ids=WORDS)
+def test_a_debugger_that_fell_silent_costs_two_seconds_once(ends, monkeypatch, say):
+    _, target = ends
+    link, silence = target.link, Silence()
+    start = silence.now
+    monkeypatch.setattr(target, "link", silence)
+    monkeypatch.setattr(target, "_clock", lambda: silence.now)
+    say(target)
+    assert 1 < silence.now - start < 2.5
+    assert not target.present
+    assert not target.print(b"more")
+    assert silence.now - start < 2.5
+    monkeypatch.setattr(target, "link", link)
+
+
+def test_a_stop_waits_for_a_silent_debugger(ends, monkeypatch):
+    _, target = ends
+    link, silence = target.link, Silence()
+    monkeypatch.setattr(target, "link", silence)
+    monkeypatch.setattr(target, "_clock", lambda: silence.now)
+    target.report(STOP)
+    assert target.wait(60) is None
+    assert target.present
+    monkeypatch.setattr(target, "link", link)
+
+
+def test_a_debugger_that_died_costs_nothing_and_another_may_come(tmp_path):
+    listener = links.udp_listen(0, "127.0.0.1")
+    host = HostConnection(KdnetHost(KEY), listener)
+    link = links.udp_connect(listener.local)
+    target = TargetConnection(KdnetTarget(KEY, listener.local, link.local), link)
+    pump(host, target, lambda: host._starts and target.present)
+    settle(host, target)
+    listener.close()
+    start = time.monotonic()
+    assert not target.print(b"nobody hears")
+    assert time.monotonic() - start < 0.4
+    another = HostConnection(KdnetHost(KEY), links.udp_listen(listener.local[1], "127.0.0.1"))
+    pump(another, target, lambda: another._starts and target.present, limit=1.0)
+    another.close()
+    target.close()
 
 
 def test_without_a_debugger(tmp_path):
