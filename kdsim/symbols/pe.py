@@ -32,6 +32,7 @@ _EXPORT_TABLE = struct.Struct("<IIHHIIIIIII")
 _IMPORT_ENTRY = struct.Struct("<5I")
 _RUNTIME_FUNCTION = struct.Struct("<III")
 _DEBUG_CODEVIEW = 2
+_DEBUG_REPRO = 16
 _MAX_IMAGE = 1 << 31
 _MAX_TABLE = 1 << 20
 _MAX_NAME = 4096
@@ -165,6 +166,8 @@ class PeImage:
         machine, timestamp, characteristics: of the file header.
         checksum, size_of_image, size_of_headers, entry_rva, image_base, subsystem,
         section_alignment, dll_characteristics: of the optional header.
+        code_sizes: of code, initialised and uninitialised data.
+        reserve_sizes: of the stack (reserve, commit) and of the heap.
         sections, directories: the tables behind it.
     """
 
@@ -225,17 +228,21 @@ class PeImage:
             row = row[:8] + row[9:]
         self.is_64 = magic == 0x20B
         self.linker_version: tuple[int, int] = row[1:3]
+        self.code_sizes: tuple[int, int, int] = row[3:6]
         self.entry_rva: int = row[6]
+        self.code_rva: int = row[7]
         self.image_base: int = row[8]
         self.section_alignment: int = row[9]
         self.file_alignment: int = row[10]
         self.os_version: tuple[int, int] = row[11:13]
+        self.image_version: tuple[int, int] = row[13:15]
         self.subsystem_version: tuple[int, int] = row[15:17]
         self.size_of_image: int = row[18]
         self.size_of_headers: int = row[19]
         self.checksum: int = row[20]
         self.subsystem: int = row[21]
         self.dll_characteristics: int = row[22]
+        self.reserve_sizes: tuple[int, int, int, int] = row[23:27]
         count = min(row[28], 16, (size - layout.size) // 8)
         table = self._read(start + layout.size, count * 8)
         pairs = [Directory(*pair) for pair in struct.iter_unpack("<II", table)]
@@ -368,6 +375,11 @@ class PeImage:
             DebugEntry(kind, stamp, length, rva, raw)
             for _, stamp, _, _, kind, length, rva, raw in _DEBUG_ENTRY.iter_unpack(table)
         )
+
+    @property
+    def reproducible(self) -> bool:
+        """Its time stamp is a hash of its contents, not a time."""
+        return any(entry.type == _DEBUG_REPRO for entry in self.debug_entries)
 
     @cached_property
     def codeview(self) -> CodeView | None:

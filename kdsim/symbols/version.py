@@ -21,8 +21,10 @@ class VersionInfo(NamedTuple):
     file_version: tuple[int, int, int, int]
     product_version: tuple[int, int, int, int]
     file_flags: int
+    file_flags_mask: int
     file_os: int
     file_type: int
+    file_subtype: int
     language: str
     strings: dict[str, str]
 
@@ -75,8 +77,10 @@ def parse_version(data: bytes) -> VersionInfo | None:
         _quad(fixed[2], fixed[3]),
         _quad(fixed[4], fixed[5]),
         fixed[7] & fixed[6],
+        fixed[6],
         fixed[8],
         fixed[9],
+        fixed[10],
         language,
         strings,
     )

@@ -43,6 +43,24 @@ DIRECTORY_NAMES = (
     "COR20 Header",
     "Reserved",
 )
+CODE_SIZES = ("code", "initialized data", "uninitialized data")
+RESERVE_SIZES = ("stack reserve", "stack commit", "heap reserve", "heap commit")
+# winnt.h, IMAGE_DLLCHARACTERISTICS_*.
+DLL_CHARACTERISTICS = {
+    0x20: "High entropy VA supported",
+    0x40: "Dynamic base",
+    0x80: "Force integrity",
+    0x100: "NX compatible",
+    0x200: "No isolation",
+    0x400: "No SEH",
+    0x800: "Do not bind",
+    0x2000: "WDM driver",
+    0x4000: "Guard",
+    0x8000: "Terminal server aware",
+}
+DEBUG_TYPES = {1: "coff", 2: "cv", 3: "fpo", 4: "misc", 13: "pogo", 16: "repro"}
+ALIGNMENT = 0x00F00000
+"""IMAGE_SCN_ALIGN_*; linked images leave it empty."""
 SUBSYSTEMS = {1: "Native", 2: "Windows GUI", 3: "Windows CUI"}
 MACHINES = {0x8664: "X64", 0x14C: "i386", 0xAA64: "ARM64"}
 # winnt.h, IMAGE_SCN_*.
@@ -73,6 +91,8 @@ class Headers:
         if self.with_sections:
             for number, section in enumerate(self.image.sections, 1):
                 yield from _section_lines(number, section)
+            if self.image.debug_entries:
+                yield from self._debug()
 
     def _file(self) -> Iterator[str]:
         image = self.image
@@ -81,7 +101,8 @@ class Headers:
         yield "FILE HEADER VALUES"
         yield f"{image.machine:8X} machine ({MACHINES.get(image.machine, 'unknown')})"
         yield f"{len(image.sections):8X} number of sections"
-        yield f"{image.timestamp:8X} time date stamp {times.image_time(image.timestamp)}"
+        stamp = "" if image.reproducible else times.image_time(image.timestamp)
+        yield f"{image.timestamp:8X} time date stamp {stamp}".rstrip()
         yield ""
         yield f"{image.characteristics:8X} characteristics"
         for bit, name in FILE_CHARACTERISTICS.items():
@@ -93,27 +114,56 @@ class Headers:
         image = self.image
         yield "OPTIONAL HEADER VALUES"
         yield f"{0x20B if image.is_64 else 0x10B:8X} magic #"
-        linker, os_version, subsystem = (
-            ".".join(f"{part:02}" if index else str(part) for index, part in enumerate(version))
-            for version in (image.linker_version, image.os_version, image.subsystem_version)
+        linker, os_version, image_version, subsystem = (
+            f"{major}.{minor:02}"
+            for major, minor in (
+                image.linker_version,
+                image.os_version,
+                image.image_version,
+                image.subsystem_version,
+            )
         )
         yield f"{linker:>8} linker version"
+        for size, what in zip(image.code_sizes, CODE_SIZES, strict=True):
+            yield f"{size:8X} size of {what}"
         yield f"{image.entry_rva:8X} address of entry point"
-        yield f"{'-----':>8} new -----"
+        yield f"{image.code_rva:8X} base of code"
+        yield f"{'':9}----- new -----"
         yield f"{image.image_base:016x} image base"
         yield f"{image.section_alignment:8X} section alignment"
         yield f"{image.file_alignment:8X} file alignment"
         yield f"{image.subsystem:8X} subsystem ({SUBSYSTEMS.get(image.subsystem, 'unknown')})"
         yield f"{os_version:>8} operating system version"
+        yield f"{image_version:>8} image version"
         yield f"{subsystem:>8} subsystem version"
         yield f"{image.size_of_image:8X} size of image"
         yield f"{image.size_of_headers:8X} size of headers"
         yield f"{image.checksum:8X} checksum"
+        for size, what in zip(image.reserve_sizes, RESERVE_SIZES, strict=True):
+            yield f"{size:016x} size of {what}"
         yield f"{image.dll_characteristics:8X}  DLL characteristics"
+        for bit, name in DLL_CHARACTERISTICS.items():
+            if image.dll_characteristics & bit:
+                yield f"{'':12}{name}"
 
     def _directories(self) -> Iterator[str]:
         for directory, name in zip(self.image.directories, DIRECTORY_NAMES, strict=True):
             yield f"{directory.rva:8X} [{directory.size:8X}] address [size] of {name} Directory"
+        yield ""
+
+
+    def _debug(self) -> Iterator[str]:
+        entries = self.image.debug_entries
+        view = self.image.codeview
+        yield ""
+        yield f"Debug Directories({len(entries)})"
+        yield "\tType       Size     Address  Pointer"
+        for entry in entries:
+            kind = DEBUG_TYPES.get(entry.type, f"({entry.type:6})")
+            row = f"\t{kind:8} {entry.size:6x} {entry.rva:11x} {entry.raw_offset:8x}"
+            if kind == "cv" and view is not None:
+                row += f"\tFormat: RSDS, guid, {view.age:x}, {view.pdb_name}"
+            yield row
         yield ""
 
 
@@ -126,10 +176,16 @@ def _section_lines(number: int, section: Section) -> Iterator[str]:
     yield f"{section.rva:8X} virtual address"
     yield f"{section.raw_size:8X} size of raw data"
     yield f"{section.raw_offset:8X} file pointer to raw data"
+    yield f"{0:8X} file pointer to relocation table"
+    yield f"{0:8X} file pointer to line numbers"
+    yield f"{0:8X} number of relocations"
+    yield f"{0:8X} number of line numbers"
     yield f"{flags:8X} flags"
     for bit, name in SECTION_FLAGS.items():
         if flags & bit:
             yield f"{'':9}{name}"
+    if not flags & ALIGNMENT:
+        yield f"{'':9}(no align specified)"
     access = " ".join(
         word
         for bit, word in ((1 << 29, "Execute"), (1 << 30, "Read"), (1 << 31, "Write"))

@@ -18,11 +18,18 @@ from kdsim.symbols.wildcard import matches
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+    from kdsim.symbols.pe import PeImage
     from kdsim.symbols.space import Module
     from kdsim.symbols.version import VersionInfo
 
 FLAG_LETTERS = "olvukecsDfnpti"
 USER_SPACE_END = 1 << 47
+REPRODUCIBLE = "(This is a reproducible build file hash, not a timestamp)"
+# winnt.h, IMAGE_DEBUG_TYPE_*.
+DEBUG_TYPES = {2: "CODEVIEW", 4: "MISC", 11: "CLSID", 12: "VC_FEATURE", 13: "POGO", 16: "REPRO"}
+# verrsrc.h, VOS_* and VFT_*.
+FILE_SYSTEMS = {0x4: "Win32", 0x10001: "DOS Win16", 0x10004: "DOS Win32", 0x40004: "NT Win32"}
+FILE_TYPES = {1: "App", 2: "Dll", 3: "Driver", 4: "Font", 5: "VxD", 7: "Static Lib"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +187,7 @@ def _details(session: Session, module: Module) -> Iterator[str]:
         yield f"    Loaded symbol image file: {module.image_name}"
     yield f"    Image path: {module.image_path}"
     yield f"    Image name: {module.image_name}"
-    stamp = module.timestamp
-    yield f"    Timestamp:        {times.image_time(stamp)} ({stamp:08X})"
+    yield f"    Timestamp:        {_time_stamp(module)}"
     yield f"    CheckSum:         {module.checksum:08X}"
     yield f"    ImageSize:        {module.size:08X}"
     version = _version(module)
@@ -196,13 +202,31 @@ def _version(module: Module) -> VersionInfo | None:
         return None
 
 
+def _reproducible(module: Module) -> bool:
+    try:
+        return module.image.reproducible
+    except KdsimError:
+        return False
+
+
+def _time_stamp(module: Module) -> str:
+    """As `lm v` shows it."""
+    if _reproducible(module):
+        return f"{module.timestamp:08X} {REPRODUCIBLE}"
+    return f"{times.image_time(module.timestamp)} ({module.timestamp:08X})"
+
+
 def _version_lines(version: VersionInfo) -> Iterator[str]:
+    system = FILE_SYSTEMS.get(version.file_os, "Unknown")
+    kind = FILE_TYPES.get(version.file_type, "Unknown")
     yield f"    File version:     {'.'.join(map(str, version.file_version))}"
     yield f"    Product version:  {'.'.join(map(str, version.product_version))}"
-    yield f"    File flags:       {version.file_flags:X}"
-    yield f"    File OS:          {version.file_os:X}"
-    yield f"    File type:        {version.file_type:X}"
-    yield f"    Translations:     {version.language}"
+    yield f"    File flags:       {version.file_flags:X} (Mask {version.file_flags_mask:X})"
+    yield f"    File OS:          {version.file_os:X} {system}"
+    yield f"    File type:        {version.file_type:X}.{version.file_subtype:X} {kind}"
+    yield "    File date:        00000000.00000000"
+    yield f"    Translations:     {version.language[:4]}.{version.language[4:]}"
+    yield "    Information from resource tables:"
     for key in (
         "CompanyName",
         "ProductName",
@@ -214,7 +238,7 @@ def _version_lines(version: VersionInfo) -> Iterator[str]:
         "LegalCopyright",
     ):
         if key in version.strings:
-            yield f"    {key + ':':17} {version.strings[key]}"
+            yield f"        {key + ':':17} {version.strings[key]}"
 
 
 def load_quietly(session: Session, module: Module) -> None:
@@ -294,24 +318,21 @@ def reload(session: Session, args: Arguments, name: str) -> None:
             session.symbols.load(module)
         return
     if "user" not in given:
-        out.line("Connected to " + _target(session))
+        if session.facts is not None:
+            out.line(session.facts.connected_line(times.from_unix(session.clock())))
         out.line("Loading Kernel Symbols")
         session.modules.reload()
         loaded = session.symbols.modules
         for start in range(0, len(loaded), 64):
             out.line("." * len(loaded[start : start + 64]))
     out.line("Loading User Symbols")
+    out.line()
     out.line("Loading unloaded module list")
     gone = _unloaded(session)
     if gone:
         out.line("." * len(gone))
     if "f" in given:
         _load_all(session)
-
-
-def _target(session: Session) -> str:
-    facts = session.facts
-    return f"{facts.windows} {facts.version.minor} {facts.machine} target" if facts else "target"
 
 
 def _load_all(session: Session) -> None:
@@ -340,31 +361,36 @@ def lmi(session: Session, args: Arguments, name: str) -> list[str]:
     lines = [f"Loaded Module Info: [{text}] "]
 
     def add(label: str, value: str) -> None:
-        lines.append(f"{label:>18}: {value}".rstrip())
+        lines.append(f"{label:>15}: {value}".rstrip())
 
     image = module.image
     add("Module", module.name)
     add("Base Address", f"{module.base:016x}")
     add("Image Name", module.image_name)
-    if image is not None:
-        add("Machine Type", f"{image.machine} ({'X64' if image.machine == 0x8664 else 'other'})")
-    add("Time Stamp", f"{module.timestamp:x} {times.image_time(module.timestamp)}")
+    add("Machine Type", f"{image.machine} ({'X64' if image.machine == 0x8664 else 'other'})")
+    when = REPRODUCIBLE if _reproducible(module) else times.image_time(module.timestamp)
+    add("Time Stamp", f"{module.timestamp:x} {when}")
     add("Size", f"{module.size:x}")
     add("CheckSum", f"{module.checksum:x}")
-    if image is not None:
-        add("Characteristics", f"{image.characteristics:x}")
-        add("Debug Data Dirs", "Type  Size     VA  Pointer")
-        for entry in image.debug_entries:
-            kind = {2: "CODEVIEW", 13: "POGO", 16: "REPRO"}.get(entry.type, f"TYPE {entry.type}")
-            lines.append(f"{kind:>29} {entry.size:5x}, {entry.rva:5x}, {entry.raw_offset:7x}")
-        view = image.codeview
-        if view is not None:
-            lines[-1] += f"  RSDS - GUID: {_guid(view.guid)}"
-            lines.append(f"{'':15}Age: {view.age:x}, Pdb: {view.pdb_name}")
-        add("Image Type", "MEMORY   - Image read successfully from loaded memory.")
+    add("Characteristics", f"{image.characteristics:x}")
+    add("Debug Data Dirs", "Type  Size     VA  Pointer")
+    lines += _debug_lines(image)
+    add("Image Type", "MEMORY   - Image read successfully from loaded memory.")
     add("Symbol Type", _symbol_type(module))
     add("Load Report", module.status_text.strip("()").partition(")")[0])
     return lines
+
+
+def _debug_lines(image: PeImage) -> Iterator[str]:
+    for entry in image.debug_entries:
+        kind = DEBUG_TYPES.get(entry.type, f"TYPE {entry.type}")
+        place = f"{kind:>21} {entry.size:5x}, {entry.rva:5x}, {entry.raw_offset:7x}"
+        view = image.codeview if kind == "CODEVIEW" else None
+        if view is not None:
+            yield f"{place} RSDS - GUID: {_guid(view.guid)}"
+            yield f"{'':15}Age: {view.age:x}, Pdb: {view.pdb_name}"
+        else:
+            yield f"{place} [{'Data not mapped' if entry.size else 'no data'}]"
 
 
 def _guid(text: str) -> str:
@@ -376,6 +402,6 @@ def _guid(text: str) -> str:
 def _symbol_type(module: Module) -> str:
     if module.pdb is not None:
         return (
-            f"PDB      - Symbols loaded successfully from symbol store.\n{'':20}{module.pdb_path}"
+            f"PDB      - Symbols loaded successfully from symbol store.\n{'':17}{module.pdb_path}"
         )
     return f"NONE     - {module.problem}"
