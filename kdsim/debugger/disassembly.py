@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
 LONGEST = 15
 """Bytes of the longest instruction."""
 
+POINTER_SIZE = 8
+
 _BYTES_COLUMN = 16
 
 SHOWN_SIZES = (1, 2, 4, 8, 16)
 """Memory operands of these sizes are shown with their value."""
+
+IMPORT, SHOWN_IMPORT = "!__imp_", "!_imp_"
+_STRING_LITERAL = re.compile(r"\?\?_C@_[\w@$?]*")
+"""What SYMOPT_UNDNAME does to the decorated names seen every day: an import's public name loses
+one underscore, that of a string literal becomes `string'."""
 
 # String instructions whose operands iced's MASM formatter leaves out; WinDbg prints them.
 _STRING_OPERANDS = {
@@ -178,7 +186,7 @@ class Disassembler:
     def symbol(self, va: int) -> str | None:
         """`nt!Foo+0x1b` or None."""
         name = self._session.modules.space_for(va).format(va)
-        return name if "!" in name or "+" in name else None
+        return _undecorated(name) if "!" in name or "+" in name else None
 
     def effect(self, line: Line, registers: RegisterFile) -> str:
         """`[br=1]` of a conditional jump, or the memory operand: ``ds:002b:<address>=<value>``."""
@@ -190,11 +198,24 @@ class Disassembler:
         if place is None:
             return ""
         segment, va, size = place
-        value = self._session.memory.read_some(va, size)
-        shown = value[::-1].hex() if len(value) == size else "?" * size * 2
-        if size == 8:
-            shown = f"{shown[:8]}`{shown[8:]}" if len(value) == size else shown
+        shown = self._operand_value(self._session.memory.read_some(va, size), size)
         return f"{segment}:{registers[segment]:04x}:{tick(va)}={shown}"
+
+    def effective_address(self, va: int, registers: RegisterFile) -> int | None:
+        """Where the memory operand of an instruction lies (`$ea`)."""
+        line = self.line(va)
+        place = memory_operand(_iced().Decoder(64, line.data, ip=va).decode(), registers)
+        return place[1] if place else None
+
+    def _operand_value(self, data: bytes, size: int) -> str:
+        """In hex; what points exactly at a symbol is shown by its name."""
+        if len(data) < size:
+            return "?" * size * 2
+        if size != POINTER_SIZE:
+            return data[::-1].hex()
+        value = int.from_bytes(data, "little")
+        name = self.symbol(value)
+        return f"{{{name} ({tick(value)})}}" if name and "+" not in name else tick(value)
 
     def _starts_below(self, va: int, count: int) -> Iterator[int]:
         space = self._session.modules.space_for(va - 1)
@@ -233,6 +254,12 @@ class Disassembler:
     def _named(self, va: int) -> str:
         name = self.symbol(va)
         return f"{name} ({tick(va)})" if name else tick(va)
+
+
+def _undecorated(name: str) -> str:
+    if "??_C@" in name:
+        return _STRING_LITERAL.sub("`string'", name)
+    return name.replace(IMPORT, SHOWN_IMPORT)
 
 
 def _string_words(mnemonic: str) -> tuple[str, str]:

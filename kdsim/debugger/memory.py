@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kdsim.debugger.backends.base import Backend
-from kdsim.debugger.paging import PageTables
-from kdsim.errors import MemoryFault
+from kdsim.debugger.paging import PAGE_SIZE, USER_END, PageTables
+from kdsim.errors import KdsimError, MemoryFault
 
-PAGE_SIZE = 0x1000
 READ_AHEAD = 4
 """Pages fetched at once when reads move upwards."""
 
-USER_END = 1 << 47
-"""First address past user space (four-level paging)."""
+MOST_PAGES = 0x1000
+"""A full cache is emptied; a search through all memory would fill ours."""
 
 Fetch = Callable[[int, int], bytes]
 Store = Callable[[int, bytes], int]
@@ -57,6 +56,8 @@ class PageCache:
             self.hits += 1
             return data
         self.misses += 1
+        if len(self._pages) >= MOST_PAGES:
+            self._pages.clear()
         count = wanted
         if page - PAGE_SIZE in self._pages:
             count = max(count, READ_AHEAD)
@@ -154,6 +155,8 @@ class VirtualMemory(CachedMemory):
         self._backend = backend
         self._physical = physical
         self.process_cr3: int | None = None
+        self.live_cr3: Callable[[], int] | None = None
+        """The page tables of the stopped processor; only `skip_hole` walks them."""
         self.decode_all = False
         """`.cache forcedecodeptes`: walk the page tables for kernel addresses too."""
 
@@ -167,6 +170,17 @@ class VirtualMemory(CachedMemory):
         if self.process_cr3 is None or not (va < USER_END or self.decode_all):
             return None
         return PageTables(self._physical.read, self.process_cr3)
+
+    def skip_hole(self, va: int, end: int) -> int:
+        """Where to look for readable memory behind an address that was not readable."""
+        following = (va | PAGE_SIZE - 1) + 1
+        try:
+            tables = self.tables(va)
+            if tables is None and self.live_cr3 is not None:
+                tables = PageTables(self._physical.read, self.live_cr3())
+            return following if tables is None else tables.next_mapped(following, end)
+        except KdsimError:
+            return following
 
     def _fetch_pages(self, va: int, size: int) -> bytes:
         tables = self.tables(va)

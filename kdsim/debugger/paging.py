@@ -13,6 +13,10 @@ from kdsim.errors import MemoryFault
 LEVELS = ("PXE", "PPE", "PDE", "PTE")
 """The kernel's names of the levels, top first."""
 
+PAGE_SIZE = 0x1000
+USER_END, KERNEL_START = 1 << 47, (1 << 64) - (1 << 47)
+"""Between them no address is canonical, with four levels."""
+
 PRESENT = 1
 LARGE = 1 << 7
 FRAME = 0x000F_FFFF_FFFF_F000
@@ -56,6 +60,17 @@ class PageTables:
                 break
             table = value & FRAME
         return entries
+
+    def next_mapped(self, va: int, end: int) -> int:
+        """The first mapped page at or behind a page border; `end` when there is none before it."""
+        while va < end:
+            if USER_END <= va < KERNEL_START:
+                va = KERNEL_START
+            entries = self.walk(va)
+            if entries[-1].value & PRESENT:
+                return va
+            va = (va | (1 << (48 - 9 * len(entries))) - 1) + 1
+        return end
 
     def translate(self, va: int) -> Translation:
         """MemoryFault names the level that was not present."""

@@ -100,6 +100,8 @@ _AUTOMATIC: dict[str, Callable[[Session], int | None]] = {
     "$pagesize": lambda _s: PAGE_SIZE,
     "$pcr": _processor_region,
     "$pcrb": _processor_block,
+    "$prcb": _processor_block,
+    "$ea": lambda s: s.disassembler.effective_address(s.instruction_pointer, s.registers),
     "$dpid": lambda _s: 0,
     "$dtid": lambda s: s.processor,
     "$dsid": lambda _s: 0,

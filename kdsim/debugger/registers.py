@@ -14,6 +14,9 @@ GENERAL = (
 )  # fmt: skip
 """The sixteen general registers in the processor's own numbering."""
 
+VOLATILE = frozenset(("rax", "rcx", "rdx", "r8", "r9", "r10", "r11"))
+"""A call destroys these (x64 calling convention)."""
+
 FLAGS = {
     "cf": 0, "pf": 2, "af": 4, "zf": 6, "sf": 7, "tf": 8, "if": 9, "df": 10, "of": 11,
     "iopl": 12, "nt": 14, "rf": 16, "vm": 17, "ac": 18, "vif": 19, "vip": 20,
@@ -73,7 +76,11 @@ SLOTS = _slots()
 
 
 class RegisterFile:
-    """One processor's registers, fetched when first needed and marked when changed."""
+    """One processor's registers, fetched when first needed and marked when changed.
+
+    Attributes:
+        unknown: general registers that where these came from does not hold; they read as zero.
+    """
 
     def __init__(
         self, context: Callable[[], Context], special: Callable[[], SpecialRegisters]
@@ -84,11 +91,19 @@ class RegisterFile:
         self._special: SpecialRegisters | None = None
         self.context_changed = False
         self.special_changed = False
+        self.unknown: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, context: Context, special: Callable[[], SpecialRegisters]) -> RegisterFile:
+    def of(
+        cls,
+        context: Context,
+        special: Callable[[], SpecialRegisters],
+        unknown: frozenset[str] = frozenset(),
+    ) -> RegisterFile:
         """A context that came from elsewhere (a trap frame, a switch frame, a record)."""
-        return cls(lambda: context, special)
+        made = cls(lambda: context, special)
+        made.unknown = unknown
+        return made
 
     @property
     def context(self) -> Context:

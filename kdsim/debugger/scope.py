@@ -14,12 +14,15 @@ class Cursor:
     Attributes:
         display: the last display command, which `d` repeats.
         hits: addresses that `s -[s]` saved.
+        instruction, pattern: where `#` goes on, and what it looks for.
     """
 
     data: int | None = None
     code: int | None = None
     display: str = "db"
     hits: list[int] = field(default_factory=list)
+    instruction: int | None = None
+    pattern: str = ""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from kdsim.debugger import kernel, times
+from kdsim.debugger import kernel, threads, times
 from kdsim.debugger.backends.base import (
     Backend,
     Caps,
@@ -95,6 +95,7 @@ class Session:
         self.settings = Settings(json=json, symbol_noise=verbose)
         self.physical = CachedMemory(backend.read_physical, backend.write_physical)
         self.memory = VirtualMemory(backend, self.physical)
+        self.memory.live_cr3 = self._live_cr3
         self.memory.on_write = self.physical.on_write = self.flush_memory
         self.modules = Modules(self)
         self.disassembler = Disassembler(self)
@@ -225,7 +226,7 @@ class Session:
         self.processor = event.processor
         self.processors = event.processors
         self.halted = True
-        self.cursor.data = self.cursor.code = None
+        self.cursor.data = self.cursor.code = self.cursor.instruction = None
         self._registers.clear()
         if self._version is None:
             self.connected()
@@ -338,6 +339,11 @@ class Session:
             yield
         finally:
             self.scope = before
+
+    def _live_cr3(self) -> int:
+        if Caps.REGISTERS in self.backend.caps:
+            return self.live_registers.special.get("cr3")
+        return threads.directory_base(self, self.current_process())
 
     def read_special(self, processor: int) -> SpecialRegisters:
         old = self._version is not None and self._version.minor < BUILD_1803

@@ -40,7 +40,7 @@ def thread_registers(session: Session, thread: int) -> RegisterFile | None:
     context.set("rip", int(frame.Return))
     context.set("rbp", int(frame.Rbp))
     context.set("rsp", frame.address + frame.record.size)
-    return _file(session, context)
+    return _file(session, context, frozenset(GENERAL) - {"rsp", "rbp"})
 
 
 def trap_registers(session: Session, address: int) -> RegisterFile:
@@ -49,7 +49,7 @@ def trap_registers(session: Session, address: int) -> RegisterFile:
     context = _kernel_context(session)
     for name, field in _TRAP_NAMES.items():
         context.set(name, int(frame[field]))
-    return _file(session, context)
+    return _file(session, context, frozenset(GENERAL) - _TRAP_NAMES.keys())
 
 
 def record_registers(session: Session, address: int) -> RegisterFile:
@@ -68,8 +68,10 @@ def _kernel_context(session: Session) -> Context:
     return context
 
 
-def _file(session: Session, context: Context) -> RegisterFile:
-    return RegisterFile.of(context, lambda: session.live_registers.special)
+def _file(
+    session: Session, context: Context, unknown: frozenset[str] = frozenset()
+) -> RegisterFile:
+    return RegisterFile.of(context, lambda: session.live_registers.special, unknown)
 
 
 def directory_base(session: Session, process: int) -> int:

@@ -86,16 +86,13 @@ def _variable(session: Session, frame: Frame, local: Local) -> Variable:
 
 
 def frame_register(frame: Frame, name: str) -> int | None:
-    """A register as it was in a frame, parts of general registers included."""
-    registers = frame.registers
+    """A register as it was in a frame, parts of general registers included; None: unknown."""
     if name == "rip":
-        return registers.rip
-    if name in GENERAL:
-        return registers.general[GENERAL.index(name)]
+        return frame.registers.rip
     for stem in GENERAL:
-        width = _part_width(stem, name)
+        width = 64 if name == stem else _part_width(stem, name)
         if width:
-            return registers.general[GENERAL.index(stem)] & (1 << width) - 1
+            return None if stem in frame.unknown else frame.registers[stem] & (1 << width) - 1
     return None
 
 

@@ -250,3 +250,12 @@ class FakeBackend:
 
 def load_event(path: str = "leaky.sys", *, unload: bool = False) -> ModuleEvent:
     return ModuleEvent(0, 2, THREAD, KERNEL + 0x1000, LEAKY, 0x6000, 0x1234, 4, path, unload)
+
+
+def page_tables(backend: FakeBackend, root: int, va: int, pa: int) -> None:
+    """Map one page in the fake physical memory."""
+    tables = [root, root + 0x1000, root + 0x2000, root + 0x3000]
+    for level, table in enumerate(tables):
+        following = tables[level + 1] if level < 3 else pa
+        index = va >> (39 - 9 * level) & 0x1FF
+        backend.physical.map(table + 8 * index, struct.pack("<Q", following | 0x67))

@@ -145,6 +145,7 @@ class FakeSpace:
     variables: dict[str, tuple[Local, ...]] = field(default_factory=dict)
     trap_handlers: frozenset[str] = frozenset()
     lines: dict[int, SourceLine] = field(default_factory=dict)
+    frame_pointers: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.modules: list[FakeModule] = []
@@ -250,7 +251,7 @@ class FakeSpace:
             data = self.memory.read(at, 40)  # type: ignore[attr-defined]
             caller.rip = int.from_bytes(data[:8], "little")
             caller.rsp = int.from_bytes(data[24:32], "little")
-            return Unwound(caller, True, regs.rsp, None)
+            return Unwound(caller, True, self.frame_pointers.get(name, regs.rsp), None)
         data = self.memory.read(at, 8)  # type: ignore[attr-defined]
         if len(data) < 8:
             raise MemoryFault(at)

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdsim.debugger.commands.memory_cells import FORMATS, cells_text, read_cells, rows
-from kdsim.debugger.memory import CachedMemory
+from kdsim.debugger.memory import MOST_PAGES, CachedMemory
 from kdsim.errors import MemoryFault
+from kdsim.symbols.symbols import Symbol
 from tests.debugger.conftest import Kd
-from tests.debugger.debugger_fakes import DATA, KERNEL
+from tests.debugger.debugger_fakes import DATA, KERNEL, page_tables
 
 END = "fffff807`11004ff8"
 QUAD = "????????`????????"
@@ -233,6 +234,7 @@ SEARCHES = [
     ("s poolhittag L4 41 62", ""),
     ("s -[l8]sa poolhittag L500", 'fffff807`11003400  "19041.1.amd64fre.vb_release.191206-1406"\n'),
     ("s -[l8]su poolhittag L600", 'fffff807`11003500  "Unicode text"\n'),
+    ("s -[1]v nt L4000 poolhittag", "0xfffff80711003000\n"),
     (
         "s -d poolhittag L4 20636241",
         ("fffff807`11003004  20636241 0000ff00 00000000 00000000  Abc ............\n"),
@@ -254,6 +256,43 @@ def test_search_saves_hits_and_searches_them_again(kd: Kd) -> None:
 def test_search_crosses_unreadable_pages(kd: Kd) -> None:
     kd.backend.virtual.map(KERNEL + 0x7000, b"Abc ")
     assert kd.lines('s -[1]a nt+3000 L5000 "Abc "') == ["0xfffff80711003004", "0xfffff80711007000"]
+
+
+def test_search_finds_strings_across_its_own_pieces(kd: Kd) -> None:
+    kd.backend.virtual.map(KERNEL + 0x8000, size=0x20000)
+    kd.poke(KERNEL + 0x17FFA, b"hello world")
+    assert kd.run("s -sa nt+8000 L20000") == 'fffff807`11017ffa  "hello world"\n'
+
+
+def test_search_skips_what_the_page_tables_do_not_map(
+    kd: Kd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 MB with two pages in them; the fake answers reads without looking at page tables."""
+    kd.backend.specials[0].set("cr3", 0x1AD000)
+    start, reads = 0xFFFFF900_00000000, 0
+    page_tables(kd.backend, 0x1AD000, start + 0x8765000, 0x55000)
+    kd.backend.virtual.map(start, b"Abc ")
+    kd.backend.virtual.map(start + 0x8765000, b"Abc ")
+    read = kd.backend.read_virtual
+
+    def counted(va: int, size: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return read(va, size)
+
+    monkeypatch.setattr(kd.backend, "read_virtual", counted)
+    assert kd.lines(f's -[1]a {start:x} L?10000000 "Abc "') == [
+        "0xfffff90000000000",
+        "0xfffff90008765000",
+    ]
+    assert reads < 40
+
+
+def test_cache_is_emptied_when_it_is_full() -> None:
+    memory = CachedMemory(lambda _va, size: bytes(size), lambda _va, data: len(data))
+    for address in range(0, 0x1000 * (MOST_PAGES + 8), 0x10000):
+        memory.read(address, 0x10000)
+    assert len(memory.cache) <= MOST_PAGES + 16
 
 
 def test_files(kd: Kd, tmp_path: Path) -> None:
@@ -317,6 +356,16 @@ fffff807`1100102d c3              ret
 nt!Outer (fffff807`11001020)
   nt!Outer+0x4 (fffff807`11001024):
     call to nt!Inner (fffff807`11001040)
+""",
+    ),
+    ("#", ""),
+    (
+        "# call nt!Loop; #",
+        """\
+nt!Loop+0x1:
+fffff807`11001081 e87affffff      call    nt!DbgBreakPointWithStatus (fffff807`11001000)
+nt!Loop+0x6:
+fffff807`11001086 e895ffffff      call    nt!Outer (fffff807`11001020)
 """,
     ),
     (
@@ -389,6 +438,41 @@ fffff807`11001024 c3              ret
 """
     )
     assert kd.lines("uf /i nt!Outer")[0] == "3 instructions scanned"
+
+
+EFFECTS = {
+    "488b0501000000": "ds:002b:fffff807`11003008={nt!Inner (fffff807`11001040)}",
+    "ff1502000000": "ds:002b:fffff807`11003008={nt!Inner (fffff807`11001040)}",
+    "8b0502000000": "ds:002b:fffff807`11003008=11001040",
+    "488b0502000000": "ds:002b:fffff807`11003009=00fffff8`07110010",
+    "488b042500100000": "ds:002b:00000000`00001000=????????????????",
+    "8b042500100000": "ds:002b:00000000`00001000=????????",
+}
+
+
+@pytest.mark.parametrize("code", EFFECTS)
+def test_memory_operand_where_the_target_stands(kd: Kd, code: str) -> None:
+    kd.poke(DATA, bytes.fromhex(code).ljust(8) + (KERNEL + 0x1040).to_bytes(8, "little"))
+    kd.run("r rip=nt!PoolHitTag")
+    shown = kd.lines("r")[-1]
+    assert shown.endswith(EFFECTS[code])
+    place = EFFECTS[code].split(":")[2].split("=")[0]
+    assert kd.run("? @$ea").endswith(f" = {place}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        pytest.param("__imp_ExFreePool", "nt!_imp_ExFreePool", id="import"),
+        pytest.param("??_C@_1DM@EOIDMIEH@?$AA?2?$AA@", "nt!`string'", id="string"),
+    ],
+)
+def test_decorated_names_are_shown_as_kd_shows_them(kd: Kd, name: str, shown: str) -> None:
+    kd.space.known["nt"].append(Symbol(name, 0x3020, 8, "public"))
+    kd.poke(DATA, bytes.fromhex("ff151a000000"))
+    assert kd.lines("u nt!PoolHitTag L1")[1].endswith(f"[{shown} (fffff807`11003020)]")
+    if "imp" in name:
+        assert kd.run(f"? {shown}") == kd.run(f"? nt!{name}")
 
 
 # -- the cache -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.disassembly import IMPORT, SHOWN_IMPORT
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.pseudo import pseudo_register
 from kdsim.debugger.registers import is_register
@@ -59,11 +60,13 @@ class SessionContext:
     def symbol(self, name: str) -> int | None:
         if "!" not in name:
             local = self._variable(name)
-            if local is not None and local.address is not None:
-                return local.address
+            if local is not None and (local.address is not None or local.value is not None):
+                return local.value if local.address is None else local.address
         try:
             return self.session.symbols.resolve(name)
         except SymbolError:
+            if SHOWN_IMPORT in name:
+                return self.symbol(name.replace(SHOWN_IMPORT, IMPORT))
             if "!" in name:
                 return None
         module = self.session.symbols.module_named(name)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.language import commands as language
+from kdsim.symbols.types import Pointer, Record
 
 if TYPE_CHECKING:
+    from kdsim.debugger.inspect.typetree import FieldLine
     from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.language.typed import Typed
     from kdsim.debugger.session import Session
 
 EXPRESSION = Param("expression", "expression")
@@ -36,8 +41,29 @@ def evaluate(session: Session, args: Arguments, name: str) -> object:
     params=(EXPRESSION,),
     see_also=("?", "dt"),
 )
-def evaluate_typed(session: Session, args: Arguments, name: str) -> object:
-    return language.evaluate_typed(args)
+def evaluate_typed(session: Session, args: Arguments, name: str) -> TypedValue:
+    found = language.evaluate_typed(args)
+    return TypedValue(found.heading, tuple(_fields(session, found.result)))
+
+
+@dataclass(frozen=True, slots=True)
+class TypedValue:
+    """Type and value; and of a record, or of what a pointer to one points to, the fields."""
+
+    heading: str
+    fields: tuple[FieldLine, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield self.heading
+        yield from map(str, self.fields)
+
+
+def _fields(session: Session, value: Typed) -> Iterator[FieldLine]:
+    from kdsim.debugger.inspect.typetree import Style, TypeTree
+
+    kind = value.type.target if isinstance(value.type, Pointer) else value.type
+    if isinstance(kind, Record) and value.number():
+        yield from TypeTree(session.memory, Style()).fields(kind, value.number())
 
 
 @command(

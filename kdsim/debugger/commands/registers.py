@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.registers_vector import (
+    EXTENDED_BITS,
+    XMM_BITS,
+    extended_text,
+    extended_value,
+    float_lines,
+    typed_text,
+)
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.registers import SLOTS, RegisterFile, slot_of
 from kdsim.debugger.text import address as tick
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 INTEGER_32, INTEGER_64, FLOAT, SEGMENTS = 0x1, 0x2, 0x4, 0x8
-MMX, DEBUG, XMM, CONTROL, DESCRIPTORS = 0x10, 0x20, 0x40, 0x80, 0x100
+MMX, DEBUG, XMM, CONTROL, DESCRIPTORS, XMM_INTEGERS = 0x10, 0x20, 0x40, 0x80, 0x100, 0x800
 
 MASKS = (
     (INTEGER_32, "Integer state (32-bit) or"),
@@ -31,6 +38,7 @@ MASKS = (
     (XMM, "SSE XMM registers"),
     (CONTROL, "Control registers"),
     (DESCRIPTORS, "Descriptor and task state"),
+    (XMM_INTEGERS, "AVX XMM Integer registers"),
 )
 KNOWN_MASK = sum(bit for bit, _ in MASKS)
 
@@ -80,13 +88,12 @@ def register_lines(registers: RegisterFile, mask: int) -> list[str]:
 def _extra_lines(registers: RegisterFile, mask: int) -> list[str]:
     lines: list[str] = []
     if mask & FLOAT:
-        lines.append(f"fpcw={registers['fpcw']:04x}: fpsw={registers['fpsw']:04x}: "
-                     f"fptw={registers['fptw']:04x}: mxcsr={registers['mxcsr']:08x}")  # fmt: skip
-        lines += [f"st{n}={registers[f'st{n}']:020x}" for n in range(8)]
+        lines += float_lines(registers)
     if mask & MMX:
         lines += _pairs([(f"mm{n}", registers[f"mm{n}"], 16) for n in range(8)])
-    if mask & XMM:
-        lines += [f"xmm{n}={registers[f'xmm{n}']:032x}" for n in range(16)]
+    for bit, kind in ((XMM, "f"), (XMM_INTEGERS, "ud")):
+        if mask & bit:
+            lines += [f"xmm{n}={typed_text(registers[f'xmm{n}'], 128, kind)}" for n in range(16)]
     if mask & DEBUG:
         names = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "cr4")
         lines += _pairs([(n, registers[n], 16) for n in names], columns=3)
@@ -163,12 +170,7 @@ def registers(session: Session, args: Arguments, name: str) -> object:
     see_also=("r", "rm"),
 )
 def registers_by_mask(session: Session, args: Arguments, name: str) -> RegisterDump:
-    if name == "rF":
-        mask = FLOAT
-    elif name == "rX":
-        mask = XMM
-    else:
-        mask = args.expression()
+    mask = {"rF": FLOAT, "rX": XMM}.get(name) or args.expression()
     args.at_end()
     return _all(session, mask)
 
@@ -210,12 +212,19 @@ def _one(session: Session, args: Arguments) -> str | None:
     _check(args, name, column)
     value = session.registers[name]
     if kind:
-        return f"{name}={_typed(value, slot_of(name).bits, kind[1], kind[2])}"
+        return f"{name}={typed_text(value, slot_of(name).bits, kind[2], int(kind[1] or 0))}"
     return f"{name}={_value_text(name, value)}"
 
 
 def _value_text(name: str, value: int) -> str:
     bits = slot_of(name).bits
+    if bits == XMM_BITS:
+        return typed_text(value, bits, "f")
+    if bits == EXTENDED_BITS:
+        return (
+            f"{extended_text(value)} ({value >> 79:x}:{value >> 64 & 0x7FFF:04x}:"
+            f"{value & (1 << 64) - 1:016x})"
+        )
     return f"{value:x}" if bits <= 2 else f"{value:0{-(-bits // 4)}x}"
 
 
@@ -243,7 +252,10 @@ def _assign(session: Session, args: Arguments, name: str, column: int) -> None:
     if session.scope.registers is not None:
         raise args.error("Registers of another context cannot be changed: Syntax error", column)
     found = session.registers
-    found[name] = _new_value(session, args, found[name])
+    wanted = extended_value(args.peek()) if slot_of(name).bits == EXTENDED_BITS else None
+    if wanted is not None:
+        args.rest()
+    found[name] = _new_value(session, args, found[name]) if wanted is None else wanted
 
 
 def _new_value(session: Session, args: Arguments, old: int) -> int:
@@ -263,25 +275,6 @@ def _set_typed(args: Arguments) -> None:
         raise args.error()
     args.context.set_pseudo(found[1].lower(), args.cpp())
     args.at_end()
-
-
-_WIDTHS = {"b": 8, "w": 16, "d": 32, "q": 64}
-
-
-def _typed(value: int, bits: int, count: str, kind: str) -> str:
-    """A vector register as numbers of one type, highest first as in the plain display."""
-    width = _WIDTHS[kind[-1]] if kind != "f" else 32
-    if kind == "d":
-        width = 64
-    data = value.to_bytes(bits // 8, "little")
-    pieces = [data[i : i + width // 8] for i in range(0, len(data), width // 8)]
-    if kind in ("f", "d"):
-        parts = [f"{struct.unpack(f'<{kind}', piece)[0]:g}" for piece in pieces]
-    elif kind[0] == "i":
-        parts = [str(int.from_bytes(piece, "little", signed=True)) for piece in pieces]
-    else:
-        parts = [piece[::-1].hex() for piece in pieces]
-    return " ".join(reversed(parts[: int(count) if count else len(parts)]))
 
 
 def _instruction_registers(session: Session) -> list[str]:

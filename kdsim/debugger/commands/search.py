@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 CHUNK = 0x10000
-PAGE_SIZE = 0x1000
 SAVED = 1024
 SHORTEST_STRING = 3
+LONGEST_STRING = 0x1000
+"""Text longer than this may be shown in pieces."""
 
-SIZES = {"b": 1, "w": 2, "d": 4, "q": 8, "a": 1, "u": 2}
-_SHOWN_AS = {"b": "db", "a": "db", "w": "dW", "u": "dW", "d": "dc", "q": "dq"}
-_SWITCH = re.compile(r"-\s*(?:\[([^\]]*)\])?\s*(sa|su|[bwdqau])?")
+SIZES = {"b": 1, "w": 2, "d": 4, "q": 8, "a": 1, "u": 2, "v": 8}
+_SHOWN_AS = {"b": "db", "a": "db", "w": "dW", "u": "dW", "d": "dc", "q": "dq", "v": "dq"}
+_SWITCH = re.compile(r"-\s*(?:\[([^\]]*)\])?\s*(sa|su|[bwdqauv])?")
 _FLAG = re.compile(r"\s*(?:([srw1])|([nl])\s*([0-9a-fA-Fxn]+))")
 
 
@@ -76,7 +77,8 @@ class FoundStrings:
     needs=Caps.READ,
     glued=r"-",
     see_also=("#", "c", "db"),
-    notes="Flags: [s] save hits, [r] search those, [n N] save N, [l N] shortest string, [1].",
+    notes="-v finds objects with the vtable of the one whose address follows.\n"
+    "Flags: [s] save hits, [r] search those, [n N] save N, [l N] shortest string, [1].",
 )
 def search(session: Session, args: Arguments, name: str) -> Hits | FoundStrings:
     options = _options(args)
@@ -92,8 +94,13 @@ def search(session: Session, args: Arguments, name: str) -> Hits | FoundStrings:
     if options.kind in ("sa", "su"):
         args.at_end()
         return _strings(session, span, options)
-    pattern = _pattern(args, options.kind)
-    aligned = size if options.kind in "wdq" else 1
+    if options.kind == "v":
+        # Objects of one class begin with the same vtable pointer.
+        pattern = session.memory.read(args.expression(), size)
+        args.at_end()
+    else:
+        pattern = _pattern(args, options.kind)
+    aligned = size if options.kind in "wdqv" else 1
     return _show(session, options, list(_find(session, span, pattern, aligned)))
 
 
@@ -153,7 +160,7 @@ def _readable(session: Session, span: Range) -> Iterator[tuple[int, bytes]]:
             yield at, data
             at += len(data)
         else:
-            at += PAGE_SIZE - at % PAGE_SIZE
+            at = session.memory.skip_hole(at, end)
 
 
 def _find(session: Session, span: Range, pattern: bytes, aligned: int) -> Iterator[int]:
@@ -190,10 +197,25 @@ def _strings(session: Session, span: Range, options: Options) -> FoundStrings:
     unit = printable + rb"\x00" if options.kind == "su" else printable
     pattern = re.compile(rb"(?:%s){%d,}" % (unit, options.shortest))
     found = []
-    for at, data in _readable(session, span):
+    for at, data in _runs(session, span, re.compile(rb"(?:%s)+\Z" % unit)):
         for hit in pattern.finditer(data):
             text = hit[0].decode("utf-16-le" if options.kind == "su" else "latin-1")
             found.append((at + hit.start(), characters(text.encode("latin-1"))))
     if options.save:
         session.cursor.hits = [va for va, _ in found][: options.most]
     return FoundStrings(tuple(found), options.addresses_only)
+
+
+def _runs(session: Session, span: Range, tail: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The readable pieces; what `tail` finds at the end of one goes in front of the next."""
+    held_at, held = 0, b""
+    for at, data in _readable(session, span):
+        if held_at + len(held) != at:
+            yield held_at, held
+            held_at, held = at, b""
+        start, joined = held_at, held + data
+        found = tail.search(joined[-LONGEST_STRING:])
+        cut = len(joined) - len(found[0]) if found else len(joined)
+        yield start, joined[:cut]
+        held_at, held = start + cut, joined[cut:]
+    yield held_at, held

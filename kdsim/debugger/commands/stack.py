@@ -125,7 +125,7 @@ class StackTrace:
 def stack(session: Session, args: Arguments, name: str) -> StackTrace:
     flags = name[1:]
     start, count = _start(session, args)
-    found = walk_from(session, start, count)
+    found = walk_from(session, start, count, session.registers.unknown)
     rows = tuple(_row(session, frame, flags) for frame in found)
     if "f" in flags:
         rows = tuple(
@@ -268,4 +268,4 @@ def frame_register_file(session: Session, frame: Frame) -> RegisterFile:
     for name in GENERAL:
         context.set(name, frame.registers[name])
     context.set("rip", frame.ip)
-    return RegisterFile.of(context, lambda: session.live_registers.special)
+    return RegisterFile.of(context, lambda: session.live_registers.special, frame.unknown)

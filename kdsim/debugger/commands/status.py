@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdsim import __version__
 from kdsim.debugger import kernel
 from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.memory import PAGE_SIZE
+from kdsim.debugger.paging import PAGE_SIZE
 from kdsim.debugger.report import bugcheck_data
 from kdsim.debugger.settings import SYMOPT_LOAD_LINES
 from kdsim.debugger.text import address as tick

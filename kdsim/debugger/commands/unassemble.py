@@ -243,25 +243,24 @@ def _calls(session: Session, start: int, blocks: list[list[Line]]) -> Calls:
     see_also=("u", "s"),
 )
 def search_disassembly(session: Session, args: Arguments, name: str) -> list[str]:
-    pattern = args.pattern()
+    cursor = session.cursor
+    cursor.pattern = args.pattern() or cursor.pattern
     span = args.range(1, SEARCH_BYTES)
     args.at_end()
-    if pattern is None:
-        raise args.error()
-    start = span.address if span.address is not None else session.cursor.code
+    start = cursor.instruction if span.address is None else span.address
     if start is None:
         start = session.instruction_pointer
-    wanted = f"*{pattern.lower()}*"
-    at = start
-    while at < start + span.size:
+    cursor.instruction = start
+    if not cursor.pattern:
+        return []
+    wanted = f"*{cursor.pattern.lower()}*"
+    while cursor.instruction < start + span.size:
         session.check_interrupt()
-        line = session.disassembler.line(at)
-        at = line.next
+        line = session.disassembler.line(cursor.instruction)
+        cursor.instruction = line.next
         if _matches(line, wanted):
-            session.cursor.code = at
             label = session.disassembler.symbol_line(line.address)
             return [label, str(line)] if label else [str(line)]
-    session.cursor.code = at
     return []
 
 

@@ -114,15 +114,19 @@ def radix(arguments: Arguments) -> Message:
 
 
 def expression_evaluator(arguments: Arguments) -> Message:
-    """`.expr [/s masm|c++]`."""
+    """`.expr [/s masm|c++] [/q]`."""
     context = arguments.context
-    chosen = arguments.switches("s:", "q").get("s")
+    given = arguments.switches("s:", "q")
+    chosen = given.get("s")
     if chosen is not None:
         if chosen.lower() not in EVALUATORS:
             raise arguments.error()
         context.evaluator = chosen.lower()
     arguments.at_end()
-    return Message(f"Current expression evaluator: {_evaluator_name(context)}")
+    current = f"Current expression evaluator: {_evaluator_name(context)}"
+    if "q" in given:
+        current = "\n".join(("Available expression evaluators:", *EVALUATORS.values(), current))
+    return Message(current)
 
 
 def _evaluator_name(context: Context) -> str:

@@ -125,7 +125,7 @@ class _Masm:
     def _symbol(self, tree: syntax.Symbol) -> int:
         if tree.prefix == "$!":
             local = self._context.local(tree.name)
-            address = local.address if local else None
+            address = local.place() if local else None
         else:
             address = self._context.symbol(tree.name)
         if address is None:
@@ -173,7 +173,15 @@ class _Masm:
         try:
             return int.from_bytes(memory.read(value, size), "little")
         except MemoryFault as fault:
-            raise self._error(MEMORY, tree.operand.column, fault.reason) from fault
+            raise self._error(MEMORY, self._last_token(tree.operand), fault.reason) from fault
+
+    def _last_token(self, operand: syntax.Expression) -> int:
+        """Where kd has read to when it finds an operand bad: its closing parenthesis, if any."""
+        column = operand.column
+        if not self._text[:column].rstrip().endswith("("):
+            return column
+        closing = self._text.find(")", parse.masm(self._text, column).end)
+        return column if closing < 0 else closing
 
     def _binary(self, tree: syntax.Binary) -> int:
         left, right = self.value(tree.left), self.value(tree.right)

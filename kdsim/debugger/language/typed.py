@@ -21,6 +21,10 @@ class Typed:
     value: int | float
     address: int | None = None
 
+    def place(self) -> int:
+        """What a MASM expression takes a variable for: its address, or what its register holds."""
+        return self.number() if self.address is None else self.address
+
     def number(self) -> int:
         """The value as an integer."""
         return int(self.value)
