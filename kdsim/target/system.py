@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kdsim.errors import TargetError
+from kdsim.errors import MemoryFault, TargetError
 from kdsim.target.boot import boot
 from kdsim.target.lab import Lab
 from kdsim.target.machine.clock import Clock
@@ -85,7 +85,7 @@ class System:
         if self.stub.stop is not None:
             try:
                 self.stub.hold()
-            except TargetError as error:
+            except (MemoryFault, TargetError) as error:
                 return Stop(Reason.ERROR, self.machine.turn, str(error))
         if self.stub.power is PowerRequest.RESTART:
             return Stop(Reason.RESTART)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from kdsim.target.lab import Lab, find_lab
 from kdsim.target.machine.machine import Reason
@@ -64,6 +65,16 @@ class Debugged:
             lab or find_lab("lab"), self.script, self.lines.append, break_at_boot=break_at_boot
         )
 
+    @classmethod
+    def loaded(cls, path: Path) -> Debugged:
+        """The machine saved there."""
+        debugged = cls.__new__(cls)
+        debugged.script, debugged.lines = Script(), []
+        debugged.system = System.resume(
+            path, find_lab("lab"), debugged.script, debugged.lines.append
+        )
+        return debugged
+
     @property
     def kernel(self):
         return self.system.kernel
@@ -107,6 +118,12 @@ class Debugged:
             context.set(name, value)
         # A context can only be set after it was asked for since the last report.
         self.ask(get, Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number))
+
+    @property
+    def debug_service(self) -> int:
+        """Where DebugService2 executes `int 2Dh`."""
+        routine = self.kernel.address("DebugService2")
+        return routine + self.read(routine, 32).index(b"\xcd\x2d\xcc")
 
     def go(self, *, trace: bool = False, status: int = 0x10002, dr7: int = 0x400) -> None:
         """Continue; the machine is free afterwards."""

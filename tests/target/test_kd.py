@@ -684,12 +684,6 @@ def test_a_processor_may_be_switched_while_an_exception_is_shown(fresh):
 # -- debug services ----------------------------------------------------------------------------
 
 
-def _service(target) -> int:
-    """Where the kernel executes `int 2Dh`."""
-    routine = target.kernel.address("DebugService2")
-    return routine + target.read(routine, 32).index(b"\xcd\x2d\xcc")
-
-
 @pytest.fixture
 def buffer(fresh):
     va = fresh.kernel.address("KdPrintDefaultCircularBuffer")
@@ -708,7 +702,7 @@ def buffer(fresh):
 def test_a_prompt_waits_for_its_answer(fresh, buffer, answer, result):
     number = fresh.script.reports[-1].processor
     fresh.script.answer = answer
-    service = _service(fresh)
+    service = fresh.debug_service
     _jump(fresh, rip=service, rax=2, rcx=buffer, rdx=15, r8=buffer + 64, r9=4)
     fresh.system.machine.run()
     fresh.stub.hold()
@@ -721,7 +715,7 @@ def test_a_prompt_waits_for_its_answer(fresh, buffer, answer, result):
 
 
 def test_a_command_string(fresh, buffer):
-    service = _service(fresh)
+    service = fresh.debug_service
     strings = b"".join(
         struct.pack("<HHIQ", length, length + 1, 0, buffer + start)
         for start, length in ((0, 5), (7, 6))

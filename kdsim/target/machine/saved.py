@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kdsim.target.machine.machine import Machine
     from kdsim.target.machine.processor import Processor
 
-VERSION = 1
+VERSION = 2
 
 _MAGIC = b"KDSIM\x1aVM"
 _PREFIX = struct.Struct("<8sII")
@@ -66,6 +66,7 @@ def _flags(cpu: Processor) -> dict[str, Any]:
         "pending": sorted(cpu.pending),
         "due": cpu.clock_due,
         "passing": cpu.watch.passing,
+        "trap": cpu.trap,
     }
 
 
@@ -153,3 +154,4 @@ def apply(image: SavedMachine, machine: Machine) -> None:
         cpu.pending = set(flags["pending"])
         cpu.clock_due = flags["due"]
         cpu.watch.passing = flags["passing"]
+        cpu.trap = flags["trap"]

@@ -4,7 +4,8 @@ The machine calls `trapped` when an exception or a debug service reaches the por
 the debugger must see becomes the `stop`; the machine then ends its run, and whoever runs it calls
 `hold`, which talks to the debugger until the guest may go on. Whether a debugger is there changes
 nothing in the guest: without one an exception waits for the next to come, and prints and module
-notices go nowhere.
+notices go nowhere. A stop can be told from the processors and RAM alone, so a machine that was
+saved at one stands at it again when it is loaded.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from kdsim.errors import MemoryFault
-from kdsim.symbols.views import View
 from kdsim.target.machine.machine import CLOCK_VECTOR, Machine
 from kdsim.target.machine.paging import AddressSpace
-from kdsim.target.machine.processor import Outcome, Processor
+from kdsim.target.machine.processor import (
+    DEBUG_SERVICE_VECTOR,
+    SERVICE_VECTOR,
+    Outcome,
+    Processor,
+)
 from kdsim.target.ntos import breakpoints, memory_requests, state_requests
 from kdsim.target.ntos.kernel import Kernel
 from kdsim.target.ntos.requests import Debuggee, answer
@@ -55,7 +60,7 @@ MANUALLY_INITIATED_CRASH = 0xE2
 _FIRST_FAILURE = 0x8000_0000
 """Statuses of a continue from here on mean that the debugger did not handle the exception."""
 
-DEBUG_VECTOR, BREAKPOINT_VECTOR, SERVICE_VECTOR = 1, 3, 0x2D
+DEBUG_VECTOR, BREAKPOINT_VECTOR = 1, 3
 KERNEL_CODE = 0x10
 _TRACE_FLAG = 0x100
 _MAX_TEXT = 4096
@@ -125,47 +130,77 @@ class DebugStub:
         self._states: ProcessorStates | None = None
         self.stop: Stop | None = None
         self.power = PowerRequest.NONE
+        self._recall()
 
     # -- the machine's side ------------------------------------------------------------------
 
     def trapped(self, processor: Processor, vector: int) -> Outcome:
-        """Vectors 1, 3 and 2Dh of ring 0; RIP is behind the instruction."""
+        """Vectors 1, 3 and 2Dh of ring 0, RIP behind the instruction; 81h reports an exception."""
         if not self._kernel.read("KdDebuggerEnabled", 1) or not self._kernel.started:
             return Outcome.DECLINED
-        if vector == SERVICE_VECTOR:
-            return self._debug_service(processor)
         if vector == BREAKPOINT_VECTOR:
             processor.rip -= 1
-            change = self._exception(processor, STATUS_BREAKPOINT, (0,))
-        else:
+        elif vector == DEBUG_VECTOR:
             processor.rflags &= ~_TRACE_FLAG
-            change = self._exception(processor, STATUS_SINGLE_STEP)
-        processor.trap = vector
-        return self._halt(Stop(processor.number, change))
+        elif vector == DEBUG_SERVICE_VECTOR:
+            return self._debug_service(processor)
+        self._halt(processor, vector)
+        return Outcome.STOP
 
-    def report_exception(
-        self, processor: Processor, record: View, context_va: int, *, first_chance: bool
-    ) -> Outcome:
-        """An exception the kernel dispatches: shown with the CONTEXT at `context_va`."""
-        if not self._kernel.read("KdDebuggerEnabled", 1):
-            return Outcome.DECLINED
-        count = min(record.NumberParameters, 15)
-        change = replace(
-            self._exception(
-                processor,
-                record.ExceptionCode & 0xFFFF_FFFF,
-                tuple(record.ExceptionInformation[index] for index in range(count)),
-            ),
-            flags=record.ExceptionFlags,
-            record=record.ExceptionRecord,
-            address=record.ExceptionAddress,
-            first_chance=first_chance,
-        )
-        stop = Stop(processor.number, change, After.WRITE_BACK, context_va)
-        outcome = self._halt(stop)
-        assert self._states is not None
-        self._states.show(processor.number, Context(self._memory.read(context_va, CONTEXT_SIZE)))
-        return outcome
+    def _debug_service(self, processor: Processor) -> Outcome:
+        service = processor.rax & 0xFFFF_FFFF
+        if service == DebugService.PRINT:
+            self._print(processor)
+        elif service in tuple(DebugService):
+            self._halt(processor, DEBUG_SERVICE_VECTOR)
+            if self._connection.present or service == DebugService.PROMPT:
+                return Outcome.STOP
+            # A notice: without a debugger go on, with the same bytes in RAM.
+            self._go(None)
+            return Outcome.HANDLED
+        processor.rip += 1
+        return Outcome.HANDLED
+
+    def _halt(self, processor: Processor, vector: int) -> None:
+        processor.trap = vector
+        self.stop = self._stop_at(processor, vector)
+        self._states = ProcessorStates(self._machine, self._kernel)
+        self._states.save()
+        self._states.look_at(processor.number)
+        if self.stop.after is After.WRITE_BACK:
+            raw = self._memory.read(self.stop.context_va, CONTEXT_SIZE)
+            self._states.show(processor.number, Context(raw))
+
+    def _recall(self) -> None:
+        """A loaded machine may stand at a trap; the processors' saved registers lie in RAM."""
+        for processor in self._machine.processors:
+            if processor.trap is not None:
+                self.stop = self._stop_at(processor, processor.trap)
+                self._states = ProcessorStates(self._machine, self._kernel)
+                current = self._states.looked_at()
+                self._states.look_at(processor.number if current is None else current)
+
+    def _stop_at(self, processor: Processor, vector: int) -> Stop:
+        """The stop of a processor that stands at a trap, from its registers and RAM."""
+        number = processor.number
+        if vector == BREAKPOINT_VECTOR:
+            return Stop(number, self._exception(processor, STATUS_BREAKPOINT, (0,)))
+        if vector == DEBUG_VECTOR:
+            return Stop(number, self._exception(processor, STATUS_SINGLE_STEP))
+        if vector == SERVICE_VECTOR:
+            return Stop(number, self._dispatched(processor), After.WRITE_BACK, processor.rdx)
+        service = processor.rax & 0xFFFF_FFFF
+        if service == DebugService.PROMPT:
+            text = self._text(processor.rcx, processor.rdx & 0xFFFF)
+            question = self._exception(processor, STATUS_BREAKPOINT)
+            prompt = (text, processor.r8, processor.r9 & 0xFFFF)
+            return Stop(number, question, After.SKIP, prompt=prompt)
+        if service == DebugService.COMMAND_STRING:
+            name, command = (self._counted(va) for va in (processor.rcx, processor.rdx))
+            change = CommandStringChange(number, 0, 0, 0, name=name, command=command)
+            return Stop(number, change, After.SKIP)
+        notice = self._module_notice(processor, service == DebugService.UNLOAD_SYMBOLS)
+        return Stop(number, notice, After.SKIP)
 
     def _exception(
         self, processor: Processor, code: int, parameters: tuple[int, ...] = ()
@@ -174,42 +209,21 @@ class DebugStub:
             processor.number, 0, 0, 0, code=code, address=processor.rip, parameters=parameters
         )
 
-    def _halt(self, stop: Stop) -> Outcome:
-        self._states = ProcessorStates(self._machine, self._kernel)
-        self._states.save()
-        self._states.current = stop.processor
-        self.stop = stop
-        return Outcome.STOP
-
-    def _debug_service(self, processor: Processor) -> Outcome:
-        service = processor.rax & 0xFFFF_FFFF
-        if service == DebugService.PRINT:
-            self._print(processor)
-        elif service == DebugService.PROMPT:
-            text = self._text(processor.rcx, processor.rdx & 0xFFFF)
-            room = processor.r9 & 0xFFFF
-            question = self._exception(processor, STATUS_BREAKPOINT)
-            prompt = (text, processor.r8, room)
-            return self._halt(Stop(processor.number, question, After.SKIP, prompt=prompt))
-        elif service in (DebugService.LOAD_SYMBOLS, DebugService.UNLOAD_SYMBOLS):
-            notice = self._module_notice(processor, service == DebugService.UNLOAD_SYMBOLS)
-            return self._notify(processor, notice)
-        elif service == DebugService.COMMAND_STRING:
-            name, command = (self._counted(va) for va in (processor.rcx, processor.rdx))
-            return self._notify(
+    def _dispatched(self, processor: Processor) -> ExceptionChange:
+        """What ServiceReportException shows: EXCEPTION_RECORD in RCX, first chance in R8."""
+        record = self._kernel.view("_EXCEPTION_RECORD", processor.rcx)
+        count = min(record.NumberParameters, 15)
+        return replace(
+            self._exception(
                 processor,
-                CommandStringChange(processor.number, 0, 0, 0, name=name, command=command),
-            )
-        processor.rip += 1
-        return Outcome.HANDLED
-
-    def _notify(self, processor: Processor, change: AnyStateChange) -> Outcome:
-        """Stop for a notice; without a debugger go on, with the same bytes in RAM."""
-        outcome = self._halt(Stop(processor.number, change, After.SKIP))
-        if not self._connection.present:
-            self._go(None)
-            outcome = Outcome.HANDLED
-        return outcome
+                record.ExceptionCode & 0xFFFF_FFFF,
+                tuple(record.ExceptionInformation[index] for index in range(count)),
+            ),
+            flags=record.ExceptionFlags,
+            record=record.ExceptionRecord,
+            address=record.ExceptionAddress,
+            first_chance=bool(processor.r8),
+        )
 
     def _print(self, processor: Processor) -> None:
         text = self._text(processor.rcx, processor.rdx & 0xFFFF)
@@ -386,7 +400,7 @@ class DebugStub:
         assert self.stop is not None
         assert self._states is not None
         if request.processor in self._states:
-            self._states.current = request.processor
+            self._states.look_at(request.processor)
         self._report(self.stop, self._states)
 
     def _reboot(self, request: Manipulate) -> None:

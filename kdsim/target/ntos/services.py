@@ -11,7 +11,7 @@ from collections.abc import Callable
 from kdsim.errors import FormatError, MemoryFault, TargetError
 from kdsim.target.machine.machine import Machine
 from kdsim.target.machine.paging import AddressSpace
-from kdsim.target.machine.processor import Outcome, Processor
+from kdsim.target.machine.processor import SERVICE_VECTOR, Outcome, Processor
 from kdsim.target.ntos.images import ImageFiles
 from kdsim.target.ntos.imports import map_bound, modules_on_list
 from kdsim.target.ntos.kd import DebugStub
@@ -150,8 +150,5 @@ def map_image_file(services: MachineServices, processor: Processor) -> int:
 @service("ServiceReportException")
 def report_exception(services: MachineServices, processor: Processor) -> int | Outcome:
     """RCX: EXCEPTION_RECORD, RDX: CONTEXT, R8: first chance. 1 when the debugger handled it."""
-    record = services.kernel.view("_EXCEPTION_RECORD", processor.rcx)
-    outcome = services.stub.report_exception(
-        processor, record, processor.rdx, first_chance=bool(processor.r8)
-    )
+    outcome = services.stub.trapped(processor, SERVICE_VECTOR)
     return 0 if outcome is Outcome.DECLINED else outcome

@@ -57,6 +57,8 @@ _SPECIAL = {
     "syscall_mask": "sfmask",
 }
 _CONTROL = ("cr0", "cr3", "cr4")
+FREEZE_ACTIVE = 0x20
+"""In KPRCB.IpiFrozen of the processor the debugger looks at: IPI_FROZEN_FLAG_ACTIVE of ReactOS."""
 _UNWRITABLE = ("tr", "ldtr", "mxcsr")
 """Loading them takes more than a value; a debugger's write to them is kept in RAM only."""
 
@@ -127,12 +129,13 @@ class ProcessorStates:
     def __init__(self, machine: Machine, kernel: Kernel) -> None:
         self._machine = machine
         self._kernel = kernel
-        self._saved: dict[int, tuple[Context, SpecialRegisters]] = {}
-        self._states: dict[int, int] = {}
         record = kernel.record("_KPROCESSOR_STATE")
         self._context_offset = record.offset("ContextFrame")
         self._special_offset = record.offset("SpecialRegisters")
         self.prcbs: dict[int, View] = {prcb.Number: prcb for prcb in kernel.processors()}
+        started = [number for number in self.prcbs if machine.processors[number].started]
+        self._saved = {number: capture(machine.processors[number]) for number in started}
+        self._states = {number: self.prcbs[number].at("ProcessorState") for number in started}
         self.context_sent = False
         """SetContext is refused until the debugger has asked for a context in this stop."""
         self.pending = bytearray(CONTEXT_SIZE)
@@ -148,16 +151,25 @@ class ProcessorStates:
 
     def save(self) -> None:
         """Write every started processor's registers to its KPRCB."""
-        for number, prcb in self.prcbs.items():
-            processor = self._machine.processors[number]
-            if not processor.started:
-                continue
-            context, special = capture(processor)
-            self._states[number] = prcb.at("ProcessorState")
-            prcb.set("DebuggerSavedIRQL", special.get("cr8"))
-            self._saved[number] = (context, special)
+        for number, (context, special) in self._saved.items():
+            self.prcbs[number].set("DebuggerSavedIRQL", special.get("cr8"))
             self._write_context(number, context.raw)
             self.set_special(number, special.raw)
+
+    def look_at(self, current: int | None) -> None:
+        """Make it the processor the debugger looks at; None when the debugger lets go."""
+        for number, prcb in self.prcbs.items():
+            frozen = prcb.IpiFrozen
+            wanted = frozen & ~FREEZE_ACTIVE | (FREEZE_ACTIVE if number == current else 0)
+            if wanted != frozen:
+                prcb.set("IpiFrozen", wanted)
+        if current is not None:
+            self.current = current
+
+    def looked_at(self) -> int | None:
+        """The processor that `look_at` named, from the bytes alone."""
+        frozen = (number for number, prcb in self.prcbs.items() if prcb.IpiFrozen & FREEZE_ACTIVE)
+        return next(frozen, None)
 
     def show(self, number: int, context: Context) -> None:
         """Report another context than the processor's own, for instance one it trapped in."""
@@ -171,6 +183,7 @@ class ProcessorStates:
             if number != skip:
                 apply_context(registers, context, Context(self.context(number)))
             apply_special(registers, special, SpecialRegisters(self.special(number)))
+        self.look_at(None)
 
     def context(self, number: int) -> bytes:
         return self._kernel.memory.read(self._states[number] + self._context_offset, CONTEXT_SIZE)
