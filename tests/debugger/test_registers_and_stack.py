@@ -144,7 +144,7 @@ STACKS = {
         f" # Child-SP          RetAddr               : {'Args to Child':71} : Call Site\n"
         f"00 ffffb000`0000ffd0 fffff807`11001029     : {ZEROS} : nt!Inner\n"
     ),
-    "kc 3": " # Call Site\n00 nt!Inner\n01 nt!Outer+0x9\n02 nt!Loop+0xb\n",
+    "kc 3": " # Call Site\n00 nt!Inner\n01 nt!Outer\n02 nt!Loop\n",
     "kf 3": """\
  #   Memory  Child-SP          RetAddr               Call Site
 00           ffffb000`0000ffd0 fffff807`11001029     nt!Inner
@@ -173,7 +173,7 @@ ffffb000`0000ffd8  00000000`00000000
     "k 0": "Range error in 'k 0'\n",
     ".kframes": "Default stack trace depth is 0n256 frames\n",
     ".kframes 2;kc": (
-        "Default stack trace depth is 0n2 frames\n # Call Site\n00 nt!Inner\n01 nt!Outer+0x9\n"
+        "Default stack trace depth is 0n2 frames\n # Call Site\n00 nt!Inner\n01 nt!Outer\n"
     ),
     ".frame 1": "01 ffffb000`0000ffd8 fffff807`1100108b     nt!Outer+0x9\n",
     ".frame 9": "Cannot find frame 0x9, previous scope unchanged\n",

@@ -66,8 +66,8 @@ def _words(entry: Entry) -> str:
         return "not valid"
     frame = (value & FRAME) >> PAGE_SHIFT
     if entry.level in ("PPE", "PDE") and value & LARGE:
-        return f"pfn {frame:<7x} {attributes(value)} LARGE PAGE pfn {frame:x}"
-    return f"pfn {frame:<7x} {attributes(value)}"
+        return f"pfn {frame:<10x}{attributes(value)} LARGE PAGE pfn {frame:x}"
+    return f"pfn {frame:<10x}{attributes(value)}"
 
 
 def _self_map(pte_base: int, va: int) -> tuple[int, int, int, int]:

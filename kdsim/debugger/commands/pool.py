@@ -10,7 +10,6 @@ from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import pool, pooltags
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 VERBOSE, BY_NONPAGED, BY_PAGED, SESSION_POOL = 1, 2, 4, 8
-WANTED_ONLY = 2
+CONTENTS, WANTED_ONLY = 1, 2
+CONTENT_SIZE = 0x20
+"""Bytes of each block that `!pool` shows with flag 1: the header and what follows it."""
 REGIONS = {
     pool.NONPAGED: "Nonpaged pool",
     pool.NONPAGED_NX: "Nonpaged pool",
@@ -117,6 +118,8 @@ def poolused(session: Session, args: Arguments, name: str) -> PoolUse:
         raise ArgumentError("there is no session pool on this machine")
     uses = [u for u in pool.usage_by_tag(Nt(session.symbols, session.memory)) if u.tag]
     uses = [u for u in uses if pool.tag_matches(u.tag, pattern)]
+    if not flags & VERBOSE:
+        uses = [u for u in uses if u.nonpaged_count or u.paged_count]
     if flags & BY_NONPAGED:
         uses.sort(key=lambda u: -u.nonpaged_bytes)
     elif flags & BY_PAGED:
@@ -129,19 +132,21 @@ def _block_line(block: pool.PoolBlock, *, wanted: bool = False) -> str:
     state = "(Allocated)" if block.allocated else "(Free)     "
     tag = f"{mark}{pool.tag_text(block.tag)}" if block.allocated else ""
     size = f"size: {block.size:4x} previous size: {block.previous:4x}"
-    return f"{mark}{tick(block.address)} {size}  {state} {tag}".rstrip()
+    return f"{mark}{block.address:016x} {size}  {state} {tag}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPageReport:
     """The blocks of one pool page."""
 
+    address: int
     page: pool.PoolPage
     wanted_only: bool
+    contents: dict[int, bytes]
 
     def lines(self) -> Iterator[str]:
         region = REGIONS.get(self.page.heap.index, self.page.heap.name)
-        yield f"Pool page {tick(self.page.address)} region is {region}"
+        yield f"Pool page {self.address:016x} region is {region}"
         for block in self.page.blocks:
             wanted = block == self.page.wanted
             if self.wanted_only and not wanted:
@@ -150,11 +155,20 @@ class PoolPageReport:
             if wanted and block.allocated:
                 tag = pool.tag_text(block.tag)
                 yield f"\t\tPooltag {tag} : {_meaning(tag)}"
+            if block.address in self.contents:
+                yield from _content_lines(block.address, self.contents[block.address])
+
+
+def _content_lines(address: int, data: bytes) -> Iterator[str]:
+    for offset in range(0, len(data), 16):
+        words = (data[at : at + 4] for at in range(offset, offset + 16, 4))
+        values = " ".join(f"{int.from_bytes(word, 'little'):08x}" for word in words)
+        yield f"    {address + offset:016x}  {values}"
 
 
 def _big_line(block: pool.PoolBlock) -> str:
     return (
-        f"*{tick(block.address)} : large page allocation, tag is {pool.tag_text(block.tag)},"
+        f"*{block.address:016x} : large page allocation, tag is {pool.tag_text(block.tag)},"
         f" size is 0x{block.size:x} bytes"
     )
 
@@ -165,7 +179,7 @@ def _big_line(block: pool.PoolBlock) -> str:
     group="pool",
     params=(
         Param("address", "expression", "any address in the page"),
-        Param("flags", "flags", "2 only the block that holds the address", optional=True),
+        Param("flags", "flags", "1 contents, 2 only the block at the address", optional=True),
     ),
     needs=Caps.READ,
     see_also=("!poolused", "!poolfind"),
@@ -176,7 +190,11 @@ def pool_page(session: Session, args: Arguments, name: str) -> PoolPageReport:
     flags = args.optional_expression() or 0
     args.at_end()
     page = pool.page_of(Nt(session.symbols, session.memory), address)
-    return PoolPageReport(page, bool(flags & WANTED_ONLY))
+    contents = {}
+    if flags & CONTENTS:
+        first = {block.address: min(block.size, CONTENT_SIZE) for block in page.blocks}
+        contents = {place: session.memory.read(place, size) for place, size in first.items()}
+    return PoolPageReport(address, page, bool(flags & WANTED_ONLY), contents)
 
 
 @command(
@@ -203,7 +221,7 @@ def poolfind(session: Session, args: Arguments, name: str) -> None:
     end = table + nt.pointer("PoolBigPageTableSize") * nt.record("_POOL_TRACKER_BIG_PAGES").size
     out.line()
     out.line(
-        f"Scanning large pool allocation table for Tag: {pattern} ({tick(table)} : {tick(end)})"
+        f"Scanning large pool allocation table for Tag: {pattern} ({table:016x} : {end:016x})"
     )
     out.line()
     for block in pool.big_blocks(nt):
@@ -214,7 +232,7 @@ def poolfind(session: Session, args: Arguments, name: str) -> None:
             continue
         walker = pool.VsWalker(nt, heap)
         for start, size in walker.subsegments():
-            span = f"({tick(start)} : {tick(start + size)})"
+            span = f"({start:016x} : {start + size:016x})"
             out.line(f"Searching {word} pool {span} for Tag: {pattern}")
             for block in walker.blocks(start, size):
                 if block.allocated and pool.tag_matches(block.tag, pattern):
@@ -234,6 +252,8 @@ def _poolfind_arguments(args: Arguments) -> tuple[str, int]:
         tag = pool.tag_text(_hex(number))
     else:
         tag, kind = text[:4], text[4:]
+        if kind[:1].strip():
+            raise ArgumentError(f"'{text.split()[0]}' is no tag: a tag has four characters")
         if "*" in text:
             tag, _, kind = text.partition(" ")
     return tag, _hex(kind.strip() or "0")

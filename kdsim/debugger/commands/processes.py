@@ -12,7 +12,7 @@ from kdsim.debugger.commands.stacktext import thread_stack
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.kernel import SHARED_USER_DATA
-from kdsim.errors import ArgumentError, TargetError
+from kdsim.errors import ArgumentError, MemoryFault, TargetError
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -47,7 +47,18 @@ class _Reporter:
         self.shared = self.nt.view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
         self.tick = self.nt.u32("KeMaximumIncrement")
 
+    def _check(self, address: int, word: str, kind: str) -> None:
+        """ArgumentError when no object of that kind begins there."""
+        try:
+            header = self.nt.view("_DISPATCHER_HEADER", address)
+            fits = processes.object_kind(self.nt, header.Type) == kind
+        except MemoryFault as error:
+            raise ArgumentError(f"{address:016x} is no {word} object: {error}") from error
+        if not fits:
+            raise ArgumentError(f"TYPE mismatch for {word} object at {address:016x}")
+
     def process(self, address: int, flags: int) -> None:
+        self._check(address, "process", "ProcessObject")
         view = self.nt.view("_EPROCESS", address)
         info = processes.process(self.nt, view)
         session = str(info.session) if view.Session else "none"
@@ -115,6 +126,7 @@ class _Reporter:
         self.line()
 
     def thread(self, address: int, flags: int) -> None:
+        self._check(address, "thread", "Thread")
         view = self.nt.view("_ETHREAD", address)
         tcb = view.Tcb
         cid = f"{view.Cid.UniqueProcess:04x}.{view.Cid.UniqueThread:04x}"

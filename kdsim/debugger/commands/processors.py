@@ -61,10 +61,11 @@ class PcrReport:
         yield f"KPCR for Processor {self.processor} at {self.address:016x}:"
         yield f"    Major {self.major} Minor {self.minor}"
         for label, value in self.rows:
-            width = 8 if value >> 32 == 0 else 16
-            yield f"\t{label:>22}: {value:0{width}x}"
+            if label in ("SelfPcr", "CurrentThread"):
+                yield ""
+            yield f"\t{label:>19}: {value:016x}"
         yield ""
-        yield f"\t{'DpcQueue':>22}: {' '.join(self.dpcs)}".rstrip()
+        yield f"\t{'DpcQueue':>19}: {' '.join(self.dpcs)}".rstrip()
         yield ""
 
 

@@ -87,7 +87,8 @@ class StackTrace:
         if row.source and "L" not in self.flags:
             site += f" [{row.source}] "
         if "c" in self.flags:
-            yield f"{number} {site}"
+            # The clean stack has names alone.
+            yield f"{number} {row.symbol.partition('+')[0]}"
             return
         text = number
         if "f" in self.flags:

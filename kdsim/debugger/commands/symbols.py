@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect.typetree import Style, TypeTree
+from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, SymbolError
 from kdsim.symbols.store import SymbolPath
-from kdsim.symbols.types import BaseType, Enum, Function, Pointer, Type
+from kdsim.symbols.types import BaseType, Enum, Function, Pointer, Record, Type
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -112,7 +113,8 @@ def examine(session: Session, args: Arguments, name: str) -> SymbolList | None:
     hits = [
         hit
         for hit in islice(session.symbols.match(wanted), MATCH_LIMIT)
-        if not ("f" in given and hit.symbol.kind != "function")
+        if hit.symbol.kind != "constant"
+        and not ("f" in given and hit.symbol.kind != "function")
         and not ("d" in given and hit.symbol.kind != "data")
     ]
     _check_module(session, wanted, found=bool(hits))
@@ -153,16 +155,19 @@ def _note(session: Session, hit: Located) -> str:
         kind = symbol.type
         if not isinstance(kind, Function):
             return "(<no parameter info>)"
-        return f"({', '.join(parameter.c_name for parameter in kind.parameters) or 'void'})"
+        return f"({', '.join(map(type_name, kind.parameters)) or 'void'})"
     if symbol.type is None:
         return "= <no type information>"
     return f"= {_value(session, symbol.type, hit.va)}"
 
 
 def _value(session: Session, kind: Type, va: int) -> str:
+    tree = TypeTree(session.memory, Style())
     if isinstance(kind, BaseType | Enum | Pointer):
-        return TypeTree(session.memory, Style()).value(kind, va)
-    return f"struct {kind.c_name}" if not kind.c_name.endswith("]") else kind.c_name
+        return tree.value(kind, va)
+    if isinstance(kind, Record):
+        return f"{kind.kind} {tree.value(kind, va)}"
+    return type_name(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,8 @@ def _following(module: Module, va: int) -> str:
 
 def _source(session: Session, va: int) -> str:
     r"""`C:\kdsim\nt\ex\pool.c(120)+0x4` when the line is known."""
+    if not session.settings.load_lines:
+        return ""
     source = session.symbols.line(va)
     module = session.symbols.module_at(va)
     if source is None or module is None:

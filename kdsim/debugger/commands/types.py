@@ -49,6 +49,7 @@ class TypeDump:
     heading: str
     rows: tuple[FieldLine, ...]
     options: Options
+    problem: str = ""
 
     def lines(self) -> Iterator[str]:
         if self.heading:
@@ -58,6 +59,8 @@ class TypeDump:
             if self.options.no_offsets:
                 text = re.sub(r"\+0x[0-9a-f]+ ", "", text, count=1)
             yield text.lstrip() if self.options.no_indent else text
+        if self.problem:
+            yield self.problem
 
 
 def _options(args: Arguments) -> Options:
@@ -196,7 +199,9 @@ def _dump(
         rows = tuple(_rows(tree, kind, place, fields))
         if fields and not rows:
             raise ArgumentError(f"{kind.name} has no field {fields[0]}")
-        return TypeDump(heading, rows, options)
+        failed = tree.failure
+        problem = f"Memory read error {failed.address:016x}" if failed else ""
+        return TypeDump(heading, rows, options, problem)
     if isinstance(kind, Enum) and place is None:
         values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
         return [f"Enum {kind.name},  {len(kind.values)} total enums", *values]

@@ -72,7 +72,8 @@ def _type_of(nt: Nt, header: View) -> int:
     found = nt.read_integer(nt.address("ObTypeIndexTable") + 8 * index, 8)
     # Entries 0 and 1 are reserved: no type, and the mark of a freed header.
     if index < 2 or not found:
-        raise ArgumentError(f"{header.address:#x}: not an object header (type index {index})")
+        body = header.address + nt.record("_OBJECT_HEADER").offset("Body")
+        raise ArgumentError(f"{body:x}: Not a valid object (ObjectType invalid)")
     return found
 
 

@@ -116,18 +116,21 @@ def wait_objects(nt: Nt, thread: View) -> list[WaitObject]:
         entry = View(nt.memory, layout, block + index * layout.size)
         target = entry.Object
         if target and target != timer:
-            header = nt.view("_DISPATCHER_HEADER", target)
-            found.append(WaitObject(target, object_kind(nt, header.Type)))
+            kind = object_kind(nt, nt.view("_DISPATCHER_HEADER", target).Type)
+            if kind == SEMAPHORE:
+                kind += f" 0x{nt.view('_KSEMAPHORE', target).Limit:x}"
+            found.append(WaitObject(target, kind))
     return found
 
 
+SEMAPHORE = "Semaphore Limit"
 _KIND_NAMES = {
     "EventNotificationObject": "NotificationEvent",
     "EventSynchronizationObject": "SynchronizationEvent",
     "MutantObject": "Mutant",
     "ProcessObject": "ProcessObject",
     "QueueObject": "QueueObject",
-    "SemaphoreObject": "Semaphore Limit",
+    "SemaphoreObject": SEMAPHORE,
     "ThreadObject": "Thread",
     "GateObject": "Gate",
     "TimerNotificationObject": "NotificationTimer",

@@ -28,7 +28,7 @@ HIDDEN_PREFIX = "_Padding"
 INDENT = 3
 NAME_WIDTH = 16
 TEXT_LIMIT = 256
-UNREADABLE = "??"
+UNREADABLE = "????"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class TypeTree:
     def __init__(self, memory: Memory, style: Style) -> None:
         self._memory = memory
         self._style = style
+        self.failure: MemoryFault | None = None
+        """The last value that could not be read."""
 
     def read(self, va: int, size: int) -> bytes:
         return self._memory.read(va, size)
@@ -109,7 +111,8 @@ class TypeTree:
         """The value of `kind` at an address; what cannot be read says so."""
         try:
             return self._value(kind, place)
-        except MemoryFault:
+        except MemoryFault as error:
+            self.failure = error
             return UNREADABLE
 
     def _value(self, kind: Type, place: int) -> str:
@@ -167,7 +170,7 @@ class TypeTree:
             values = (self.value(element, place + index * element.size) for index in shown)
             return f"{head}{', '.join(values)}"
         if isinstance(element, BaseType):
-            return f"{head}{self.value(element, place)}"
+            return f"{head}{self._value(element, place)}"
         return f"{head}{element.name}"
 
     def _record(self, kind: Record, place: int) -> str:
