@@ -73,7 +73,7 @@ class Report:
         yield "---------"
 
     def _details(self) -> Iterator[tuple[str, str]]:
-        data, culprit = self.analysis.data, self.analysis.culprit
+        data = self.analysis.data
         yield "BUGCHECK_CODE", f"{data.code:x}"
         for number, value in enumerate(data.parameters, 1):
             yield f"BUGCHECK_P{number}", f"{value:x}"
@@ -84,8 +84,6 @@ class Report:
         yield "BUGCHECK_STR", data.bucket
         if self.analysis.driver_name:
             yield "BUGCHECKING_DRIVER", self.analysis.driver_name
-        if culprit is not None:
-            yield "IMAGE_NAME", culprit.image
         yield "PROCESS_NAME", self.process
 
     def _stack_lines(self) -> Iterator[str]:
