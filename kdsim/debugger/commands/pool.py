@@ -252,7 +252,7 @@ def _poolfind_arguments(args: Arguments) -> tuple[str, int]:
         tag = pool.tag_text(_hex(number))
     else:
         tag, kind = text[:4], text[4:]
-        if kind[:1].strip():
+        if not tag.endswith(" ") and kind[:1].strip():
             raise ArgumentError(f"'{text.split()[0]}' is no tag: a tag has four characters")
         if "*" in text:
             tag, _, kind = text.partition(" ")
