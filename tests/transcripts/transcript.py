@@ -27,7 +27,8 @@ from kdsim.resources import resource_path
 CHECKOUT = str(resource_path("targets").parent)
 PROMPT = re.compile(r"^(?:\d+: kd|kd|lkd)> (.*)$")
 _NOW = re.compile(
-    r"(?<=target at \()[^()]+\([^()]+\)(?=\), ptr64)|(?<=debugger time: ).+|(?<=occurred at \().+(?=\))"
+    r"(?<=target at \()[^()]+\([^()]+\)(?=\), ptr64)"
+    r"|(?<=debugger time: ).+|(?<=occurred at \().+(?=\))"
 )
 _SCRIPT = re.compile(r"(\$\$?>?<)(\S+)$")
 SECONDS = 60.0
