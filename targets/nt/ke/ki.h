@@ -12,6 +12,7 @@
 // One lock protects threads, dispatcher objects, ready queues and timers. It is taken at
 // DISPATCH_LEVEL and stays held across KiSwapContext: the thread that runs next releases it.
 extern KSPIN_LOCK KiDispatcherLock;
+extern ULONG64 KiDispatcherIpis;            // sent when the lock is free: a receiver may want it
 extern ULONG64 KiBootTime;                  // FILETIME at power-on
 
 KIRQL KiAcquireDispatcherLock(VOID);        // raises to DISPATCH_LEVEL

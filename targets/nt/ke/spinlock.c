@@ -98,7 +98,13 @@ KIRQL KiAcquireDispatcherLock(VOID)
 
 VOID KiReleaseDispatcherLock(VOID)
 {
+    ULONG64 Targets = KiDispatcherIpis;
+
+    KiDispatcherIpis = 0;
     KeReleaseSpinLockFromDpcLevel(&KiDispatcherLock);
+    for (ULONG i = 0; i < KeNumberProcessors; i++)
+        if (Targets >> i & 1)
+            KiIpiSend(i);
 }
 
 VOID KiExitDispatcher(KIRQL OldIrql)

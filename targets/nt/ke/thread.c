@@ -2,6 +2,7 @@
 #include "ki.h"
 
 KSPIN_LOCK KiDispatcherLock = 0;
+ULONG64 KiDispatcherIpis = 0;
 
 // The frames with which KiSwapContext enters a new thread.
 static VOID KiInitializeContextThread(PKTHREAD Thread,
@@ -127,7 +128,7 @@ VOID KiReadyThread(PKTHREAD Thread)
         KiInsertReadyQueue(Prcb, Thread, FALSE);
     }
     if (Prcb != KeGetCurrentPrcb())
-        KiIpiSend(Prcb->Number);
+        KiDispatcherIpis |= 1ULL << Prcb->Number;
     else if (Prcb->NextThread == NULL)
         KiProgramClock(Prcb);               // threads compete: the quantum counts from now on
 }
@@ -246,7 +247,7 @@ KPRIORITY KeSetPriorityThread(PKTHREAD Thread, KPRIORITY Priority)
         if (Thread->State == Running && Priority < Old) {
             KiProcessorBlock[Thread->NextProcessor]->QuantumEnd = TRUE;
             if (Thread->NextProcessor != KeGetCurrentProcessorNumber())
-                KiIpiSend(Thread->NextProcessor);
+                KiDispatcherIpis |= 1ULL << Thread->NextProcessor;
         }
     }
     KiExitDispatcher(OldIrql);

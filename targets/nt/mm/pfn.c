@@ -105,13 +105,13 @@ static VOID MiAddMappedPages(ULONG64 Address, ULONG Level)
 {
     ULONG64 Span = 1ULL << (12 + 9 * (Level - 1));
     ULONG First = Level == 4 ? 256 : 0;
+    PULONG64 Pte = MiPteOf((Address | First * Span) | (Level == 4 ? 0xFFFF000000000000ULL : 0));
 
-    for (ULONG i = First; i < 512; i++) {
+    for (ULONG up = 1; up < Level; up++)
+        Pte = MiPteOf((ULONG64)Pte);
+    for (ULONG i = First; i < 512; i++, Pte++) {
         ULONG64 Va = (Address | i * Span) | (Level == 4 ? 0xFFFF000000000000ULL : 0);
-        PULONG64 Pte = MiPteOf(Va);
 
-        for (ULONG up = 1; up < Level; up++)
-            Pte = MiPteOf((ULONG64)Pte);
         if (!(*Pte & PTE_VALID) || PTE_FRAME(*Pte) >= MiSystemPartition.Vp.NumberOfPhysicalPages)
             continue;
         if (Level == 4 && (Va & 0xFF8000000000ULL) == (MmPteBase & 0xFF8000000000ULL)) {
