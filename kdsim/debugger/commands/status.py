@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kdsim import __version__
 from kdsim.debugger import kernel
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.language.problems import OVERFLOW
 from kdsim.debugger.paging import PAGE_SIZE
 from kdsim.debugger.report import bugcheck_data
 from kdsim.debugger.settings import SYMOPT_LOAD_LINES
@@ -80,7 +81,7 @@ def last_event(session: Session, args: Arguments, name: str) -> list[str]:
 @command(
     ".bugcheck",
     summary="Show the bug check code and its arguments.",
-    group="analysis",
+    group="crash analysis",
     see_also=("!analyze",),
 )
 def bug_check(session: Session, args: Arguments, name: str) -> list[str]:
@@ -110,8 +111,11 @@ def effective_machine(session: Session, args: Arguments, name: str) -> str:
     params=(Param("milliseconds", "expression"),),
 )
 def sleep(session: Session, args: Arguments, name: str) -> None:
-    end = time.monotonic() + args.expression() / 1000
+    milliseconds = args.expression()
     args.at_end()
+    if milliseconds >> 32:
+        raise args.error(OVERFLOW, args.start)
+    end = time.monotonic() + milliseconds / 1000
     while (left := end - time.monotonic()) > 0:
         session.check_interrupt()
         time.sleep(min(left, SLEEP_STEP))
