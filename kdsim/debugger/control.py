@@ -117,8 +117,11 @@ class RunControl:
             raise NotHalted("The target has not run yet")
         self.drive(self._motion, counting=self._counting)
 
-    def wait_for_stop(self) -> None:
-        """Wait without resuming first: the target runs already."""
+    def wait_for_stop(self, *, break_in: bool = False) -> None:
+        """Wait without resuming first: the target runs already, unless it is asked to stop."""
+        if break_in:
+            self._breaking_in = True
+            self._session.backend.break_in()
         self.drive(lambda: self._classify(self._wait(), traced=False))
 
     def release(self) -> None:

@@ -160,9 +160,7 @@ class Session:
         self.reached = True
         if self.on_reached is not None:
             self.on_reached()
-        if break_in:
-            self.backend.break_in()
-        self.control.wait_for_stop()
+        self.control.wait_for_stop(break_in=break_in)
 
     def connected(self) -> None:
         """First contact with a target that stands still (or is read while it runs): the banner."""

@@ -65,6 +65,16 @@ def test_break_in_is_asked_for(fresh: Kd) -> None:
     assert fresh.backend.log == ["connect", "break in"]
 
 
+def test_break_in_is_asked_for_again_after_a_module_notice(fresh: Kd) -> None:
+    # The first one met the notice, where the target stood still already.
+    fresh.backend.events.append(load_event())
+    fresh.session.attach(break_in=True)
+    assert [line for line in fresh.backend.log if line != "connect"] == [
+        *("break in", "go", "break in")
+    ]
+    assert fresh.session.halted
+
+
 def test_prints_appear_in_order_and_the_stop_begins_a_line(fresh: Kd) -> None:
     text = attach(
         fresh,
