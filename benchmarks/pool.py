@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 import time
@@ -38,7 +37,7 @@ class Lines:
 def pairs_a_second() -> float:
     """One run with churn as the only task, under the wall clock as in interactive use."""
     task = Task(at=0.1, driver="churn.sys", start=True)
-    lab = dataclasses.replace(find_lab("lab"), tasks=(task,))
+    lab = find_lab("lab")._replace(tasks=(task,))
     lines = Lines()
     clock = Clock(ClockMode.WALL)
     system = System.power_on(lab, lines, print, clock=clock, break_at_boot=False)
