@@ -8,9 +8,7 @@ memory).
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterator
-from functools import cached_property
 
 from kdsim.errors import FormatError
 from kdsim.symbols.codeview import Bytes, hash_v1, words
@@ -37,29 +35,25 @@ class NameHash:
             raise FormatError(f"{name}: a symbol hash table is cut short")
         start = _HEADER.size
         self._pairs = words(data[start : start + pairs])
-        self._table = bytes(data[start + pairs : start + pairs + buckets])
-
-    @cached_property
-    def _starts(self) -> array[int]:
-        """Index of the first pair of every bucket, and the end of the last."""
-        count = len(self._pairs) // 2
-        bitmap = int.from_bytes(self._table[:_BITMAP], "little")
-        offsets = words(self._table[_BITMAP:])
-        starts = array("I", [count]) * (_BUCKETS + 1)
-        present = [bucket for bucket in range(_BUCKETS) if bitmap >> bucket & 1]
-        following = count
-        positions = dict(zip(present, offsets, strict=False))
-        for bucket in range(_BUCKETS - 1, -1, -1):
-            if bucket in positions:
-                following = min(positions[bucket] // _MEMORY_PAIR, following)
-            starts[bucket] = following
-        return starts
+        table = bytes(data[start + pairs : start + pairs + buckets])
+        self._present = int.from_bytes(table[:_BITMAP], "little")
+        self._starts = words(table[_BITMAP:])
 
     def offsets(self, name: str) -> Iterator[int]:
         """Offsets of the symbol records whose names may be `name`."""
-        bucket = hash_v1(name.encode()) % _BUCKETS
-        for index in range(self._starts[bucket], self._starts[bucket + 1]):
+        for index in self._bucket(hash_v1(name.encode()) % _BUCKETS):
             yield self._pairs[index * 2] - 1
+
+    def _bucket(self, number: int) -> range:
+        """Indices of a bucket's pairs."""
+        if not self._present >> number & 1:
+            return range(0)
+        starts, count = self._starts, len(self._pairs) // 2
+        rank = (self._present & (1 << number) - 1).bit_count()
+        if rank >= len(starts):
+            return range(0)
+        following = starts[rank + 1] // _MEMORY_PAIR if rank + 1 < len(starts) else count
+        return range(starts[rank] // _MEMORY_PAIR, min(following, count))
 
     def all(self) -> list[int]:
         """Offsets of all records of this table."""

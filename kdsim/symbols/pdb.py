@@ -241,9 +241,7 @@ class Pdb:
                 name, rva, 0, "data", is_static=static, type_source=partial(self.types.type, index)
             )
         if kind in record.REFERENCE_KINDS:
-            module, offset = record.reference(body)
-            symbols = self._module(module)
-            procedure = symbols.procedure(offset) if symbols else None
+            procedure = self._referenced(body)
             return self._function(procedure) if procedure else None
         if kind == record.S_CONSTANT:
             index, value = record.constant(body)
@@ -251,6 +249,11 @@ class Pdb:
             source = partial(self.types.type, index)
             return Symbol(name, 0, 0, "constant", value=value, type_source=source)
         return None
+
+    def _referenced(self, body: bytes) -> Procedure | None:
+        module, offset = record.reference(body)
+        symbols = self._module(module)
+        return symbols.procedure(offset) if symbols else None
 
     def _public(self, body: bytes) -> Symbol | None:
         flags, offset, segment = record.public(body)
@@ -314,8 +317,8 @@ class Pdb:
         for offset, kind in zip(offsets, kinds, strict=True):
             body = self._record(offset)[1]
             if kind in record.REFERENCE_KINDS:
-                symbol = self._symbol(kind, body)
-                rva = symbol.rva if symbol else None
+                procedure = self._referenced(body)
+                rva = procedure.rva if procedure else None
             elif kind == record.S_CONSTANT:
                 rva = None
             else:
