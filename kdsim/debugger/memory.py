@@ -11,6 +11,9 @@ from kdsim.errors import KdsimError, MemoryFault
 READ_AHEAD = 4
 """Pages fetched at once when reads move upwards."""
 
+MOST_FETCHED = 0x100
+"""Pages of one request; how far the range still goes may be a slip of the pen."""
+
 MOST_PAGES = 0x1000
 """A full cache is emptied; a search through all memory would fill ours."""
 
@@ -58,7 +61,7 @@ class PageCache:
         self.misses += 1
         if len(self._pages) >= MOST_PAGES:
             self._pages.clear()
-        count = wanted
+        count = min(wanted, MOST_FETCHED)
         if page - PAGE_SIZE in self._pages:
             count = max(count, READ_AHEAD)
         last = 1

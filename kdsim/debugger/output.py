@@ -67,8 +67,9 @@ class Output:
         self.close_log()
         try:
             self._log = path.open("a" if append else "w", encoding=encoding)
-        except OSError as error:
-            raise UserError(f"log file could not be opened: {error.strerror} '{path}'") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"log file could not be opened: {reason} '{path}'") from error
         self.log_path = path
 
     def close_log(self) -> Path | None:

@@ -336,7 +336,11 @@ def _store(token: str, default: Path) -> LocalStore | Server:
 
 
 def _path(text: str) -> Path:
-    return Path(text.strip('"')).expanduser()
+    path = Path(text.strip('"'))
+    try:
+        return path.expanduser()
+    except RuntimeError:  # `~name` of nobody
+        return path
 
 
 # -- files ---------------------------------------------------------------------------------------

@@ -195,6 +195,63 @@ def test_enter_refuses(kd: Kd, line: str, text: str) -> None:
     assert kd.backend.virtual.peek(DATA, 16) == before
 
 
+def test_long_listing_is_shown_as_it_is_read(kd: Kd) -> None:
+    """Ctrl+C after some five thousand lines leaves them on the screen, and nothing holds them all."""
+    kd.backend.virtual.map(KERNEL + 0x8000, size=0x20000)
+    lines_left = 5000
+
+    def tired() -> None:
+        nonlocal lines_left
+        lines_left -= 1
+        if not lines_left:
+            raise KeyboardInterrupt
+
+    kd.session.check_interrupt = tired  # type: ignore[method-assign]
+    shown = kd.lines("db nt+8000 L?ffffffff")
+    assert shown[-1] == "^C"
+    assert shown[-2] == (
+        "fffff807`1101b850  00 00 00 00 00 00 00 00-00 00 00 00 00 00 00 00  ................"
+    )
+    assert len(shown) == 0x1386 + 1
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        pytest.param("dd nt+8000 L8000", 0x2000, id="dd"),
+        pytest.param("dps nt+8000 L4000", 0x4000, id="dps"),
+        pytest.param("s -q nt+8000 L4000 0", 0x4000, id="s"),
+        pytest.param("c nt+8000 L5000 nt+10000", 0x5000, id="c"),
+    ],
+)
+def test_long_listings_are_complete(kd: Kd, line: str, lines: int) -> None:
+    kd.backend.virtual.map(KERNEL + 0x8000, size=0x20000)
+    kd.backend.virtual.map(KERNEL + 0x10000, b"\x01" * 0x5000)
+    if not line.startswith("c"):
+        kd.poke(KERNEL + 0x10000, bytes(0x5000))
+    shown = kd.lines(line)
+    assert len(shown) == len(set(shown)) == lines
+    assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        pytest.param("f nt+8000 L?7fffffffffffffff 5", "error at fffff807`11009000", id="f"),
+        pytest.param("c nt L?ffffffffffff nt", "error at fffff807`11005000", id="c"),
+        pytest.param("m nt L?ffffffffffff nt", "error at fffff807`11005000", id="m"),
+        pytest.param("kd -1", "Range error in 'kd -1'", id="kd"),
+        pytest.param(".sleep -1", "Overflow error in '.sleep -1'", id="sleep"),
+        pytest.param(".writemem x nt L?ffffffffffff", "error at fffff807`11005000", id="writemem"),
+        pytest.param(".logopen a\0b", "log file could not be opened: embedded null", id="logopen"),
+        pytest.param(".readmem a\0b nt L5", "Unable to open file 'a\0b': embedded", id="readmem"),
+    ],
+)
+def test_what_is_asked_for_may_be_absurd(kd: Kd, line: str, text: str) -> None:
+    kd.backend.virtual.map(KERNEL + 0x8000, size=0x1000)
+    assert text in kd.run(line)
+
+
 def test_fill(kd: Kd) -> None:
     assert kd.run("f poolhittag L5 1 2") == "Filled 0x5 bytes\n"
     assert kd.backend.virtual.peek(DATA, 6) == b"\x01\x02\x01\x02\x01b"

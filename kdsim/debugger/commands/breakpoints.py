@@ -130,7 +130,7 @@ def set_breakpoint(session: Session, args: Arguments, name: str) -> list[str]:
     options, _ = _options(session, args)
     expression, address = _where(session, args)
     passes, text = _passes_and_command(args)
-    kind = "bu" if address is None else name.lower()
+    kind = "bu" if address is None else name
     return _enter(session, _make(number, kind, expression, address, passes, text, options))
 
 
@@ -344,10 +344,10 @@ def change(session: Session, args: Arguments, name: str) -> None:
     if args.done:
         raise args.error()
     for item in _chosen(session, args):
-        if name.lower() == "bc":
+        if name == "bc":
             session.breakpoints.remove(item.id)
         else:
-            item.enabled = name.lower() == "be"
+            item.enabled = name == "be"
             if item.enabled:
                 item.remaining = item.passes
 

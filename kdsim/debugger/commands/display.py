@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands import display_strings
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import (
     FORMATS,
     CellFormat,
@@ -86,14 +87,15 @@ def show(session: Session, args: Arguments, kind: str, *, physical: bool = False
     args.at_end()
     start = next_address(session, span.address)
     memory = session.physical if physical or flagged else session.memory
-    found = []
-    for row in rows(memory, start, span.count, layout, columns):
-        session.check_interrupt()
-        found.append(row)
     session.cursor.display = kind
+    dump = in_pieces(
+        session,
+        rows(memory, start, span.count, layout, columns),
+        lambda found: Dump(kind, columns, found, physical),
+    )
     session.cursor.data = start + span.count * layout.size & (1 << 64) - 1
-    _remember(args, found)
-    return Dump(kind, columns, tuple(found), physical)
+    _remember(args, dump.rows)
+    return dump
 
 
 def next_address(session: Session, address: int | None) -> int:
@@ -118,7 +120,7 @@ def columns_and_space(args: Arguments, layout: CellFormat) -> tuple[int, bool]:
             return columns, physical
 
 
-def _remember(args: Arguments, found: list[Row]) -> None:
+def _remember(args: Arguments, found: tuple[Row, ...]) -> None:
     """`$p` is the last value shown."""
     if found and found[-1].cells[-1] is not None:
         value = int.from_bytes(found[-1].cells[-1], "little")

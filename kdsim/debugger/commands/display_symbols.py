@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import characters, read_cells
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.text import address as tick
@@ -83,15 +85,17 @@ def display_pointers(session: Session, args: Arguments, name: str) -> Pointers:
     span = args.range(size, SHOWN_BYTES // size)
     args.at_end()
     start = next_address(session, span.address)
-    rows = []
-    for index, cell in enumerate(read_cells(session.memory, start, span.count, size)):
-        session.check_interrupt()
+    session.cursor.display = name
+
+    def row(index: int, cell: bytes | None) -> PointerRow:
         value = int.from_bytes(cell, "little") if cell is not None else None
         detail = "" if value is None else _detail(session, value, size, name[2])
-        rows.append(PointerRow(start + index * size, value, detail))
-    session.cursor.display = name
+        return PointerRow(start + index * size, value, detail)
+
+    cells = enumerate(read_cells(session.memory, start, span.count, size))
+    shown = in_pieces(session, starmap(row, cells), lambda found: Pointers(size, found))
     session.cursor.data = start + span.count * size & (1 << 64) - 1
-    return Pointers(size, tuple(rows))
+    return shown
 
 
 def _detail(session: Session, value: int, size: int, form: str) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import hexadecimal, ticked
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, UserError
 
 if TYPE_CHECKING:
-    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.language.arguments import Arguments, Range
     from kdsim.debugger.memory import CachedMemory
     from kdsim.debugger.session import Session
 
@@ -125,10 +126,12 @@ def fill(session: Session, args: Arguments, name: str) -> str:
     if span.address is None or not pattern:
         raise args.error()
     memory = session.physical if name == "fp" else session.memory
-    data = (pattern * (span.size // len(pattern) + 1))[: span.size]
-    for start in range(0, span.size, CHUNK):
+    piece = pattern * (CHUNK // len(pattern) + 1)
+    start = 0
+    while start < span.size:
         session.check_interrupt()
-        memory.write(span.address + start, data[start : start + CHUNK])
+        memory.write(span.address + start, piece[: span.size - start])
+        start += len(piece)
     return f"Filled 0x{span.size:x} bytes"
 
 
@@ -185,15 +188,19 @@ def compare(session: Session, args: Arguments, name: str) -> Differences:
     args.at_end()
     if span.address is None:
         raise args.error()
-    left = session.memory.read(span.address, span.size)
-    right = session.memory.read(other, span.size)
-    return Differences(
-        tuple(
-            Difference(span.address + i, a, other + i, b)
-            for i, (a, b) in enumerate(zip(left, right, strict=True))
-            if a != b
-        )
-    )
+    return in_pieces(session, _differences(session, span, other - span.address), Differences)
+
+
+def _differences(session: Session, span: Range, distance: int) -> Iterator[Difference]:
+    assert span.address is not None
+    for start in range(span.address, span.end, CHUNK):
+        session.check_interrupt()
+        size = min(CHUNK, span.end - start)
+        left, right = session.memory.read(start, size), session.memory.read(start + distance, size)
+        if left != right:
+            for va, (a, b) in enumerate(zip(left, right, strict=True), start):
+                if a != b:
+                    yield Difference(va, a, va + distance, b)
 
 
 @command(
@@ -219,8 +226,9 @@ def copy_file(session: Session, args: Arguments, name: str) -> str:
             path.write_bytes(data)
             return f"Writing {len(data):x} bytes."
         data = path.read_bytes()[: span.size if span.form != "address" else None]
-    except OSError as error:
-        raise UserError(f"Unable to open file '{path}': {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"Unable to open file '{path}': {reason}") from error
     if Caps.WRITE not in session.backend.caps:
         raise ArgumentError(session.backend.refusals.get(Caps.WRITE, "Memory cannot be written"))
     session.memory.write(span.address, data)

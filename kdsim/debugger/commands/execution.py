@@ -246,4 +246,4 @@ QUITS: dict[str, Literal["q", "qq", "qd"]] = {"q": "q", "qq": "qq", "qd": "qd"}
 )
 def leave(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
-    session.quit(QUITS[name.lower()])
+    session.quit(QUITS[name])

@@ -163,7 +163,7 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A command line taken apart: the command, its name as typed, the text after it."""
+    """A command line taken apart: the command, its name as declared, the text after it."""
 
     command: Command
     name: str
@@ -198,16 +198,19 @@ class Registry:
 
     def get(self, name: str) -> Command | None:
         """The command of exactly this name (or, failing that, this name in other letters' case)."""
-        if name not in self._home:
-            if name.startswith("!"):
-                return None
-            name = self._folded.get(name.lower(), "")
+        name = self._spelling(name)
         module = self._home.get(name)
         if module is None:
             return None
         if name not in _declared:
             importlib.import_module(f"{__package__}.{module}")
         return _declared[name]
+
+    def _spelling(self, name: str) -> str:
+        """The name as declared: in other letters' case, except for extension commands."""
+        if name in self._home or name.startswith("!"):
+            return name
+        return self._folded.get(name.lower(), name)
 
     def find(self, text: str) -> Match:
         """Take one command's text apart; UnknownCommand with near names when there is none."""
@@ -246,7 +249,9 @@ class Registry:
         if declared is None and name[-1] in "+-":
             name = name[:-1]
             declared = self.get(name)
-        return Match(declared, name, text[len(name) :]) if declared else None
+        if declared is None:
+            return None
+        return Match(declared, self._spelling(name), text[len(name) :])
 
     def _plain(self, text: str) -> Match | None:
         prefix = _PROCESSOR_PREFIX.match(text)
@@ -270,18 +275,18 @@ class Registry:
         signed = text[: len(letters) + 1]
         declared = self.get(signed) if signed.endswith("-") else None
         if declared is not None:
-            return Match(declared, signed, text[len(signed) :])
+            return Match(declared, self._spelling(signed), text[len(signed) :])
         for end in range(len(letters), 0, -1):
             declared = self.get(letters[:end])
             if declared is None:
                 continue
-            tail = letters[end:]
+            name, tail = self._spelling(letters[:end]), letters[end:]
             if not tail:
-                return Match(declared, letters, text[end:])
+                return Match(declared, name, text[end:])
             if declared.suffix and re.fullmatch(declared.suffix, tail):
-                return Match(declared, letters, text[len(letters) :])
+                return Match(declared, name + tail, text[len(letters) :])
             if declared.glued and re.match(declared.glued, text[end:], re.IGNORECASE):
-                return Match(declared, letters[:end], text[end:])
+                return Match(declared, name, text[end:])
         return None
 
 

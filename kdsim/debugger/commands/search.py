@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS, Row, characters, row_line, rows
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.text import address as tick
@@ -86,8 +87,7 @@ def search(session: Session, args: Arguments, name: str) -> Hits | FoundStrings:
     if options.again:
         places = list(session.cursor.hits)
         pattern = _pattern(args, options.kind)
-        found = [va for va in places if _holds(session, va, pattern)]
-        return _show(session, options, found)
+        return _show(session, options, (va for va in places if _holds(session, va, pattern)))
     span = args.range(size, 0x80)
     if span.address is None:
         raise args.error()
@@ -101,7 +101,7 @@ def search(session: Session, args: Arguments, name: str) -> Hits | FoundStrings:
     else:
         pattern = _pattern(args, options.kind)
     aligned = size if options.kind in "wdqv" else 1
-    return _show(session, options, list(_find(session, span, pattern, aligned)))
+    return _show(session, options, _find(session, span, pattern, aligned))
 
 
 def _options(args: Arguments) -> Options:
@@ -179,16 +179,22 @@ def _find(session: Session, span: Range, pattern: bytes, aligned: int) -> Iterat
         tail_end = at + len(data)
 
 
-def _show(session: Session, options: Options, found: list[int]) -> Hits:
-    if options.save or options.again:
-        session.cursor.hits = found[: options.most]
+def _show(session: Session, options: Options, found: Iterable[int]) -> Hits:
     layout = FORMATS[_SHOWN_AS[options.kind]]
-    shown = tuple(
-        row
-        for va in found
-        for row in rows(session.memory, va, layout.columns, layout, layout.columns)
+    saved: list[int] = []
+
+    def shown() -> Iterator[Row]:
+        for va in found:
+            if len(saved) < options.most:
+                saved.append(va)
+            yield from rows(session.memory, va, layout.columns, layout, layout.columns)
+
+    hits = in_pieces(
+        session, shown(), lambda found: Hits(options.kind, found, options.addresses_only)
     )
-    return Hits(options.kind, shown, options.addresses_only)
+    if options.save or options.again:
+        session.cursor.hits = saved
+    return hits
 
 
 def _strings(session: Session, span: Range, options: Options) -> FoundStrings:
@@ -196,14 +202,20 @@ def _strings(session: Session, span: Range, options: Options) -> FoundStrings:
     printable = rb"[\x20-\x7e\t]"
     unit = printable + rb"\x00" if options.kind == "su" else printable
     pattern = re.compile(rb"(?:%s){%d,}" % (unit, options.shortest))
-    found = []
-    for at, data in _runs(session, span, re.compile(rb"(?:%s)+\Z" % unit)):
-        for hit in pattern.finditer(data):
-            text = hit[0].decode("utf-16-le" if options.kind == "su" else "latin-1")
-            found.append((at + hit.start(), characters(text.encode("latin-1"))))
+    saved: list[int] = []
+
+    def found() -> Iterator[tuple[int, str]]:
+        for at, data in _runs(session, span, re.compile(rb"(?:%s)+\Z" % unit)):
+            for hit in pattern.finditer(data):
+                if len(saved) < options.most:
+                    saved.append(at + hit.start())
+                text = hit[0].decode("utf-16-le" if options.kind == "su" else "latin-1")
+                yield at + hit.start(), characters(text.encode("latin-1"))
+
+    strings = in_pieces(session, found(), lambda rows: FoundStrings(rows, options.addresses_only))
     if options.save:
-        session.cursor.hits = [va for va, _ in found][: options.most]
-    return FoundStrings(tuple(found), options.addresses_only)
+        session.cursor.hits = saved
+    return strings
 
 
 def _runs(session: Session, span: Range, tail: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -203,6 +203,8 @@ def raw_stack(session: Session, args: Arguments, name: str) -> object:
     count = args.optional_expression(0x14)
     args.at_end()
     assert count is not None
+    if not 0 < count <= MAX_FRAMES:
+        raise ArgumentError(f"Range error in '{args.text.strip()}'")
     start = session.registers["rsp"]
     rows = []
     for index, cell in enumerate(read_cells(session.memory, start, count, 8)):

@@ -229,7 +229,7 @@ def prompt_allow(session: Session, args: Arguments, name: str) -> list[str]:
 def quiet(session: Session, args: Arguments, name: str) -> str:
     args.at_end()
     settings = session.settings
-    settings.quiet = {"sqe": True, "sqd": False}.get(name.lower(), not settings.quiet)
+    settings.quiet = {"sqe": True, "sqd": False}.get(name, not settings.quiet)
     return f"Quiet mode is {'ON' if settings.quiet else 'OFF'}"
 
 
