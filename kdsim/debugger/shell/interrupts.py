@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.shell.terminal import forget_typed
+
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
@@ -17,6 +19,7 @@ def break_in_on_interrupt(session: Session) -> Iterator[None]:
     """While the target runs, Ctrl+C is a request to it and tears nothing apart here."""
 
     def caught(number: int, frame: FrameType | None) -> None:
+        forget_typed()
         if session.running:
             session.control.break_requested = True
         else:

@@ -17,7 +17,7 @@ from prompt_toolkit.styles import Style, merge_styles, style_from_pygments_cls
 from kdsim.debugger.shell.completion import KdCompleter
 from kdsim.debugger.shell.lexers import KdLexer
 from kdsim.debugger.shell.styles import STYLES
-from kdsim.debugger.shell.terminal import echo_off
+from kdsim.debugger.shell.terminal import working
 from kdsim.errors import TargetEnded
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Prompt:
         return True
 
     def _perform(self, work: Callable[[], None]) -> None:
-        with echo_off():
+        with working():
             work()
 
     def _read(self) -> str | None:

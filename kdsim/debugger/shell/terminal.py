@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 Sink = Callable[[str], None]
 
@@ -26,8 +28,7 @@ def plain_sink() -> Sink:
     on_terminal = stream.isatty()
 
     def sink(text: str) -> None:
-        stream.write(legible(text) if on_terminal else text)
-        stream.flush()
+        _write_whole(stream, legible(text) if on_terminal else text)
 
     return sink
 
@@ -45,10 +46,19 @@ def coloured_sink(style: str) -> Sink:
     stream = sys.stdout
 
     def sink(text: str) -> None:
-        stream.write(highlight(legible(text), lexer, formatter))
-        stream.flush()
+        _write_whole(stream, highlight(legible(text), lexer, formatter))
 
     return sink
+
+
+def _write_whole(stream: TextIO, text: str) -> None:
+    """Write all of it: Ctrl+C waits, so that it cuts no line and no escape sequence in two."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        stream.write(text)
+        stream.flush()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def legible(text: str) -> str:
@@ -57,18 +67,30 @@ def legible(text: str) -> str:
 
 
 @contextmanager
-def echo_off() -> Iterator[None]:
-    """While a command works, what is typed ahead is kept for the next prompt, which shows it."""
+def working() -> Iterator[None]:
+    """The terminal's mode while a command works.
+
+    What is typed ahead is kept for the next prompt, which shows it. Ctrl+C does not throw away
+    output that is on its way, for it would cut escape sequences in two.
+    """
     import termios
 
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
-    silent = [*before]
-    silent[3] &= ~termios.ECHO
-    termios.tcsetattr(fd, termios.TCSADRAIN, silent)
+    mode = [*before]
+    mode[3] = mode[3] & ~termios.ECHO | termios.NOFLSH
+    termios.tcsetattr(fd, termios.TCSADRAIN, mode)
     try:
         yield
     finally:
         # The terminal may be gone by now.
         with suppress(termios.error):
             termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def forget_typed() -> None:
+    """Drop what was typed ahead, as Ctrl+C usually does."""
+    if sys.stdin.isatty():
+        import termios
+
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

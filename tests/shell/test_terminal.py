@@ -1,0 +1,163 @@
+"""The interactive prompt as a user meets it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.shell.screen import Screen, environment
+
+Open = Callable[..., Screen]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Open]:
+    opened: list[Screen] = []
+
+    def make(*arguments: str, columns: int = 100, **changes: str) -> Screen:
+        screen = Screen(*arguments, environment=environment(tmp_path, **changes), columns=columns)
+        opened.append(screen)
+        screen.wait_for(lambda: screen.at_prompt, "a prompt")
+        return screen
+
+    yield make
+    for screen in opened:
+        screen.close()
+
+
+def test_a_first_look(terminal: Open) -> None:
+    screen = terminal()
+    assert screen.lines[0].startswith("Connected to Windows 10 19041 x64 target at")
+    assert screen.lines[-1] == "0: kd>"
+    screen.type("? 1+2")
+    assert screen.lines[-2] == "Evaluate expression: 3 = 00000000`00000003"
+    screen.type('.printf "no newline"')
+    assert screen.lines[-2:] == ["no newline", "0: kd>"]
+    screen.press("q\r")
+    assert screen.end() == 0
+
+
+def test_keys(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("!poolu\t")
+    screen.wait_for(lambda: screen.last == "0: kd> !poolused", "a completed command")
+    screen.press("\x03")
+    screen.wait_for(lambda: screen.last == "0: kd>", "an empty line after Ctrl+C")
+    screen.press("x nt!PsActivePr\t")
+    screen.wait_for(lambda: screen.last == "0: kd> x nt!PsActiveProcessHead", "a symbol")
+    screen.press("\x15dt nt!_EPROCES\t")
+    screen.wait_for(lambda: screen.last == "0: kd> dt nt!_EPROCESS", "a type")
+    screen.press("\x15u KiStartSystemT\t")
+    screen.wait_for(lambda: screen.last == "0: kd> u KiStartSystemThread", "a bare symbol")
+    screen.press("\x15lm m tid\t")
+    screen.wait_for(lambda: screen.last == "0: kd> lm m tidy", "a module")
+    screen.press("\x15r @eflag\t\x15")
+    screen.type(".echo again")
+    screen.type("")
+    assert screen.lines[-4:] == ["again", "0: kd>", "again", "0: kd>"]
+    screen.press("\x1b[A")
+    screen.wait_for(lambda: screen.last == "0: kd> .echo again", "the line before")
+    screen.press("\x15\x04")
+    assert screen.end() == 0
+
+
+def test_history_outlives_the_session(terminal: Open) -> None:
+    first = terminal()
+    first.type(".echo remember me")
+    first.press("\x04")
+    first.end()
+    second = terminal()
+    second.press("\x1b[A")
+    second.wait_for(lambda: second.last == "0: kd> .echo remember me", "the old line")
+
+
+def test_control_c_breaks_into_the_machine(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("g\r")
+    screen.until("ModLoad: ")
+    screen.press("typed too early")
+    screen.press("\x03")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    text = "\n".join(screen.lines)
+    assert 'press the "g" key' in text
+    assert "nt!DbgBreakPointWithStatus:\n" in text
+    assert "^C" not in text
+    assert screen.lines[-1].endswith(": kd>")
+    screen.press("q\r")
+    assert screen.end() == 0
+
+
+def test_control_c_ends_a_listing(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("x nt!*\r")
+    screen.until("nt!Ex")
+    screen.press("\x03")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    assert "^C" in screen.lines[-2]
+    screen.type("? 5")
+    assert screen.lines[-2].startswith("Evaluate expression: 5")
+
+
+def test_a_pasted_script(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("\x1b[200~.echo one\n.echo two\n\x1b[201~")
+    screen.press("\r")
+    screen.until("two")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    assert screen.lines[-3:] == ["one", "two", screen.lines[-1]]
+
+
+def test_colours(terminal: Open) -> None:
+    screen = terminal()
+    screen.type("x nt!PsActiveProcessHead")
+    assert screen.colours_of("nt!PsActiveProcessHead") != {"default"}
+
+
+@pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_without_colours(terminal: Open, changes: dict[str, str]) -> None:
+    screen = terminal(**changes)
+    screen.press("x nt!PsActiveProcessHead\r")
+    screen.until("struct _LIST_ENTRY")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    assert screen.colours_of("struct _LIST_ENTRY") == {"default"}
+
+
+def test_narrow(terminal: Open) -> None:
+    screen = terminal(columns=30)
+    screen.type("? 1+2")
+    assert "Evaluate expression: 3 = 00000" in screen.lines
+    screen.press(".echo " + "long " * 20 + "\r")
+    screen.until("long long long long long long")
+
+
+def test_target_text_cannot_steer_the_terminal(terminal: Open) -> None:
+    screen = terminal()
+    screen.type("eb nt!PoolHitTag 1b 5b 33 00")
+    screen.type('.printf "[%ma]\\n", nt!PoolHitTag')
+    assert screen.lines[-2] == "[.[3]"
+
+
+def test_the_machine_dies(terminal: Open) -> None:
+    from tests.end_to_end.processes import children
+
+    screen = terminal()
+    (machine,) = children(screen.pid)
+    os.kill(machine, 9)
+    screen.press("db nt L1\r")
+    screen.until("the lab machine has ended: killed by signal 9")
+    assert screen.end() == 3
+
+
+def test_memory_is_entered_interactively(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("eb nt!PoolHitTag\r")
+    screen.wait_for(lambda: screen.last.endswith("00"), "the first byte")
+    screen.press("41\r")
+    screen.wait_for(lambda: "PoolHitTag" not in screen.last and screen.last.endswith("00"), "")
+    screen.press("\r")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    screen.type("db nt!PoolHitTag L1")
+    assert "  41  " in screen.lines[-2]
