@@ -1,4 +1,4 @@
-"""Target memory as the debugger sees it: page-wise cached while the target is stopped."""
+"""Target memory as the debugger sees it: cached line by line while the target is stopped."""
 
 from __future__ import annotations
 
@@ -8,76 +8,82 @@ from kdsim.debugger.backends.base import Backend
 from kdsim.debugger.paging import PAGE_SIZE, USER_END, PageTables
 from kdsim.errors import KdsimError, MemoryFault
 
-READ_AHEAD = 4
-"""Pages fetched at once when reads move upwards."""
+LINE_SIZE = 0x400
+"""Unit of the cache: the largest part of a page that one datagram of KDNET (1360 bytes) brings."""
 
-MOST_FETCHED = 0x100
-"""Pages of one request; how far the range still goes may be a slip of the pen."""
+READ_AHEAD = 16
+"""Most lines fetched at once because reads move upwards."""
 
-MOST_PAGES = 0x1000
+MOST_FETCHED = 0x400
+"""Lines of one request; how far the range still goes may be a slip of the pen."""
+
+MOST_LINES = 0x4000
 """A full cache is emptied; a search through all memory would fill ours."""
 
 Fetch = Callable[[int, int], bytes]
 Store = Callable[[int, bytes], int]
 
 
-class PageCache:
-    """Whole pages of one address space, by page address."""
+class LineCache:
+    """Lines of one address space, by their address."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
-        self._pages: dict[int, bytes] = {}
+        self._lines: dict[int, bytes] = {}
+        self._fetched_to = -1
+        self._ahead = 1
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
-        return len(self._pages)
+        return len(self._lines)
 
     def clear(self) -> None:
-        self._pages.clear()
+        self._lines.clear()
 
     def read(self, address: int, size: int) -> bytes:
         """The readable prefix of the range."""
-        offset = address % PAGE_SIZE
-        page = address - offset
-        if offset + size <= PAGE_SIZE:
-            return self._page(page, 1)[offset : offset + size]
+        offset = address % LINE_SIZE
+        line = address - offset
+        if offset + size <= LINE_SIZE:
+            return self._line(line, 1)[offset : offset + size]
         pieces = []
         left = offset + size
         while left > 0:
-            data = self._page(page, -(-left // PAGE_SIZE))
+            data = self._line(line, -(-left // LINE_SIZE))
             pieces.append(data[:left])
-            if len(data) < PAGE_SIZE:
+            if len(data) < LINE_SIZE:
                 break
-            page += PAGE_SIZE
-            left -= PAGE_SIZE
+            line += LINE_SIZE
+            left -= LINE_SIZE
         return b"".join(pieces)[offset:]
 
-    def _page(self, page: int, wanted: int) -> bytes:
-        data = self._pages.get(page)
+    def _line(self, line: int, wanted: int) -> bytes:
+        data = self._lines.get(line)
         if data is not None:
             self.hits += 1
             return data
         self.misses += 1
-        if len(self._pages) >= MOST_PAGES:
-            self._pages.clear()
-        count = min(wanted, MOST_FETCHED)
-        if page - PAGE_SIZE in self._pages:
-            count = max(count, READ_AHEAD)
-        last = 1
-        while last < count and page + last * PAGE_SIZE not in self._pages:
-            last += 1
-        got = self._fetch(page, min(last * PAGE_SIZE, (1 << 64) - page))
-        for start in range(0, max(len(got), 1), PAGE_SIZE):
-            self._pages[page + start] = got[start : start + PAGE_SIZE]
-        return self._pages[page]
+        if len(self._lines) >= MOST_LINES:
+            self._lines.clear()
+        # Reads that move upwards fetch twice as much each time.
+        self._ahead = min(2 * self._ahead, READ_AHEAD) if line == self._fetched_to else 1
+        most = max(min(wanted, MOST_FETCHED), self._ahead)
+        count = 1
+        while count < most and line + count * LINE_SIZE not in self._lines:
+            count += 1
+        self._fetched_to = line + count * LINE_SIZE
+        got = self._fetch(line, min(self._fetched_to, 1 << 64) - line)
+        for start in range(0, max(len(got), 1), LINE_SIZE):
+            self._lines[line + start] = got[start : start + LINE_SIZE]
+        return self._lines[line]
 
 
 class CachedMemory:
-    """Reads and writes through a page cache; the integer and string helpers sit on top."""
+    """Reads and writes through a cache; the integer and string helpers sit on top."""
 
     def __init__(self, fetch: Fetch, store: Store) -> None:
-        self.cache = PageCache(fetch)
+        self.cache = LineCache(fetch)
         self._store = store
         self.caching = True
         self.on_write: Callable[[], None] = self.flush
@@ -154,7 +160,7 @@ class VirtualMemory(CachedMemory):
     """
 
     def __init__(self, backend: Backend, physical: CachedMemory) -> None:
-        super().__init__(self._fetch_pages, self._store_bytes)
+        super().__init__(self._fetch_bytes, self._store_bytes)
         self._backend = backend
         self._physical = physical
         self.process_cr3: int | None = None
@@ -185,7 +191,7 @@ class VirtualMemory(CachedMemory):
         except KdsimError:
             return following
 
-    def _fetch_pages(self, va: int, size: int) -> bytes:
+    def _fetch_bytes(self, va: int, size: int) -> bytes:
         tables = self.tables(va)
         if tables is None:
             return self._backend.read_virtual(va, size)
@@ -195,9 +201,10 @@ class VirtualMemory(CachedMemory):
                 pa = tables.translate(va + len(data)).pa
             except MemoryFault:
                 break
-            page = self._physical.read_some(pa, PAGE_SIZE)
-            data += page
-            if len(page) < PAGE_SIZE:
+            wanted = min(size - len(data), PAGE_SIZE - pa % PAGE_SIZE)
+            part = self._physical.read_some(pa, wanted)
+            data += part
+            if len(part) < wanted:
                 break
         return data
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdsim.debugger.commands.memory_cells import FORMATS, cells_text, read_cells, rows
-from kdsim.debugger.memory import MOST_PAGES, CachedMemory
+from kdsim.debugger.memory import MOST_LINES, CachedMemory
 from kdsim.errors import MemoryFault
 from kdsim.symbols.symbols import Symbol
 from tests.debugger.conftest import Kd
@@ -347,9 +347,9 @@ def test_search_skips_what_the_page_tables_do_not_map(
 
 def test_cache_is_emptied_when_it_is_full() -> None:
     memory = CachedMemory(lambda _va, size: bytes(size), lambda _va, data: len(data))
-    for address in range(0, 0x1000 * (MOST_PAGES + 8), 0x10000):
+    for address in range(0, 0x400 * (MOST_LINES + 8), 0x10000):
         memory.read(address, 0x10000)
-    assert len(memory.cache) <= MOST_PAGES + 16
+    assert len(memory.cache) <= MOST_LINES + 16
 
 
 def test_files(kd: Kd, tmp_path: Path) -> None:
@@ -535,7 +535,7 @@ def test_decorated_names_are_shown_as_kd_shows_them(kd: Kd, name: str, shown: st
 # -- the cache -----------------------------------------------------------------------------------
 
 
-def test_cache_reads_pages_once_and_ahead() -> None:
+def test_cache_reads_lines_once_and_ahead() -> None:
     asked: list[tuple[int, int]] = []
 
     def fetch(address: int, size: int) -> bytes:
@@ -545,10 +545,18 @@ def test_cache_reads_pages_once_and_ahead() -> None:
     memory = CachedMemory(fetch, lambda _va, data: len(data))
     for address in range(0x1000, 0x6000, 0x10):
         memory.read(address, 16)
-    assert asked == [(0x1000, 0x1000), (0x2000, 0x4000)]
+    assert asked == [
+        (0x1000, 0x400),
+        (0x1400, 0x800),
+        (0x1C00, 0x1000),
+        (0x2C00, 0x2000),
+        (0x4C00, 0x4000),
+    ]
     memory.write(0x1000, b"x")
     memory.read(0x1000, 1)
-    assert asked[-1] == (0x1000, 0x1000)
+    assert asked[-1] == (0x1000, 0x400)
+    memory.read(0x3000, 0x1001)
+    assert asked[-1] == (0x3000, 0x1400)
 
 
 @given(

@@ -9,7 +9,7 @@ from kdsim import __version__
 from kdsim.debugger import kernel
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.language.problems import OVERFLOW
-from kdsim.debugger.paging import PAGE_SIZE
+from kdsim.debugger.memory import LINE_SIZE
 from kdsim.debugger.report import bugcheck_data
 from kdsim.debugger.settings import SYMOPT_LOAD_LINES
 from kdsim.debugger.text import address as tick
@@ -150,7 +150,7 @@ def cache(session: Session, args: Arguments, name: str) -> list[str]:
         elif word not in ("hold", "unhold", "decodeptes", "nodecodeptes"):
             args.position -= len(word)
             args.expression()
-    size = len(memory.cache) * PAGE_SIZE
+    size = len(memory.cache) * LINE_SIZE
     total = memory.cache.hits + memory.cache.misses
     lines = [
         f"Max cache size is       : {CACHE_KILOBYTES * 1024} bytes (0x{CACHE_KILOBYTES:x} KB)",
