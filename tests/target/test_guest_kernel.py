@@ -250,12 +250,13 @@ def test_faults_end_in_their_bug_check(address, irql, code, parameters) -> None:
     processor = debugged.system.machine.current
     processor.rip = debugged.kernel.address("KeReadStateEvent")
     processor.rcx, processor.cr8 = address, irql
+    debugged.go()
     for _ in range(3):
-        debugged.go(status=NOT_HANDLED)
         debugged.run_to_stop()
         data = qwords(debugged.kernel.memory, debugged.kernel.address("KiBugCheckData"), 5)
         if data[0]:
             break
+        debugged.go(status=NOT_HANDLED)
     assert data[0] == code
     assert {index: data[index] for index in parameters} == parameters
     printed = "".join(text for text, _ in debugged.script.prints)
