@@ -134,9 +134,10 @@ def _attach(session: Session, options: KdOptions) -> None:
     if options.private and timeout is None:
         timeout = PRIVATE_TIMEOUT
     if options.transport and not options.json:
-        session.out.line(f"Waiting to reconnect... ({session.backend.description})")
         session.on_reached = partial(_tell_reached, session)
     try:
+        if session.on_reached is not None:
+            session.out.line(f"Waiting to reconnect... ({session.backend.description})")
         session.attach(break_in=options.break_in or options.private, timeout=timeout)
     except KeyboardInterrupt as interrupt:
         raise TargetGone("interrupted before the target answered") from interrupt
