@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kdsim.debugger import kernel, threads, times
 from kdsim.debugger.backends.base import (
@@ -50,6 +50,12 @@ CONTROL_SPACE_SPECIAL = 2
 SPECIAL_SIZE_1803 = 0xF0
 SPECIAL_SIZE_1709 = 0xE0
 BUILD_1803 = 17134
+
+
+class Runner(Protocol):
+    """Executes a command line."""
+
+    def __call__(self, line: str, *, keep_going: bool = False) -> None: ...
 
 
 class Session:
@@ -104,7 +110,7 @@ class Session:
         self.control = RunControl(self)
         self.scope = Scope()
         self.cursor = Cursor()
-        self.runner: Callable[[str], None] = _no_runner
+        self.runner: Runner = _no_runner
         self.evaluate: Callable[[str], int] = _no_evaluator
         self.ask: Callable[[str], str] = lambda _prompt: ""
         self.register_lines: Callable[[], list[str]] = list
@@ -416,11 +422,14 @@ class Session:
             return f"{self.processor}: kd> "
         return "kd> "
 
-    def execute(self, line: str) -> None:
-        """Run a command line; errors are printed and counted, the rest of the line is dropped."""
+    def execute(self, line: str, *, keep_going: bool = False) -> None:
+        """Run a command line; errors are printed and counted.
+
+        An error drops the rest of the line, unless the line is to `keep_going`.
+        """
         if self.local:
             self.flush_memory()
-        self._guarded(lambda: self.runner(line))
+        self._guarded(lambda: self.runner(line, keep_going=keep_going))
 
     def await_stop(self) -> None:
         """Wait for a target that runs; errors are treated as those of a command."""
@@ -453,7 +462,7 @@ class Session:
         self.out.line(text)
 
 
-def _no_runner(_line: str) -> None:
+def _no_runner(line: str, *, keep_going: bool = False) -> None:
     raise SimBug("no command engine: call kdsim.debugger.commands.engine.equip(session)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -50,6 +51,26 @@ def test_errors_do_not_end_the_script(computer: Computer) -> None:
     assert done.returncode == 1
     assert "Unknown command 'nosuch'" in done.stdout
     assert "\nstill here\n" in done.stdout
+
+
+def test_errors_do_not_end_a_command_string(computer: Computer) -> None:
+    done = computer.kd("-c", "nosuch; ? 5; q")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-2:] == [
+        "Unknown command 'nosuch'",
+        "Evaluate expression: 5 = 00000000`00000005",
+    ]
+
+
+def test_records_as_json(computer: Computer) -> None:
+    done = computer.kd("--json", "-c", "? 5; nosuch; .crash; q")
+    attached, value, error, crash, end = map(json.loads, done.stdout.splitlines())
+    assert done.returncode == 1
+    assert "Kernel base" in attached["output"]
+    assert value["result"] == {"value": 5}
+    assert error == {"error": "Unknown command 'nosuch'"}
+    assert "Fatal System Error: 0x000000e2" in crash["output"]
+    assert end == {"command": "q"}
 
 
 def test_same_seed_same_output(computer: Computer) -> None:

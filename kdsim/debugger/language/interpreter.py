@@ -69,10 +69,10 @@ class Interpreter:
         self.aliases = Aliases() if aliases is None else aliases
         self._depth = 0
 
-    def run(self, line: str) -> None:
-        """Execute a line as the user typed it."""
+    def run(self, line: str, *, keep_going: bool = False) -> None:
+        """Execute a line as the user typed it; `keep_going`: an error ends its own command only."""
         text = self.aliases.expand_line(line)
-        self._program(text, typed=text == line)
+        self._program(text, typed=text == line, keep_going=keep_going)
 
     def run_lines(self, text: str, *, echo: bool = False) -> None:
         """Execute the lines of a file one by one; an error ends its own line only."""
@@ -92,7 +92,7 @@ class Interpreter:
         """Run a block's body; aliases are replaced as they are now."""
         return self._program(self.aliases.expand(block.text))
 
-    def _program(self, text: str, *, typed: bool = False) -> Flow:
+    def _program(self, text: str, *, typed: bool = False, keep_going: bool = False) -> Flow:
         """Run commands; `typed`: the user has this text before him, so errors point into it."""
         with self._nested():
             statements = parse.line(text).statements
@@ -100,11 +100,19 @@ class Interpreter:
             while index < len(statements):
                 statement = statements[index]
                 index += 1
-                with _anchored(statement, text) if typed else nullcontext():
-                    if isinstance(statement, syntax.Repeat):
-                        index = 0 if self._true(statement.condition) else index
-                        continue
-                    flow = self._statement(statement)
+                try:
+                    with _anchored(statement, text) if typed else nullcontext():
+                        if isinstance(statement, syntax.Repeat):
+                            index = 0 if self._true(statement.condition) else index
+                            continue
+                        flow = self._statement(statement)
+                except (SimBug, TargetGone):
+                    raise
+                except KdsimError as error:
+                    if not keep_going:
+                        raise
+                    self.host.report(error)
+                    continue
                 if flow is not Flow.NEXT:
                     return flow
         return Flow.NEXT

@@ -68,7 +68,7 @@ def run(options: KdOptions) -> int:
         cleanup.callback(session.close)
         cleanup.enter_context(break_in_on_interrupt(session))
         _attach(session, options)
-        status = _run_lines(session, initial)
+        status = _run_lines(session, initial, keep_going=True)
         if status == EXIT_NO_TARGET or session.ended:
             return status
         return max(status, _read_commands(session, colour=colour))
@@ -169,7 +169,9 @@ def _initial_lines(options: KdOptions) -> Iterator[tuple[str, str]]:
         yield f"kd: Reading initial command '{options.commands}'", options.commands
 
 
-def _run_lines(session: Session, lines: Iterable[tuple[str, str]]) -> int:
+def _run_lines(
+    session: Session, lines: Iterable[tuple[str, str]], *, keep_going: bool = False
+) -> int:
     """Run (what is shown behind the prompt, line) one by one; the exit status they lead to."""
     errors = session.errors
     for shown, line in lines:
@@ -178,7 +180,7 @@ def _run_lines(session: Session, lines: Iterable[tuple[str, str]]) -> int:
         if not session.settings.json:
             session.out.fresh_line()
             session.out.line(f"{session.prompt}{shown}")
-        session.execute(line)
+        session.execute(line, keep_going=keep_going)
         if session.lost is not None and not session.ended:
             # Without a target the rest of a script makes no sense.
             return EXIT_NO_TARGET
