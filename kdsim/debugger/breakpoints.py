@@ -27,6 +27,8 @@ HARDWARE_LIMIT = 4
 _ACCESS_BITS = {"e": 0, "w": 1, "i": 2, "r": 3}
 _LENGTH_BITS = {1: 0, 2: 1, 4: 3, 8: 2}
 
+INT3 = b"\xcc"
+
 DR7_QUIET = 0x400
 """Dr7 with nothing enabled: the bit that always reads as one."""
 
@@ -186,16 +188,24 @@ class Breakpoints:
     def unplant(self) -> None:
         """Take the software breakpoints out again, so that memory shows what is really there.
 
-        A target drops those near the place of a stop by itself, and then refuses the handle.
+        A target drops those near the place of a stop by itself, and shows it in the bytes it
+        reports; it would refuse the handle.
         """
         handles, self.planted.handles = self.planted.handles, {}
-        for handle in handles.values():
+        for address, handle in handles.items():
+            if self._dropped(address):
+                continue
             try:
                 self._session.backend.clear_breakpoint(handle)
             except TargetGone:
                 raise
             except TargetError:
                 continue
+
+    def _dropped(self, address: int) -> bool:
+        event, code = self._session.stopped_by, self._session.code_at_stop
+        offset = address - event.pc if event is not None else -1
+        return 0 <= offset < len(code) and code[offset : offset + 1] != INT3
 
     def target_lost(self) -> None:
         """The target is new: nothing is planted any more, and its modules lie elsewhere.

@@ -27,7 +27,7 @@ from kdsim.debugger.backends.base import (
     Resume,
     StopEvent,
 )
-from kdsim.debugger.breakpoints import DR7_QUIET, Breakpoint
+from kdsim.debugger.breakpoints import DR7_QUIET, INT3, Breakpoint
 from kdsim.debugger.report import Stop, StopReporter
 from kdsim.errors import NotHalted, TargetError
 
@@ -39,8 +39,6 @@ POLL = 0.1
 
 PATIENCE = 3
 """Ctrl+C this often without an answer gives the prompt back."""
-
-INT3 = b"\xcc"
 
 Motion = Callable[[], Stop]
 
@@ -293,7 +291,8 @@ class RunControl:
         event = session.stopped_by
         if not isinstance(event, StopEvent) or event.code != events.STATUS_BREAKPOINT:
             return False
-        if session.memory.read_some(event.pc, 1) != INT3:
+        code = session.code_at_stop or session.memory.read_some(event.pc, 1)
+        if code[:1] != INT3:
             return False
         registers = session.register_file(event.processor)
         if registers["rip"] != event.pc:
@@ -314,7 +313,7 @@ class RunControl:
     def _leave(self, status: int) -> Stop | None:
         """Step off a breakpoint at RIP. A stop that is not this step's own end is returned."""
         breakpoints = self._session.breakpoints
-        pc = self._session.live_registers["rip"]
+        pc = self._session.live_ip
         if not breakpoints.at(pc) and pc not in breakpoints.temporary:
             return None
         stop = self._classify(self._run(Resume(status, trace=True), skip=pc), traced=True)

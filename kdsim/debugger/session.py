@@ -67,6 +67,7 @@ class Session:
         version, facts: of the kernel; set once the target has stopped for the first time.
         event: the last stop; `last_event` is its text for `.lastevent`.
         stopped_by: the same, but for the answers to `~Ns`, which stop nothing.
+        code_at_stop: the bytes there as the stop told them, until somebody writes to memory.
         processor, processors: the current one, and how many there are.
         cursor: where listings without an address go on.
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
@@ -129,6 +130,7 @@ class Session:
         self.facts: kernel.KernelFacts | None = None
         self.event: StopEvent | ModuleEvent | None = None
         self.stopped_by: StopEvent | ModuleEvent | None = None
+        self.code_at_stop = b""
         self.last_event = ""
         self.last_event_time = ""
         self.previous_ip = 0
@@ -223,6 +225,7 @@ class Session:
     def halt(self, event: StopEvent | ModuleEvent) -> None:
         """The target stopped."""
         self.stopped_by = event
+        self.code_at_stop = event.instructions
         self._look_at(event)
 
     def _look_at(self, event: StopEvent | ModuleEvent) -> None:
@@ -249,6 +252,7 @@ class Session:
     def flush_memory(self) -> None:
         self.memory.flush()
         self.physical.flush()
+        self.code_at_stop = b""
 
     def require_halted(self) -> None:
         if not self.halted and not self.local and Caps.RUN in self.backend.caps:
@@ -367,11 +371,16 @@ class Session:
     @property
     def instruction_pointer(self) -> int:
         """RIP of the scope. The stop itself says it, so a plain stop costs no register read."""
-        if self.scope.registers is None and self.processor not in self._registers:
-            event = self.event
-            if event is not None and event.processor == self.processor:
-                return event.pc
-        return self.registers["rip"]
+        return self.live_ip if self.scope.registers is None else self.registers["rip"]
+
+    @property
+    def live_ip(self) -> int:
+        """RIP of the current processor."""
+        event = self.event
+        known = event is not None and event.processor == self.processor
+        if event is not None and known and self.processor not in self._registers:
+            return event.pc
+        return self.live_registers["rip"]
 
     def select_processor(self, number: int) -> None:
         """`~Ns`."""

@@ -120,7 +120,17 @@ class FakeBackend:
         pc = self.contexts[number].get("rip")
         for handle in [h for h, (va, _) in self.planted.items() if pc <= va < pc + 16]:
             self.clear_breakpoint(handle)  # as the kernel does before it reports the bytes there
-        return StopEvent(number, self.processors, THREAD, pc, code, address=pc, **more)
+        code_there = self.virtual.peek(pc, 16)
+        return StopEvent(
+            number,
+            self.processors,
+            THREAD,
+            pc,
+            code,
+            address=pc,
+            instructions=code_there,
+            **more,  # type: ignore[arg-type]
+        )
 
     def resume(self, how: Resume) -> None:
         self.log.append("trace" if how.trace else "go")

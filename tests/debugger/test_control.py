@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from kdsim.debugger.backends.base import Reconnected, Resume
@@ -162,3 +164,25 @@ def test_resume_carries_the_debug_register(kd: Kd, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(kd.backend, "resume", resume)
     kd.run("ba w4 nt!PoolHitTag;g")
     assert seen[-1].dr7 == 0xD0402
+
+
+def test_code_written_at_the_stop_is_what_runs(kd: Kd) -> None:
+    """The stop told what lies there; that is not true for ever."""
+    assert kd.run("eb . c3;t").startswith("nt!Loop+0x6:")
+
+
+def test_a_hit_that_goes_on_costs_one_request(kd: Kd, monkeypatch: pytest.MonkeyPatch) -> None:
+    kd.poke(KERNEL + 0x1080, bytes.fromhex("e89bffffff" + "e9f6ffffff"))
+    asked: list[str] = []
+    for name in ("read_virtual", "read_context", "set_breakpoint", "clear_breakpoint"):
+        method = getattr(kd.backend, name)
+
+        def counted(*args: int, name: str = name, method: Callable[..., object] = method) -> object:
+            asked.append(name)
+            return method(*args)
+
+        monkeypatch.setattr(kd.backend, name, counted)
+    kd.run("bp nt!Outer \"r $t0=@$t0+1; j (@$t0 < 3) 'gc'; ''\"")
+    kd.run("g =nt!Loop")
+    first = asked.index("set_breakpoint")
+    assert asked[first : first + 3] == ["set_breakpoint"] * 3

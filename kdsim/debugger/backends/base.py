@@ -54,6 +54,8 @@ class StopEvent:
     first_chance: bool = True
     dr6: int = 0
     dr7: int = 0
+    instructions: bytes = b""
+    """What lies at `pc`, as far as the target told; free of breakpoints of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class ModuleEvent:
     process_id: int
     path: str
     unload: bool
+    instructions: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

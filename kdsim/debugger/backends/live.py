@@ -331,6 +331,7 @@ def _decode(change: AnyStateChange) -> StopEvent | ModuleEvent | CommandEvent:
                 first_chance=change.first_chance,
                 dr6=change.report.dr6,
                 dr7=change.report.dr7,
+                instructions=change.report.instructions,
             )
         case LoadSymbolsChange():
             return ModuleEvent(
