@@ -196,7 +196,7 @@ def test_enter_refuses(kd: Kd, line: str, text: str) -> None:
 
 
 def test_long_listing_is_shown_as_it_is_read(kd: Kd) -> None:
-    """Ctrl+C after some five thousand lines leaves them on the screen, and nothing holds them all."""
+    """Ctrl+C after some five thousand lines leaves them on the screen; nothing holds them all."""
     kd.backend.virtual.map(KERNEL + 0x8000, size=0x20000)
     lines_left = 5000
 

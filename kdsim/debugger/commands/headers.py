@@ -151,7 +151,6 @@ class Headers:
             yield f"{directory.rva:8X} [{directory.size:8X}] address [size] of {name} Directory"
         yield ""
 
-
     def _debug(self) -> Iterator[str]:
         entries = self.image.debug_entries
         view = self.image.codeview

@@ -220,9 +220,7 @@ def poolfind(session: Session, args: Arguments, name: str) -> None:
     table = nt.pointer("PoolBigPageTable")
     end = table + nt.pointer("PoolBigPageTableSize") * nt.record("_POOL_TRACKER_BIG_PAGES").size
     out.line()
-    out.line(
-        f"Scanning large pool allocation table for Tag: {pattern} ({table:016x} : {end:016x})"
-    )
+    out.line(f"Scanning large pool allocation table for Tag: {pattern} ({table:016x} : {end:016x})")
     out.line()
     for block in pool.big_blocks(nt):
         if block.heap in wanted and pool.tag_matches(block.tag, pattern):
