@@ -174,7 +174,7 @@ def test_code_written_at_the_stop_is_what_runs(kd: Kd) -> None:
 def test_a_hit_that_goes_on_costs_one_request(kd: Kd, monkeypatch: pytest.MonkeyPatch) -> None:
     kd.poke(KERNEL + 0x1080, bytes.fromhex("e89bffffff" + "e9f6ffffff"))
     asked: list[str] = []
-    for name in ("read_virtual", "read_context", "set_breakpoint", "clear_breakpoint"):
+    for name in ("read_virtual", "read_context", "set_breakpoint"):
         method = getattr(kd.backend, name)
 
         def counted(*args: int, name: str = name, method: Callable[..., object] = method) -> object:
