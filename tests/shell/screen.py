@@ -18,13 +18,19 @@ PROMPTING = b"\x1b[?2004h"
 class Screen:
     """One session. `rows` of history are kept above the screen."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str], columns: int = 100) -> None:
+    def __init__(
+        self, *arguments: str, environment: dict[str, str], columns: int = 100, shell: str = ""
+    ) -> None:
+        """`shell`: a command line for bash instead, in which `kdsim` stands for the program."""
         self._screen = pyte.HistoryScreen(columns, 40, history=2000)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
+        command = [sys.executable, "-m", "kdsim", *arguments]
+        if shell:
+            command = ["bash", "-c", shell.replace("kdsim", " ".join(command))]
         self._process = pexpect.spawn(
-            sys.executable,
-            ["-m", "kdsim", *arguments],
+            command[0],
+            command[1:],
             env=environment,
             dimensions=(40, columns),
             timeout=PATIENCE,

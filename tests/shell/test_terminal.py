@@ -17,8 +17,10 @@ Open = Callable[..., Screen]
 def terminal(tmp_path: Path) -> Iterator[Open]:
     opened: list[Screen] = []
 
-    def make(*arguments: str, columns: int = 100, **changes: str) -> Screen:
-        screen = Screen(*arguments, environment=environment(tmp_path, **changes), columns=columns)
+    def make(*arguments: str, columns: int = 100, shell: str = "", **changes: str) -> Screen:
+        screen = Screen(
+            *arguments, environment=environment(tmp_path, **changes), columns=columns, shell=shell
+        )
         opened.append(screen)
         screen.wait_for(lambda: screen.at_prompt, "a prompt")
         return screen
@@ -161,3 +163,13 @@ def test_memory_is_entered_interactively(terminal: Open) -> None:
     screen.wait_for(lambda: screen.at_prompt, "a prompt")
     screen.type("db nt!PoolHitTag L1")
     assert "  41  " in screen.lines[-2]
+
+
+def test_output_that_goes_elsewhere_is_plain(terminal: Open) -> None:
+    screen = terminal(shell="kdsim | cat")
+    screen.press("? 1+2\r")
+    screen.until("Evaluate expression: 3 = 00000000`00000003")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    screen.press("\x04")
+    assert screen.end() == 0
+    assert b"\x1b" not in screen.raw
