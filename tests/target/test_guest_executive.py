@@ -23,14 +23,6 @@ PROTECTED = 1 << 31
 RB_RED = 1
 
 
-@pytest.fixture(scope="module")
-def booted():
-    debugged = Debugged()
-    debugged.run_to_stop()
-    yield debugged
-    debugged.system.close()
-
-
 # -- the pool's own structures
 
 

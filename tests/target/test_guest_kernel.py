@@ -17,19 +17,6 @@ NOT_HANDLED = 0x8001_0001
 KERNEL_HOLE = 0xFFFF_8000_0000_1000
 
 
-@pytest.fixture(scope="module")
-def booted():
-    debugged = Debugged()
-    debugged.run_to_stop()
-    yield debugged
-    debugged.system.close()
-
-
-@pytest.fixture(scope="module")
-def kernel(booted):
-    return booted.kernel
-
-
 def qwords(memory, va: int, count: int) -> tuple[int, ...]:
     return struct.unpack(f"<{count}Q", memory.read(va, 8 * count))
 

@@ -45,56 +45,41 @@ CLOCK_LEVEL = 13
 """IRQL of the clock interrupt, in which a break-in stops."""
 
 
-@pytest.fixture(scope="module")
-def stopped():
-    """At the initial break; the tests here leave it where it is."""
-    target = Debugged()
-    target.run_to_stop()
-    return target
-
-
-@pytest.fixture
-def fresh():
-    target = Debugged()
-    target.run_to_stop()
-    return target
-
-
 # -- the initial break -------------------------------------------------------------------------
 
 
-def test_the_initial_break_is_the_int3_of_dbgbreakpointwithstatus(stopped):
-    change = stopped.script.reports[0]
+def test_the_initial_break_is_the_int3_of_dbgbreakpointwithstatus(booted):
+    change = booted.script.reports[0]
     assert isinstance(change, ExceptionChange)
-    address = stopped.kernel.address("DbgBreakPointWithStatus")
+    address = booted.kernel.address("DbgBreakPointWithStatus")
     assert (change.code, change.first_chance, change.parameters) == (BREAKPOINT, True, (0,))
     assert (change.pc, change.address) == (address, address)
     assert change.report.instructions[0] == 0xCC
     assert len(change.report.instructions) == 16
     assert (change.report.flags, change.report.cs, change.report.dr7) == (3, 0x10, 0x400)
     assert change.processors == 2
-    prcb = next(p for p in stopped.kernel.processors() if p.Number == change.processor)
+    prcb = next(p for p in booted.kernel.processors() if p.Number == change.processor)
     assert change.thread == prcb.CurrentThread
     assert change.level == prcb.CpuType == 6
 
 
-def test_version_is_the_kernels_own_block(stopped):
-    version = stopped.one(Api.GET_VERSION).arguments(VersionArguments)
-    kernel = stopped.kernel
+def test_version_is_the_kernels_own_block(booted):
+    version = booted.one(Api.GET_VERSION).arguments(VersionArguments)
+    kernel = booted.kernel
     assert (version.major, version.minor, version.protocol, version.secondary) == (15, 19041, 6, 2)
     assert (version.flags & 7, version.machine) == (7, 0x8664)
     assert version.kernel_base == kernel.base
     assert version.module_list == kernel.address("PsLoadedModuleList")
     assert version.data_list == kernel.address("KdpDebuggerDataListHead")
-    block = int.from_bytes(stopped.read(version.data_list, 8), "little")
+    block = int.from_bytes(booted.read(version.data_list, 8), "little")
     assert block == kernel.address("KdDebuggerDataBlock")
-    assert stopped.read(block + 0x10, 4) == b"KDBG"
+    assert booted.read(block + 0x10, 4) == b"KDBG"
 
 
-def test_garbage_in_a_request_is_echoed(stopped):
+def test_garbage_in_a_request_is_echoed(booted):
     header = struct.pack("<IHHI", Api.READ_VIRTUAL, 0x6166, 110, 0xDEAD).ljust(56, b"\x5a")
     header = header[:16] + struct.pack("<QI", SHARED_DATA, 8) + header[28:]
-    (reply,) = stopped.ask(Manipulate(header))
+    (reply,) = booted.ask(Manipulate(header))
     assert reply.status == Status.SUCCESS
     assert (reply.level, reply.processor) == (0x6166, 110)
     assert reply.header[12:16] == b"\x5a" * 4
@@ -104,19 +89,19 @@ def test_garbage_in_a_request_is_echoed(stopped):
 # -- memory ------------------------------------------------------------------------------------
 
 
-def test_reads_are_clipped_to_the_transport(stopped):
-    base = stopped.kernel.base
-    reply = stopped.one(Api.READ_VIRTUAL, MemoryArguments(base, 0x8000))
+def test_reads_are_clipped_to_the_transport(booted):
+    base = booted.kernel.base
+    reply = booted.one(Api.READ_VIRTUAL, MemoryArguments(base, 0x8000))
     assert reply.status == Status.SUCCESS
-    assert len(reply.data) == reply.arguments(MemoryArguments).actual == stopped.script.data_limit
+    assert len(reply.data) == reply.arguments(MemoryArguments).actual == booted.script.data_limit
     assert reply.data[:2] == b"MZ"
 
 
-def _edge(stopped) -> int:
+def _edge(booted) -> int:
     """The first byte behind a mapped page: the loader leaves one free behind each structure."""
-    pcr = next(stopped.kernel.processors()).address & ~0xFFF
+    pcr = next(booted.kernel.processors()).address & ~0xFFF
     page = pcr
-    while stopped.system.memory.read_prefix(page, 1):
+    while booted.system.memory.read_prefix(page, 1):
         page += 0x1000
     return page
 
@@ -130,38 +115,38 @@ def _edge(stopped) -> int:
         pytest.param(16, 0, Status.SUCCESS, 0, id="empty"),
     ],
 )
-def test_unreadable_memory_gives_the_readable_prefix(stopped, before, size, status, actual):
-    wanted = MemoryArguments(_edge(stopped) - before, size)
-    reply = stopped.one(Api.READ_VIRTUAL, wanted)
+def test_unreadable_memory_gives_the_readable_prefix(booted, before, size, status, actual):
+    wanted = MemoryArguments(_edge(booted) - before, size)
+    reply = booted.one(Api.READ_VIRTUAL, wanted)
     assert (reply.status, len(reply.data)) == (status, actual)
     assert reply.arguments(MemoryArguments).actual == actual
 
 
-def test_writes_reach_the_writable_prefix_and_pass_read_only_pages(stopped):
-    edge = _edge(stopped)
-    old = stopped.read(edge - 4, 4)
-    reply = stopped.one(Api.WRITE_VIRTUAL, MemoryArguments(edge - 4, 8), b"12345678")
+def test_writes_reach_the_writable_prefix_and_pass_read_only_pages(booted):
+    edge = _edge(booted)
+    old = booted.read(edge - 4, 4)
+    reply = booted.one(Api.WRITE_VIRTUAL, MemoryArguments(edge - 4, 8), b"12345678")
     assert (reply.status, reply.arguments(MemoryArguments).actual) == (Status.UNSUCCESSFUL, 4)
-    assert stopped.read(edge - 4, 4) == b"1234"
-    stopped.one(Api.WRITE_VIRTUAL, MemoryArguments(edge - 4, 4), old)
+    assert booted.read(edge - 4, 4) == b"1234"
+    booted.one(Api.WRITE_VIRTUAL, MemoryArguments(edge - 4, 4), old)
     # The kernel's code is read-only to itself, not to its debugger.
-    code = stopped.kernel.address("KeBugCheckEx")
-    byte = stopped.read(code, 1)
-    reply = stopped.one(Api.WRITE_VIRTUAL, MemoryArguments(code, 1), byte)
+    code = booted.kernel.address("KeBugCheckEx")
+    byte = booted.read(code, 1)
+    reply = booted.one(Api.WRITE_VIRTUAL, MemoryArguments(code, 1), byte)
     assert (reply.status, reply.arguments(MemoryArguments).actual) == (Status.SUCCESS, 1)
 
 
-def test_physical_memory_is_the_same_bytes(stopped):
-    walk = stopped.system.memory.translate(stopped.kernel.base)
-    reply = stopped.one(Api.READ_PHYSICAL, MemoryArguments(walk.pa, 64, actual=2))
-    assert reply.data == stopped.read(stopped.kernel.base, 64)
-    end = stopped.system.machine.ram.size
-    reply = stopped.one(Api.READ_PHYSICAL, MemoryArguments(end - 4, 8))
+def test_physical_memory_is_the_same_bytes(booted):
+    walk = booted.system.memory.translate(booted.kernel.base)
+    reply = booted.one(Api.READ_PHYSICAL, MemoryArguments(walk.pa, 64, actual=2))
+    assert reply.data == booted.read(booted.kernel.base, 64)
+    end = booted.system.machine.ram.size
+    reply = booted.one(Api.READ_PHYSICAL, MemoryArguments(end - 4, 8))
     assert (reply.status, len(reply.data)) == (Status.UNSUCCESSFUL, 4)
-    reply = stopped.one(Api.WRITE_PHYSICAL, MemoryArguments(0x2000, 3), b"abc")
+    reply = booted.one(Api.WRITE_PHYSICAL, MemoryArguments(0x2000, 3), b"abc")
     assert reply.status == Status.SUCCESS
-    assert stopped.one(Api.READ_PHYSICAL, MemoryArguments(0x2000, 3)).data == b"abc"
-    assert stopped.one(Api.WRITE_PHYSICAL, MemoryArguments(end, 1), b"a").status != 0
+    assert booted.one(Api.READ_PHYSICAL, MemoryArguments(0x2000, 3)).data == b"abc"
+    assert booted.one(Api.WRITE_PHYSICAL, MemoryArguments(end, 1), b"a").status != 0
 
 
 @pytest.mark.parametrize(
@@ -172,30 +157,30 @@ def test_physical_memory_is_the_same_bytes(stopped):
         pytest.param(b"", Status.INVALID_PARAMETER, id="no-pattern"),
     ],
 )
-def test_search(stopped, pattern, status):
-    base = stopped.kernel.base
+def test_search(booted, pattern, status):
+    base = booted.kernel.base
     # Put there what is looked for, across a page border.
-    edge = stopped.kernel.address("KdPrintDefaultCircularBuffer") | 0xFFF
-    stopped.one(Api.WRITE_VIRTUAL, MemoryArguments(edge - 5, 12), b"This program")
+    edge = booted.kernel.address("KdPrintDefaultCircularBuffer") | 0xFFF
+    booted.one(Api.WRITE_VIRTUAL, MemoryArguments(edge - 5, 12), b"This program")
     wanted = SearchArguments(edge - 0x400, 0x800, len(pattern))
-    reply = stopped.one(Api.SEARCH_MEMORY, wanted, pattern)
+    reply = booted.one(Api.SEARCH_MEMORY, wanted, pattern)
     assert reply.status == status
     if status == Status.SUCCESS:
         assert reply.arguments(SearchArguments).address == edge - 5
     lost = SearchArguments(base - 0x1000, 0x800, 1)
-    assert stopped.one(Api.SEARCH_MEMORY, lost, b"x").status == Status.UNSUCCESSFUL
+    assert booted.one(Api.SEARCH_MEMORY, lost, b"x").status == Status.UNSUCCESSFUL
 
 
 @pytest.mark.parametrize("physical", [False, True])
-def test_fill(stopped, physical):
-    va = stopped.kernel.address("KdPrintDefaultCircularBuffer")
-    address = stopped.system.memory.physical(va) if physical else va
+def test_fill(booted, physical):
+    va = booted.kernel.address("KdPrintDefaultCircularBuffer")
+    address = booted.system.memory.physical(va) if physical else va
     wanted = FillArguments(address, 7, 2 if physical else 1, 3)
-    reply = stopped.one(Api.FILL_MEMORY, wanted, b"abc")
+    reply = booted.one(Api.FILL_MEMORY, wanted, b"abc")
     assert (reply.status, reply.arguments(FillArguments).length) == (Status.SUCCESS, 7)
-    assert stopped.read(va, 7) == b"abcabca"
+    assert booted.read(va, 7) == b"abcabca"
     wrong = wanted._replace(flags=3)
-    assert stopped.one(Api.FILL_MEMORY, wrong, b"abc").status == Status.INVALID_PARAMETER
+    assert booted.one(Api.FILL_MEMORY, wrong, b"abc").status == Status.INVALID_PARAMETER
 
 
 @pytest.mark.parametrize(
@@ -205,46 +190,46 @@ def test_fill(stopped, physical):
         pytest.param("PsLoadedModuleList", 1 | 2 | 8, id="data"),
     ],
 )
-def test_query_memory(stopped, name, flags):
-    wanted = QueryMemoryArguments(stopped.kernel.address(name))
-    found = stopped.one(Api.QUERY_MEMORY, wanted).arguments(QueryMemoryArguments)
+def test_query_memory(booted, name, flags):
+    wanted = QueryMemoryArguments(booted.kernel.address(name))
+    found = booted.one(Api.QUERY_MEMORY, wanted).arguments(QueryMemoryArguments)
     assert (found.space, found.flags, found.reserved) == (2, flags, 0)
     nowhere = QueryMemoryArguments(NOWHERE)
-    assert stopped.one(Api.QUERY_MEMORY, nowhere).status == Status.UNSUCCESSFUL
+    assert booted.one(Api.QUERY_MEMORY, nowhere).status == Status.UNSUCCESSFUL
 
 
 # -- contexts and control space ----------------------------------------------------------------
 
 
-def test_contexts_of_both_processors(stopped):
-    change = stopped.script.reports[0]
+def test_contexts_of_both_processors(booted):
+    change = booted.script.reports[0]
     own, other = (
-        Context(stopped.one(Api.GET_CONTEXT, processor=number).data)
+        Context(booted.one(Api.GET_CONTEXT, processor=number).data)
         for number in (change.processor, 1 - change.processor)
     )
     assert own.get("rip") == change.pc
     assert own.get("flags") == 0x10001F
     assert (own.get("cs"), own.get("ss")) == (0x10, 0x18)
     assert other.get("rip") != own.get("rip")
-    assert stopped.one(Api.GET_CONTEXT, processor=2).status == Status.UNSUCCESSFUL
+    assert booted.one(Api.GET_CONTEXT, processor=2).status == Status.UNSUCCESSFUL
 
 
-def test_a_context_in_pieces_is_the_same(stopped):
-    whole = stopped.one(Api.GET_CONTEXT).data
+def test_a_context_in_pieces_is_the_same(booted):
+    whole = booted.one(Api.GET_CONTEXT).data
     pieces = b""
     for offset in range(0, CONTEXT_SIZE, 500):
         wanted = ContextExArguments(offset, 500)
-        reply = stopped.one(Api.GET_CONTEXT_EX, wanted)
+        reply = booted.one(Api.GET_CONTEXT_EX, wanted)
         assert reply.arguments(ContextExArguments).total == len(reply.data)
         pieces += reply.data
     assert pieces == whole
     beyond = ContextExArguments(CONTEXT_SIZE, 4)
-    assert stopped.one(Api.GET_CONTEXT_EX, beyond).status == Status.UNSUCCESSFUL
+    assert booted.one(Api.GET_CONTEXT_EX, beyond).status == Status.UNSUCCESSFUL
 
 
-def test_contexts_are_bytes_in_the_kprcb(stopped):
-    for prcb in stopped.kernel.processors():
-        context = stopped.one(Api.GET_CONTEXT, processor=prcb.Number).data
+def test_contexts_are_bytes_in_the_kprcb(booted):
+    for prcb in booted.kernel.processors():
+        context = booted.one(Api.GET_CONTEXT, processor=prcb.Number).data
         assert prcb.ProcessorState.ContextFrame.bytes() == context
 
 
@@ -297,19 +282,19 @@ def test_registers_set_by_the_debugger_reach_the_processor(fresh):
     assert cpu.fxsave()[0xA0 + 7 * 16 : 0xA0 + 8 * 16] == (0xABCDEF << 64).to_bytes(16, "little")
 
 
-def test_control_space(stopped):
-    for prcb in stopped.kernel.processors():
+def test_control_space(booted):
+    for prcb in booted.kernel.processors():
         number = prcb.Number
         pcr, own, special, thread = (
-            stopped.one(Api.READ_CONTROL_SPACE, MemoryArguments(n, 0xF0), processor=number).data
+            booted.one(Api.READ_CONTROL_SPACE, MemoryArguments(n, 0xF0), processor=number).data
             for n in range(4)
         )
         assert int.from_bytes(own, "little") == prcb.address
-        view = stopped.kernel.view("_KPCR", int.from_bytes(pcr, "little"))
+        view = booted.kernel.view("_KPCR", int.from_bytes(pcr, "little"))
         assert view.CurrentPrcb == prcb.address
         assert int.from_bytes(thread, "little") == prcb.CurrentThread
         registers = SpecialRegisters(special)
-        cpu = stopped.system.machine.processors[number]
+        cpu = booted.system.machine.processors[number]
         assert (registers.get("cr3"), registers.get("cr4")) == (cpu.cr3, cpu.cr4)
         assert registers.get("gs_base") == view.address
         assert registers.get("gdtr") == view.GdtBase
@@ -326,8 +311,8 @@ def test_control_space(stopped):
         pytest.param(Api.WRITE_CONTROL_SPACE, 1, 0, Status.UNSUCCESSFUL, 0, id="read-only"),
     ],
 )
-def test_control_space_limits(stopped, api, selector, processor, status, actual):
-    reply = stopped.one(api, MemoryArguments(selector, 168), processor=processor)
+def test_control_space_limits(booted, api, selector, processor, status, actual):
+    reply = booted.one(api, MemoryArguments(selector, 168), processor=processor)
     assert (reply.status, reply.arguments(MemoryArguments).actual) == (status, actual)
 
 
@@ -371,17 +356,17 @@ def test_model_specific_registers(fresh):
         pytest.param(Api.SWITCH_PARTITION, None, Status.UNSUCCESSFUL, id="partition"),
     ],
 )
-def test_requests_with_little_behind_them(stopped, api, arguments, status):
-    assert stopped.one(api, arguments).status == status
+def test_requests_with_little_behind_them(booted, api, arguments, status):
+    assert booted.one(api, arguments).status == status
 
 
-def test_an_absent_device_reads_as_ones(stopped):
-    assert stopped.one(Api.READ_IO, IoArguments(0x60, 2)).arguments(IoArguments).value == 0xFFFF
+def test_an_absent_device_reads_as_ones(booted):
+    assert booted.one(Api.READ_IO, IoArguments(0x60, 2)).arguments(IoArguments).value == 0xFFFF
 
 
-def test_an_unknown_request_is_refused(stopped):
+def test_an_unknown_request_is_refused(booted):
     header = struct.pack("<I", 0x31FF).ljust(56, b"\0")
-    (reply,) = stopped.ask(Manipulate(header))
+    (reply,) = booted.ask(Manipulate(header))
     assert reply.status == Status.UNSUCCESSFUL
 
 

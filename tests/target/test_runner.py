@@ -20,12 +20,7 @@ from tests.target.process import TargetProcess, free_port
 KEY = "1.2.3.kdsim"
 
 
-@pytest.fixture(autouse=True)
-def runtime(tmp_path, monkeypatch):
-    """Where machines are registered: the test's own folder."""
-    tmp_path.chmod(0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("runtime")
 
 
 class Host:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kdsim.errors import MemoryFault
 from kdsim.symbols.memory import Memory
@@ -115,28 +115,36 @@ _ELEMENT = struct.Struct("<QI4x")
 _HANDLE = struct.Struct("<I")
 
 
+def _elements(request: Manipulate, layout: struct.Struct) -> list[tuple[int, ...]]:
+    """What a request brings for every breakpoint; empty when it makes no sense."""
+    number = request.arguments(BreakpointExArguments).number
+    if not 0 < number <= SLOTS or len(request.data) < number * layout.size:
+        return []
+    return list(layout.iter_unpack(request.data[: number * layout.size]))
+
+
 @answers(Api.WRITE_BREAKPOINT_EX)
 def write_breakpoints(debuggee: Debuggee, request: Manipulate) -> Manipulate:
     """Plant many; the reply's elements carry the handles, 0 where it failed."""
-    wanted = request.arguments(BreakpointExArguments)
-    if not 0 < wanted.number <= SLOTS or len(request.data) < wanted.number * _ELEMENT.size:
+    addresses = [address for address, _ in _elements(request, _ELEMENT)]
+    if not addresses:
         return request.reply(Status.INVALID_PARAMETER)
     table = _table(debuggee)
-    addresses = [
-        address
-        for address, _ in _ELEMENT.iter_unpack(request.data[: wanted.number * _ELEMENT.size])
-    ]
     handles = [table.plant(address) for address in addresses]
     data = b"".join(map(_ELEMENT.pack, addresses, handles))
-    return request.reply(Status.SUCCESS if all(handles) else Status.UNSUCCESSFUL, wanted, data)
+    return _done(request, handles, data)
 
 
 @answers(Api.RESTORE_BREAKPOINT_EX)
 def restore_breakpoints(debuggee: Debuggee, request: Manipulate) -> Manipulate:
-    wanted = request.arguments(BreakpointExArguments)
-    if not 0 < wanted.number <= SLOTS or len(request.data) < wanted.number * _HANDLE.size:
+    handles = [handle for (handle,) in _elements(request, _HANDLE)]
+    if not handles:
         return request.reply(Status.INVALID_PARAMETER)
     table = _table(debuggee)
-    data = request.data[: wanted.number * _HANDLE.size]
-    done = [table.remove(handle) for (handle,) in _HANDLE.iter_unpack(data)]
-    return request.reply(Status.SUCCESS if all(done) else Status.UNSUCCESSFUL, wanted, data)
+    done = [table.remove(handle) for handle in handles]
+    return _done(request, done, request.data[: len(handles) * _HANDLE.size])
+
+
+def _done(request: Manipulate, each: Sequence[object], data: bytes) -> Manipulate:
+    status = Status.SUCCESS if all(each) else Status.UNSUCCESSFUL
+    return request.reply(status, request.arguments(BreakpointExArguments), data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdsim.symbols.views import View
+from kdsim.target.machine.layout import GENERAL
 from kdsim.target.machine.registers import Registers
 from kdsim.target.ntos.kernel import Kernel
 from kdsim.wire.context import (
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from kdsim.target.machine.machine import Machine
     from kdsim.target.machine.processor import Processor
 
-_GENERAL = (
-    *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
-    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"),
-)
+_GENERAL = (*GENERAL, "rip")
 _DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
 _SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
 _FLOATING = slice(0x100, 0x300)

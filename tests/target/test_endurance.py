@@ -1,0 +1,146 @@
+"""A machine in wall-clock time under debuggers that come, break in, go on and leave."""
+
+import random
+import re
+import socket
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kdsim.debugger.backends.base import Event, ModuleEvent, Resume, StopEvent
+from kdsim.debugger.backends.live import LiveBackend
+from kdsim.target.ntos.addresses import SHARED_DATA
+from kdsim.wire.context import Context
+from kdsim.wire.local import LocalClient
+from kdsim.wire.manipulate import Api
+from kdsim.wire.requests import Requests
+from tests.target.process import TargetProcess, free_port
+
+KEY = "1.2.3.4"
+INTERRUPT_TIME = SHARED_DATA + 8
+TICK = 0.3
+"""An idle guest counts its time only when a timer is due, here every quarter of a second."""
+SETTLED = 0.4
+SECONDS = 1.0
+CALM = """
+name = "calm"
+[boot]
+drivers = ["tidy.sys"]
+"""
+
+
+@dataclass
+class Debuggers:
+    """One after the other, each at the same transport."""
+
+    transport: str
+    random: random.Random
+    visits: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Seconds from a break-in to its stop."""
+    held: float = 0.0
+    """Seconds the machine stood still."""
+
+    def visit(self) -> None:
+        """Attach, break in and go on a few times, leave the machine running."""
+        backend = LiveBackend.from_text(self.transport)
+        with closing(backend):
+            backend.connect(10)
+            for _ in range(self.random.randrange(1, 5)):
+                time.sleep(self.random.random() * 0.02)
+                self._break_in(backend)
+        self.visits += 1
+
+    def _break_in(self, backend: LiveBackend) -> None:
+        start = time.monotonic()
+        backend.break_in()
+        while isinstance(event := _next(backend), ModuleEvent):
+            backend.resume(Resume())
+            backend.break_in()
+        assert isinstance(event, StopEvent)
+        stopped = time.monotonic()
+        self.waits.append(stopped - start)
+        base = backend.version().kernel_base
+        assert backend.read_virtual(base, 2) == b"MZ"
+        if backend.read_virtual(event.pc, 1) == b"\xcc":
+            context = Context(backend.read_context(event.processor))
+            context.set("rip", event.pc + 1)
+            backend.write_context(event.processor, context.raw)
+        backend.resume(Resume())
+        self.held += time.monotonic() - stopped
+
+
+def _next(backend: LiveBackend) -> Event:
+    while True:
+        event = backend.wait(10)
+        assert event is not None, "no answer"
+        if isinstance(event, ModuleEvent | StopEvent):
+            return event
+
+
+@dataclass(frozen=True)
+class Burden:
+    """What a process holds; the guest's own RAM aside."""
+
+    megabytes: float
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Burden":
+        status = Path(f"/proc/{pid}/status").read_text()
+        kilobytes, threads = (
+            int(re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE).group(1))
+            for name in ("RssAnon", "Threads")
+        )
+        return cls(kilobytes / 1024, len(list(Path(f"/proc/{pid}/fd").iterdir())), threads)
+
+
+def machine_time(name: str) -> float:
+    """Seconds the guest counts since power-on, read while it runs."""
+    with closing(LocalClient(name)) as client:
+        requests = Requests(client.request, 0x1000, 0x1000)
+        raw = requests.read(Api.READ_VIRTUAL, INTERRUPT_TIME, 8)
+        return int.from_bytes(raw, "little") / 1e7
+
+
+def endure(folder: Path, way: str, lab: str, seconds: float) -> Debuggers:
+    """Let debuggers come and go for so long; the machine must be no worse for it."""
+    (folder / "calm.toml").write_text(lab)
+    if way == "net":
+        port = free_port(socket.SOCK_DGRAM)
+        arguments, transport = ("--port", str(port)), f"net:port={port},key={KEY}"
+    else:
+        arguments, transport = ("--com", f"unix:{folder}/kd"), f"com:pipe,port={folder}/kd"
+    with TargetProcess(folder, str(folder / "calm.toml"), *arguments, key=KEY) as target:
+        name = target.banner().partition(":")[0]
+        debuggers = Debuggers(transport, random.Random(1))
+        debuggers.visit()
+        time.sleep(SETTLED)
+        burden, begun = Burden.of(target.process.pid), machine_time(name)
+        start, held, waited = time.monotonic(), debuggers.held, sum(debuggers.waits)
+        while time.monotonic() < start + seconds:
+            debuggers.visit()
+        assert max(debuggers.waits) < 1.0
+        # Its clock stands still while it does, which begins some time before we know of it.
+        most = time.monotonic() - start - (debuggers.held - held)
+        least = most - (sum(debuggers.waits) - waited)
+        assert 0.9 * least - TICK < machine_time(name) - begun < most + TICK
+        # It runs when the last of them has left.
+        left = machine_time(name)
+        time.sleep(SETTLED)
+        assert machine_time(name) - left == pytest.approx(SETTLED, abs=TICK)
+        time.sleep(SETTLED)
+        after = Burden.of(target.process.pid)
+        assert after.megabytes < burden.megabytes + 2
+        assert (after.descriptors, after.threads) == (burden.descriptors, burden.threads)
+        assert target.stop() == (0, "")
+    return debuggers
+
+
+@pytest.mark.parametrize("way", ["net", "pipe"])
+def test_debuggers_come_and_go(runtime, way):
+    assert endure(runtime, way, CALM, SECONDS).visits > 5
