@@ -139,6 +139,11 @@ class Breakpoints:
         """Enabled software breakpoints at an address, by id."""
         return [b for b in self if b.enabled and not b.hardware and b.address == address]
 
+    def executes_at(self, address: int) -> bool:
+        """Whether a debug register waits for the instruction at an address."""
+        planted = self.planted.hardware.values()
+        return any(b.access == "e" and b.address == address for b in planted)
+
     def same_place(self, new: Breakpoint) -> Breakpoint | None:
         """The breakpoint a new `bp` at this address would redefine."""
         return next(
@@ -171,6 +176,11 @@ class Breakpoints:
                 item.address = None
             else:
                 self.remove(item.id)
+
+    def clear_temporary(self) -> None:
+        """The break addresses of a `g` are good for one stop."""
+        self.temporary.clear()
+        self.temporary_hardware.clear()
 
     def plant(self, skip: int | None = None) -> None:
         """Put what is enabled into the target, which holds none of it now; leave `skip` out."""
@@ -213,8 +223,7 @@ class Breakpoints:
         What was set by name waits for its module; an address alone is all that can be kept.
         """
         self.planted = Planted()
-        self.temporary.clear()
-        self.temporary_hardware.clear()
+        self.clear_temporary()
         for item in self:
             if item.symbolic:
                 item.address = None

@@ -9,8 +9,9 @@ times needs no stack.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kdsim.debugger import events
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 POLL = 0.1
 """Seconds between looks at the break-in flag while the target runs."""
 
+EFLAGS_RESUME = 0x10000
+"""RF: the next instruction runs whatever execution breakpoint is set on it."""
+
 PATIENCE = 3
 """Ctrl+C this often without an answer gives the prompt back."""
 
@@ -45,6 +49,10 @@ Motion = Callable[[], Stop]
 
 class CommandStringEnded(Exception):
     """A breakpoint's command string asked the target to run; the rest of the string is dropped."""
+
+
+class SessionEnded(Exception):
+    """`q` was given, perhaps in a breakpoint's command string; nothing after it is run."""
 
 
 class RunControl:
@@ -56,6 +64,7 @@ class RunControl:
         self._next: Motion | None = None
         self._reporting = False
         self._motion: Motion | None = None
+        self._unfinished: Motion | None = None
         self._counting = False
         self.moving = False
         self.break_requested = False
@@ -66,7 +75,7 @@ class RunControl:
 
         Args:
             motion: what to do.
-            counting: the motion is a `g`, so breakpoints count passes and run their commands.
+            counting: the motion is a `g`, so breakpoints count passes.
             commands: to run when a step has ended as it should, before its place is shown.
         """
         if self._reporting:
@@ -76,6 +85,7 @@ class RunControl:
             self._drive(motion, counting, commands)
         finally:
             self.break_requested = self._breaking_in = False
+            self._session.breakpoints.clear_temporary()
 
     def _drive(self, motion: Motion, counting: bool, commands: str) -> None:
         following: Motion | None = motion
@@ -132,7 +142,29 @@ class RunControl:
         """What is printed where the target stands."""
         self._reporter.location()
 
+    def aim(self, addresses: Iterable[int], *, hardware: bool = False) -> None:
+        """The break addresses of a `g`. A `g` without any, in a command string, keeps the old."""
+        breakpoints = self._session.breakpoints
+        breakpoints.clear_temporary()
+        if hardware:
+            breakpoints.temporary_hardware += [Breakpoint(-1, "ba", "", va) for va in addresses]
+        else:
+            breakpoints.temporary.update(addresses)
+
     # -- motions -------------------------------------------------------------------------------
+
+    def resumable(self, motion: Motion) -> Motion:
+        """A motion that goes on, when it is performed again, where a breakpoint interrupted it."""
+        rest: Motion | None = None
+
+        def perform() -> Stop:
+            nonlocal rest
+            self._unfinished = None
+            stop = (rest or motion)()
+            rest = self._unfinished
+            return stop
+
+        return perform
 
     def go(self, status: int = CONTINUE) -> Stop:
         """Run until a stop the user wants to see."""
@@ -141,9 +173,7 @@ class RunControl:
             stop = self._leave(status)
             if stop is None:
                 stop = self._classify(self._run(Resume(status)), traced=False)
-            if stop.kind == "temporary" and stop.hits and self._wanted(stop):
-                stop = dataclasses.replace(stop, kind="breakpoint")
-            next_status = self._verdict(stop)
+            stop, next_status = self._verdict(stop)
             if next_status is None:
                 return stop
             if self.break_wanted:
@@ -160,6 +190,7 @@ class RunControl:
                 stop = self.go()
                 event = stop.event
                 if stop.kind != "temporary" or not isinstance(event, StopEvent):
+                    self._unfinished = partial(self.go_until, address, accept)
                     return stop
                 if (event.pc == address and accept(event)) or self.break_wanted:
                     return dataclasses.replace(stop, kind="step")
@@ -174,8 +205,8 @@ class RunControl:
         pc = self._session.instruction_pointer
         while True:
             event = self._run(Resume(CONTINUE, trace=True), skip=pc)
-            stop = self._classify(event, traced=True)
-            if self._verdict(stop) is None:
+            stop, status = self._verdict(self._classify(event, traced=True))
+            if status is None:
                 return stop
 
     def step(self) -> Stop:
@@ -204,6 +235,9 @@ class RunControl:
     def _run(self, how: Resume, skip: int | None = None) -> StopEvent | ModuleEvent:
         session = self._session
         session.breakpoints.plant(skip)
+        if session.breakpoints.executes_at(session.live_ip):
+            # Or the processor would stop again before it has executed anything.
+            session.live_registers["efl"] |= EFLAGS_RESUME
         session.before_resume()
         session.backend.resume(dataclasses.replace(how, dr7=session.breakpoints.dr7()))
         return self._wait()
@@ -341,27 +375,27 @@ class RunControl:
                 return Stop("step", event)
         return Stop("exception", event)
 
-    def _verdict(self, stop: Stop) -> int | None:
-        """None to stop here; else the status to go on with at once."""
-        if isinstance(stop.event, ModuleEvent) or stop.kind in ("temporary", "step"):
-            return None
+    def _verdict(self, stop: Stop) -> tuple[Stop, int | None]:
+        """The stop with the breakpoints that are due; None to stop here, or the status to go on."""
+        due = tuple([hit for hit in stop.hits if self._due(hit)])
+        if due:
+            return dataclasses.replace(stop, kind="breakpoint", hits=due), None
         if stop.kind == "breakpoint":
-            return None if self._wanted(stop) else CONTINUE
+            return stop, CONTINUE
+        stop = dataclasses.replace(stop, hits=())
+        if isinstance(stop.event, ModuleEvent) or stop.kind in ("temporary", "step"):
+            return stop, None
         event = stop.event
         chosen = self._session.filters.for_code(event.code)
         if chosen.mode == "e" or (chosen.mode == "d" and not event.first_chance):
-            return None
+            return stop, None
         if chosen.mode in ("d", "n"):
             self._session.out.fresh_line()
             self._session.out.line(events.exception_text(event))
-        return CONTINUE_HANDLED if chosen.handled else CONTINUE_NOT_HANDLED
-
-    def _wanted(self, stop: Stop) -> bool:
-        """Whether one of the breakpoints that were hit is due; counts passes."""
-        wanted = [self._due(hit) for hit in stop.hits]
-        return any(wanted)
+        return stop, CONTINUE_HANDLED if chosen.handled else CONTINUE_NOT_HANDLED
 
     def _due(self, hit: Breakpoint) -> bool:
+        """Whether a breakpoint that was hit is to stop the target; counts passes."""
         session = self._session
         if hit.thread and hit.thread != self._current_thread():
             return False
@@ -388,9 +422,7 @@ class RunControl:
         """Say what happened; the motion that a command string asked for, if any."""
         session = self._session
         breakpoints = session.breakpoints
-        breakpoints.temporary.clear()
-        breakpoints.temporary_hardware.clear()
-        commands = self._reporter.announce(stop, run_commands=self._counting)
+        commands = self._reporter.announce(stop)
         if stop.kind == "step" and step_commands:
             commands.append(step_commands)
         for hit in stop.hits:
@@ -401,6 +433,8 @@ class RunControl:
         try:
             for command in commands:
                 session.execute(command)
+                if session.ended:
+                    raise SessionEnded
         except CommandStringEnded:
             return self._next
         finally:

@@ -32,7 +32,7 @@ class StopReporter:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def announce(self, stop: Stop, *, run_commands: bool) -> list[str]:
+    def announce(self, stop: Stop) -> list[str]:
         """Say why the target stopped; answers with the command strings to run now."""
         session = self._session
         session.out.fresh_line()
@@ -43,7 +43,7 @@ class StopReporter:
             command = session.filters.module_filter(event).command
             return [command] if command else []
         if stop.kind == "breakpoint":
-            return self._breakpoint(stop, run_commands)
+            return self._breakpoint(stop)
         if stop.kind == "exception":
             return self._exception(event)
         return []
@@ -66,9 +66,9 @@ class StopReporter:
         except KdsimError as error:
             out.line(str(error))
 
-    def _breakpoint(self, stop: Stop, run_commands: bool) -> list[str]:
+    def _breakpoint(self, stop: Stop) -> list[str]:
         commands = [hit.command for hit in stop.hits if hit.command]
-        if run_commands and commands:
+        if commands:
             return commands
         for hit in stop.hits:
             self._session.out.line(f"Breakpoint {hit.id} hit")

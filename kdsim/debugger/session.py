@@ -17,7 +17,7 @@ from kdsim.debugger.backends.base import (
     TargetVersion,
 )
 from kdsim.debugger.breakpoints import Breakpoints
-from kdsim.debugger.control import RunControl
+from kdsim.debugger.control import RunControl, SessionEnded
 from kdsim.debugger.disassembly import Disassembler
 from kdsim.debugger.events import EventFilters
 from kdsim.debugger.memory import CachedMemory, VirtualMemory
@@ -448,6 +448,8 @@ class Session:
         self.lost = None
         try:
             work()
+        except SessionEnded:
+            pass
         except SimBug:
             raise
         except KdsimError as error:

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from kdsim.debugger.backends.base import Reconnected, Resume
+from kdsim.debugger.backends.base import (
+    CONTINUE,
+    CONTINUE_NOT_HANDLED,
+    Reconnected,
+    Resume,
+)
 from tests.debugger.conftest import Kd
 from tests.debugger.debugger_fakes import BREAKPOINT, KERNEL, FakeBackend
 
@@ -186,3 +191,86 @@ def test_a_hit_that_goes_on_costs_one_request(kd: Kd, monkeypatch: pytest.Monkey
     kd.run("g =nt!Loop")
     first = asked.index("set_breakpoint")
     assert asked[first : first + 3] == ["set_breakpoint"] * 3
+
+
+LOOP_B = "nt!Loop+0xb:\nfffff807`1100108b 90              nop\n"
+ON = [
+    pytest.param("gc", id="gc"),
+    pytest.param("j (@rax == 7) ''; 'gc'", id="condition"),
+    pytest.param(".if (0) {} .else {gc}", id="if"),
+]
+
+
+@pytest.mark.parametrize("command", ON)
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        pytest.param("p", LOOP_B, id="p"),
+        pytest.param("gu", LOOP_B, id="gu"),
+        pytest.param("pc", "nt!Loop+0xc:", id="pc"),
+        pytest.param("g nt!Loop+b", LOOP_B, id="g"),
+    ],
+)
+def test_gc_goes_on_as_the_breakpoint_was_reached(
+    kd: Kd, line: str, shown: str, command: str
+) -> None:
+    kd.run("g nt!Outer" if line == "gu" else "g nt!Loop+6")
+    kd.run(f'bp nt!Inner "{command}";bp nt!Inner+4 "gc"')
+    assert kd.run(line).startswith(shown)
+
+
+def test_gc_in_the_middle_of_a_count(kd: Kd) -> None:
+    kd.run('g nt!Loop+6;bp nt!Inner "gc"')
+    assert kd.run("p 3").count("nt!Loop") == 3
+
+
+def test_g_in_a_command_string_goes_freely(kd: Kd) -> None:
+    kd.run('g nt!Loop+6;bp nt!Inner "g"')
+    assert kd.run("p") == "the toy program ended\n"
+
+
+def test_break_addresses_outlive_a_breakpoint_that_goes_on(kd: Kd) -> None:
+    kd.run('bp nt!Inner ".echo hit;g"')
+    assert kd.run("g nt!Loop+b") == "hit\n" + LOOP_B
+    kd.run('bs 0 "g nt!Inner+4"')
+    assert kd.run("g nt!Loop+c nt!Inner").startswith("nt!Loop+0xc:")
+    assert kd.run("g nt!Loop+c").startswith("nt!Inner+0x4:")
+    kd.run("bc *")
+    assert kd.run("g") == "the toy program ended\n"
+
+
+def test_only_breakpoints_that_are_due_run_their_commands(kd: Kd) -> None:
+    kd.run('bp /t 1234 nt!Inner ".echo other thread"')
+    kd.run('bp /t @$thread nt!Inner ".echo this thread"')
+    assert kd.run("g") == "this thread\n" + INNER
+
+
+def test_a_status_is_for_one_stop(kd: Kd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gN, and then gc from a breakpoint, which is no exception."""
+    statuses: list[int] = []
+    go_on = kd.backend.resume
+
+    def resume(how: Resume) -> None:
+        statuses.append(how.status)
+        go_on(how)
+
+    monkeypatch.setattr(kd.backend, "resume", resume)
+    kd.run('bp nt!Inner "gc";gN')
+    assert statuses[0] == CONTINUE_NOT_HANDLED
+    assert set(statuses[1:]) == {CONTINUE}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("q;.echo never", id="on a line"),
+        pytest.param('bp nt!Inner "q;.echo never";g;.echo never', id="in a command string"),
+        pytest.param('bp nt!Inner ".if (1) {q}";g;.echo never', id="in a block"),
+        pytest.param(".catch {qq};.echo never", id="in a catch"),
+        pytest.param(".foreach (x {.echo 1 2}) {q}", id="in a loop"),
+    ],
+)
+def test_nothing_runs_after_q(kd: Kd, line: str) -> None:
+    assert kd.run(line) == ""
+    assert kd.session.ended
+    assert kd.backend.closed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.context import SessionContext
 from kdsim.debugger.commands.registry import Match, refuse, render, to_json
+from kdsim.debugger.control import SessionEnded
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
@@ -37,9 +38,11 @@ class Engine:
         match = REGISTRY.find(text)
         if self.session.settings.json:
             self._dispatch_json(text, match)
-            return
-        for line in render(self._call(text, match)):
-            self.session.out.line(line)
+        else:
+            for line in render(self._call(text, match)):
+                self.session.out.line(line)
+        if self.session.ended:
+            raise SessionEnded
 
     def write(self, text: str) -> None:
         self.session.out.write(text)

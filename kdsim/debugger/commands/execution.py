@@ -13,7 +13,6 @@ from kdsim.debugger.backends.base import (
     Caps,
     StopEvent,
 )
-from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.control import Motion
 from kdsim.debugger.report import Stop
@@ -52,13 +51,15 @@ def go(session: Session, args: Arguments, name: str) -> None:
     if len(targets) > MAX_TARGETS:
         raise ArgumentError(f"Too many break addresses (max {MAX_TARGETS})")
     status = _status(session, name)
-    if name == "ga":
-        session.breakpoints.temporary_hardware += [
-            Breakpoint(-1, "ba", "", address) for address in targets
-        ]
-    else:
-        session.breakpoints.temporary.update(targets)
-    session.control.drive(lambda: session.control.go(status), counting=True)
+    if targets:
+        session.control.aim(targets, hardware=name == "ga")
+    session.control.drive(_go(session, status), counting=True)
+
+
+def _go(session: Session, status: int) -> Motion:
+    """The status is for the stop it was given at; `gc` repeats the motion from another."""
+    pending = [status]
+    return lambda: session.control.go(pending.pop() if pending else CONTINUE)
 
 
 def _status(session: Session, name: str) -> int:
@@ -109,7 +110,7 @@ def go_conditional(session: Session, args: Arguments, name: str) -> None:
 def go_up(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
     session.scope.reset_registers()
-    session.control.drive(session.control.up)
+    session.control.drive(session.control.resumable(session.control.up))
 
 
 # What ends pa, pc, pt, ph and their t forms, by the last letters of the name.
@@ -179,7 +180,8 @@ def _toggle_registers(session: Session) -> None:
 def _walk(session: Session, plan: StepPlan) -> Motion:
     """A motion that steps as often as the plan says; `p 5` and `pa` show the steps on the way."""
     control = session.control
-    one = control.step if plan.over else control.trace
+    one = control.resumable(control.step if plan.over else control.trace)
+    remaining = plan.count
     shows = plan.until is not None or not plan.kinds
 
     def counts() -> bool:
@@ -189,7 +191,7 @@ def _walk(session: Session, plan: StepPlan) -> Motion:
         return not plan.kinds or session.disassembler.line(pc).kind in plan.kinds
 
     def walk() -> Stop:
-        remaining = plan.count
+        nonlocal remaining
         for _ in range(max(plan.count, LONGEST_WALK)):
             stop = one()
             if stop.kind != "step" or control.break_wanted:

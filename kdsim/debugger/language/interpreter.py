@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -249,10 +250,20 @@ class Interpreter:
             if form in ("$<", "$$<"):
                 self.run_lines(text, echo=True)
                 return
-            block = ";".join(text.splitlines())
+            block = _one_line(text)
             if form != "$$>a<":
                 self.host.write(f"{self.host.prompt}{block}\n")
             self._program(self.aliases.expand(self.aliases.expand_arguments(block, arguments)))
+
+
+def _one_line(text: str) -> str:
+    """A file as one line: its line ends are semicolons, but where there is one already.
+
+    So the head of a `.for` may be written on three lines, as the manual's own examples do.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    ends = (" " if line.rstrip().endswith(";") else ";" for line in lines)
+    return "".join(map(operator.add, lines, ends)).rstrip("; ")
 
 
 @contextmanager

@@ -254,6 +254,15 @@ def test_block_script_is_one_block(interpreter, host, script):
     assert host.output.splitlines()[0].startswith("kd> .if (1);{;")
 
 
+def test_head_of_a_loop_on_three_lines(interpreter, host, script):
+    path = script(
+        "$$ a comment;\n.for (r $t0=0;\n     @$t0<3;\n\n     r $t0=@$t0+1)\n{\n"
+        '  .printf "%d ", @$t0;\n}\n'
+    )
+    interpreter.run(f"$$>a<{path}")
+    assert host.output.endswith("0 1 2 ")
+
+
 def test_block_script_ends_at_an_error(interpreter, host, script):
     path = script(".echo a\nfail\n.echo b")
     with pytest.raises(UnknownCommand):
