@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from kdsim.debugger.backends.base import Backend
+from kdsim.debugger.backends.base import Backend, MemorySearch
 from kdsim.debugger.paging import PAGE_SIZE, USER_END, PageTables
 from kdsim.errors import KdsimError, MemoryFault
 
@@ -190,6 +190,19 @@ class VirtualMemory(CachedMemory):
             return following if tables is None else tables.next_mapped(following, end)
         except KdsimError:
             return following
+
+    def rule_out(self, va: int, size: int, pattern: bytes) -> int:
+        """The place up to which `pattern` begins nowhere; `va` when only reading can tell."""
+        if isinstance(self._backend, MemorySearch) and self.tables(va) is None:
+            return self._backend.search_virtual(va, size, pattern)
+        return va
+
+    def writable(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The writable pieces of a range, as the page tables have it."""
+        cr3 = self.process_cr3
+        if cr3 is None:
+            cr3 = self.live_cr3() if self.live_cr3 is not None else 0
+        return PageTables(self._physical.read, cr3).writable(start, end)
 
     def _fetch_bytes(self, va: int, size: int) -> bytes:
         tables = self.tables(va)

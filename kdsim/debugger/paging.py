@@ -5,7 +5,7 @@ The entry format is the architecture's (AMD64 manual, volume 2, section 5.3), no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kdsim.errors import MemoryFault
@@ -18,6 +18,7 @@ USER_END, KERNEL_START = 1 << 47, (1 << 64) - (1 << 47)
 """Between them no address is canonical, with four levels."""
 
 PRESENT = 1
+WRITABLE = 1 << 1
 LARGE = 1 << 7
 FRAME = 0x000F_FFFF_FFFF_F000
 
@@ -71,6 +72,20 @@ class PageTables:
                 return va
             va = (va | (1 << (48 - 9 * len(entries))) - 1) + 1
         return end
+
+    def writable(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The pieces between two addresses where every level allows writing."""
+        piece, va = start, start
+        while va < end:
+            entries = self.walk(va)
+            following = (va | (1 << (48 - 9 * len(entries))) - 1) + 1
+            if not all(entry.value & PRESENT and entry.value & WRITABLE for entry in entries):
+                if piece < va:
+                    yield piece, va
+                following = piece = self.next_mapped(following, end)
+            va = following
+        if piece < end:
+            yield piece, end
 
     def translate(self, va: int) -> Translation:
         """MemoryFault names the level that was not present."""

@@ -307,7 +307,7 @@ def test_search(kd: Kd, line: str, text: str) -> None:
 def test_search_saves_hits_and_searches_them_again(kd: Kd) -> None:
     kd.run("eb poolhittag+20 41 62 7")
     assert len(kd.lines("s -[s]b poolhittag L100 41 62")) == 2
-    assert kd.run("s -[r1]b 41 62 7") == "0xfffff80711003020\n"
+    assert kd.run("s -[r1]b 0 L1 41 62 7") == "0xfffff80711003020\n"
 
 
 def test_search_crosses_unreadable_pages(kd: Kd) -> None:
