@@ -13,12 +13,14 @@ class Cursor:
 
     Attributes:
         display: the last display command, which `d` repeats.
+        physical: where `!db` and its kin go on.
         hits: addresses that `s -[s]` saved.
         instruction, pattern: where `#` goes on, and what it looks for.
     """
 
     data: int | None = None
     code: int | None = None
+    physical: int = 0
     display: str = "db"
     hits: list[int] = field(default_factory=list)
     instruction: int | None = None

@@ -269,7 +269,15 @@ def test_physical_memory(kd: Kd) -> None:
     kd.backend.physical.map(0x1AD000, b"\x67\x10\x2d\0")
     assert kd.run("!dd 1ad000 L2") == "#  1ad000 002d1067 00000000\n"
     assert kd.run("dd /p 1ad000 L1") == "00000000`001ad000  002d1067\n"
-    assert kd.run("!db 5000 L2").startswith("#    5000 ?? ??")
+    assert kd.run("!dd") == "#  1ad008 " + " ".join(["00000000"] * 4) + "\n" + "".join(
+        f"#{at:8x} {' '.join(['00000000'] * 4)}\n" for at in range(0x1AD018, 0x1AD088, 0x10)
+    )
+    assert kd.lines("!db 5000 L2")[:2] == [
+        "physical memory read at 5000 failed",
+        "If you know the caching attributes used for the memory,",
+    ]
+    assert kd.run("!eb [uc] 1ad002 'h' 'i'") == ""
+    assert kd.run("!dc -m [c] 1ad000 L1") == "#  1ad000 69681067" + " " * 28 + "g.hi\n"
     kd.run("ed /p 1ad000 5")
     assert kd.run("!dd 1ad000 L1") == "#  1ad000 00000005\n"
     assert kd.run("fp 1ad000 L2 ab") == "Filled 0x2 bytes\n"
