@@ -50,40 +50,57 @@ class PageTables:
 
     def walk(self, va: int) -> list[Entry]:
         """The entries down to the first that is not present or maps a page."""
-        entries: list[Entry] = []
+        return list(self._entries(va))
+
+    def _entries(self, va: int) -> Iterator[Entry]:
         table = self.root
         for level, name in enumerate(LEVELS):
             shift = 39 - 9 * level
             pa = table + (va >> shift & 0x1FF) * 8
             value = int.from_bytes(self._read(pa, 8), "little")
-            entries.append(Entry(name, pa, value))
+            yield Entry(name, pa, value)
             if not value & PRESENT or (level in (1, 2) and value & LARGE):
                 break
             table = value & FRAME
-        return entries
+
+    def _page(self, va: int) -> tuple[int, int]:
+        """What every level allows at an address (0: nothing is mapped), and for how far."""
+        allowed, depth = PRESENT | WRITABLE, 0
+        try:
+            for entry in self._entries(va):
+                allowed &= entry.value
+                depth += 1
+        except MemoryFault:
+            if not depth:
+                raise
+            # The last entry names a table that is nowhere.
+            allowed = 0
+        following = (va | (1 << (48 - 9 * depth)) - 1) + 1
+        return allowed if allowed & PRESENT else 0, following
 
     def next_mapped(self, va: int, end: int) -> int:
         """The first mapped page at or behind a page border; `end` when there is none before it."""
         while va < end:
             if USER_END <= va < KERNEL_START:
                 va = KERNEL_START
-            entries = self.walk(va)
-            if entries[-1].value & PRESENT:
+                continue
+            allowed, following = self._page(va)
+            if allowed:
                 return va
-            va = (va | (1 << (48 - 9 * len(entries))) - 1) + 1
+            va = following
         return end
 
     def writable(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The pieces between two addresses where every level allows writing."""
-        piece, va = start, start
+        piece = va = self.next_mapped(start, end)
         while va < end:
-            entries = self.walk(va)
-            following = (va | (1 << (48 - 9 * len(entries))) - 1) + 1
-            if not all(entry.value & PRESENT and entry.value & WRITABLE for entry in entries):
-                if piece < va:
-                    yield piece, va
-                following = piece = self.next_mapped(following, end)
-            va = following
+            allowed, following = self._page(va)
+            if allowed & WRITABLE:
+                va = min(following, end)
+                continue
+            if piece < va:
+                yield piece, va
+            piece = va = self.next_mapped(following, end)
         if piece < end:
             yield piece, end
 

@@ -13,6 +13,7 @@ class Cursor:
 
     Attributes:
         display: the last display command, which `d` repeats.
+        entry: the last enter command, which `e` repeats.
         physical: where `!db` and its kin go on.
         hits: addresses that `s -[s]` saved.
         instruction, pattern: where `#` goes on, and what it looks for.
@@ -22,6 +23,7 @@ class Cursor:
     code: int | None = None
     physical: int = 0
     display: str = "db"
+    entry: str = "eb"
     hits: list[int] = field(default_factory=list)
     instruction: int | None = None
     pattern: str = ""

@@ -169,14 +169,14 @@ def test_enter_asks_when_no_value_is_given(kd: Kd) -> None:
         return next(answers)
 
     kd.session.ask = ask
-    kd.run("eb poolhittag")
-    assert kd.backend.virtual.peek(DATA, 5) == b"\x11\x56\x33\x44A"
-    assert questions == [
-        "fffff807`11003000 78 ",
-        "fffff807`11003001 56 ",
-        "fffff807`11003002 34 ",
-        "fffff807`11003004 41 ",
+    assert kd.lines("eb poolhittag") == [
+        "fffff807`11003000 78",
+        "fffff807`11003001 56",
+        "fffff807`11003002 34",
+        "fffff807`11003004 41",
     ]
+    assert kd.backend.virtual.peek(DATA, 5) == b"\x11\x56\x33\x44A"
+    assert questions == ["Input> "] * 4
 
 
 @pytest.mark.parametrize(
