@@ -68,7 +68,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "!sym",
     ),
     "types": ("dt",),
-    "unassemble": ("u", "ub", "uu", "ur", "uf", "#"),
+    "unassemble": ("u", "ub", "uu", "up", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
 }
