@@ -42,7 +42,10 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
     "processes": ("!process", "!thread", "!running"),
     "processors": ("!pcr", "!prcb", "!irql"),
-    "registers": ("r", "rM", "rF", "rX", "rm", "rdmsr", "wrmsr"),
+    "registers": (
+        *("r", "rM", "rF", "rX", "rY", "rYI", "rZ", "rZI", "rK", "rm"),
+        *("rdmsr", "wrmsr"),
+    ),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
     "search": ("s",),
     "stack": (
