@@ -13,6 +13,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
         *("br", "bs", "bsc", ".bpcmds"),
     ),
+    "crashdump": (".dump",),
     "display": ("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
     "display_physical": (*("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du", "!eb", "!ed"),),
     "display_strings": ("da", "du", "ds", "dS", "dyb", "dyd"),

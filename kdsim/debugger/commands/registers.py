@@ -20,7 +20,7 @@ from kdsim.debugger.commands.registers_vector import (
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.registers import SLOTS, RegisterFile, slot_of
 from kdsim.debugger.text import address as tick
-from kdsim.errors import ArgumentError, KdsimError
+from kdsim.errors import ArgumentError, KdsimError, Unsupported
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -270,6 +270,8 @@ def _assign(session: Session, args: Arguments, name: str, column: int) -> None:
         args.context.set_pseudo(name, _new_value(session, args, old, f"{name}={old:016x}"))
         return
     _check(args, name, column)
+    if Caps.RUN not in session.backend.caps:
+        raise Unsupported(session.backend.refusals[Caps.REGISTERS])
     if session.scope.borrowed:
         raise args.error(column=column)
     if session.scope.registers is not None:
