@@ -20,6 +20,8 @@ USER_END, KERNEL_START = 1 << 47, (1 << 64) - (1 << 47)
 PRESENT = 1
 WRITABLE = 1 << 1
 LARGE = 1 << 7
+PROTOTYPE, TRANSITION = 1 << 10, 1 << 11
+"""Of a page-table entry that is not present, as Windows uses it (MMPTE_TRANSITION)."""
 FRAME = 0x000F_FFFF_FFFF_F000
 
 
@@ -42,9 +44,18 @@ class Translation:
 
 
 class PageTables:
-    """One address space."""
+    """One address space.
 
-    def __init__(self, read_physical: Callable[[int, int], bytes], cr3: int) -> None:
+    Args:
+        read_physical: exactly so many bytes at a physical address, or MemoryFault.
+        cr3: physical address of the top table.
+        transition: pages on their way out of memory are still there.
+    """
+
+    def __init__(
+        self, read_physical: Callable[[int, int], bytes], cr3: int, *, transition: bool = False
+    ) -> None:
+        self._transition = transition
         self._read = read_physical
         self.root = cr3 & FRAME
 
@@ -108,8 +119,12 @@ class PageTables:
         """MemoryFault names the level that was not present."""
         entries = self.walk(va)
         last = entries[-1]
-        if not last.value & PRESENT:
+        if not last.value & PRESENT and not (self._transition and _in_transition(last)):
             raise MemoryFault(va, reason=f"{last.level} not present")
         page_size = 1 << (48 - 9 * len(entries))
         offset = va & page_size - 1
         return Translation((last.value & FRAME & -page_size) | offset, page_size, tuple(entries))
+
+
+def _in_transition(entry: Entry) -> bool:
+    return entry.level == LEVELS[-1] and entry.value & (TRANSITION | PROTOTYPE) == TRANSITION

@@ -209,6 +209,7 @@ class Session:
         self.breakpoints.target_lost()
         self.modules.clear()
         self.scope = Scope()
+        self.memory.held = False
         self.flush_memory()
         self.memory.select_process(None)
         self._forget_target()
@@ -253,8 +254,7 @@ class Session:
         self._registers.clear()
         self.previous_ip = self.event.pc if self.event else 0
         self.scope = Scope()
-        self.memory.process_cr3 = None
-        self.memory.decode_all = False
+        self.memory.select_process(None)
         self.flush_memory()
         self.halted = False
 

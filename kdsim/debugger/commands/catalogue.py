@@ -13,6 +13,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
         *("br", "bs", "bsc", ".bpcmds"),
     ),
+    "cache": (".cache",),
     "crashdump": (".dump",),
     "display": ("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
     "display_physical": (*("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du", "!eb", "!ed"),),
@@ -55,7 +56,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "status": (
         *("vertarget", "version", ".time", ".lastevent", ".bugcheck", ".effmach", ".sleep"),
-        *(".cache", ".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
+        *(".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
     ),
     "symbols": (
         "x",
@@ -75,6 +76,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "unassemble": ("u", "ub", "uu", "up", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
+    "worker": (".pagein",),
 }
 
 REGISTRY = Registry(CATALOGUE)
