@@ -69,6 +69,11 @@ class Breakpoint:
         return self.kind == "ba"
 
     @property
+    def restrictions(self) -> tuple[int | str, ...]:
+        """What two breakpoints at one place may differ in."""
+        return self.process, self.thread, self.max_depth, self.min_depth, self.condition
+
+    @property
     def deferred(self) -> bool:
         return self.address is None
 
@@ -153,7 +158,7 @@ class Breakpoints:
                 if b.address is not None
                 and (b.address, b.hardware, b.access, b.size)
                 == (new.address, new.hardware, new.access, new.size)
-                and (b.process, b.thread) == (new.process, new.thread)
+                and b.restrictions == new.restrictions
             ),
             None,
         )

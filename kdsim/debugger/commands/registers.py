@@ -196,7 +196,8 @@ def registers_by_mask(session: Session, args: Arguments, name: str) -> object:
 
 
 def _all(session: Session, mask: int) -> RegisterDump:
-    text = session_register_lines(session, mask)
+    text = [] if session.scope.is_default else ["Last set context:"]
+    text += session_register_lines(session, mask)
     found = session.registers
     pc = found["rip"]
     text += session.disassembler.location(pc, registers=found)

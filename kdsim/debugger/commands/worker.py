@@ -40,8 +40,8 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
         work, attach, page_in = (session.resolve_nt(name) for name in (WORK, PROCESS, PAGE))
     except SymbolError:
         raise Unsupported(
-            f"This kernel has no worker for the debugger ({WORK}): "
-            "use .process /p, which reads through the page tables"
+            f"This kernel has no worker for the debugger ({WORK}): it cannot switch processes or "
+            "page memory in on request; .process /p reads through the page tables"
         ) from None
     if session.memory.u32(work):
         raise UserError("The target has not done yet what it was asked before")
