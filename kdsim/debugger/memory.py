@@ -223,10 +223,14 @@ class VirtualMemory(CachedMemory):
 
     def writable(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The writable pieces of a range, as the page tables have it."""
+        return self.page_tables().writable(start, end)
+
+    def page_tables(self) -> PageTables:
+        """Of the chosen process, or of the stopped processor."""
         cr3 = self.process_cr3
         if cr3 is None:
             cr3 = self.live_cr3() if self.live_cr3 is not None else 0
-        return PageTables(self._physical.read, cr3).writable(start, end)
+        return PageTables(self._physical.read, cr3)
 
     def _fetch_bytes(self, va: int, size: int) -> bytes:
         tables = self.tables(va)

@@ -20,6 +20,7 @@ USER_END, KERNEL_START = 1 << 47, (1 << 64) - (1 << 47)
 PRESENT = 1
 WRITABLE = 1 << 1
 LARGE = 1 << 7
+NO_EXECUTE = 1 << 63
 PROTOTYPE, TRANSITION = 1 << 10, 1 << 11
 """Of a page-table entry that is not present, as Windows uses it (MMPTE_TRANSITION)."""
 FRAME = 0x000F_FFFF_FFFF_F000

@@ -16,6 +16,7 @@ class Cursor:
         entry: the last enter command, which `e` repeats.
         physical: where `!db` and its kin go on.
         hits: addresses that `s -[s]` saved.
+        held: memory that `.holdmem` keeps, by address.
         instruction, pattern: where `#` goes on, and what it looks for.
     """
 
@@ -25,6 +26,7 @@ class Cursor:
     display: str = "db"
     entry: str = "eb"
     hits: list[int] = field(default_factory=list)
+    held: dict[int, bytes] = field(default_factory=dict)
     instruction: int | None = None
     pattern: str = ""
 

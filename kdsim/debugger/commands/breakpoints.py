@@ -1,4 +1,4 @@
-"""`bp bu bm ba bl bc bd be br bs bsc .bpcmds`."""
+"""`bp bu bm ba bl bc bd be br bs bsc .bpcmds .apply_dbp`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kdsim.debugger.language.problems import RANGE, UNRESOLVED
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, CommandSyntaxError, SymbolError, UserError
 from kdsim.symbols.wildcard import matches
+from kdsim.wire.context import CONTEXT_SIZE, Context
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -422,6 +423,32 @@ def set_command(session: Session, args: Arguments, name: str) -> None:
 def show_commands(session: Session, args: Arguments, name: str) -> list[str]:
     args.at_end()
     return [_command_line(item) for item in session.breakpoints]
+
+
+@command(
+    ".apply_dbp",
+    summary="Put the data breakpoints (ba) into a register context.",
+    group="breakpoints",
+    params=(Param("/m context", "expression", "a CONTEXT in memory", optional=True),),
+    needs=Caps.BREAKPOINTS | Caps.REGISTERS,
+    see_also=("ba", ".cxr"),
+    notes="Without /m: into the registers of the current processor.",
+)
+def apply_data_breakpoints(session: Session, args: Arguments, name: str) -> None:
+    wanted = session.breakpoints.debug_registers()
+    if args.take("/m"):
+        address = args.address()
+        args.at_end()
+        context = Context(session.memory.read(address, CONTEXT_SIZE))
+        for register, value in wanted.items():
+            context.set(register, value)
+        session.memory.write(address, context.raw)
+        return
+    args.at_end()
+    if not session.scope.is_default:
+        raise UserError("Registers of another context cannot be changed: use .apply_dbp /m")
+    for register, value in wanted.items():
+        session.live_registers[register] = value
 
 
 def _command_line(item: Breakpoint) -> str:

@@ -11,7 +11,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "analyze": ("!analyze",),
     "breakpoints": (
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
-        *("br", "bs", "bsc", ".bpcmds"),
+        *("br", "bs", "bsc", ".bpcmds", ".apply_dbp"),
     ),
     "cache": (".cache",),
     "crashdump": (".dump",),
@@ -33,8 +33,11 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "expressions": ("?", "??", ".formats", ".echo", ".printf", "n", ".expr"),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
+    "function_entry": (".fnent",),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
+    "holdmem": (".holdmem",),
+    "images": (".imgscan",),
     "lists": ("!error", "!list"),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "modules": ("lm", "ld", ".reload", "!lmi"),
@@ -50,6 +53,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
     "search": ("s",),
+    "selectors": ("dg",),
     "stack": (
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),

@@ -174,6 +174,11 @@ class Difference:
     right: int
     right_byte: int
 
+    def __str__(self) -> str:
+        return (
+            f"{tick(self.left)}  {self.left_byte:02x} - {tick(self.right)}  {self.right_byte:02x}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Differences:
@@ -182,11 +187,7 @@ class Differences:
     found: tuple[Difference, ...]
 
     def lines(self) -> Iterator[str]:
-        for item in self.found:
-            yield (
-                f"{tick(item.left)}  {item.left_byte:02x} - "
-                f"{tick(item.right)}  {item.right_byte:02x}"
-            )
+        yield from map(str, self.found)
 
 
 @command(
