@@ -415,7 +415,7 @@ class RunControl:
     def _holds(self, condition: str) -> bool:
         """Whether a C++ expression is true; one without a value stops, so that the user sees it."""
         try:
-            return bool(self._session.evaluate(f"@@c++({condition})"))
+            return bool(self._session.evaluate_cpp(condition))
         except KdsimError as error:
             self._session.report_error(error)
             return True

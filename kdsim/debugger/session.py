@@ -72,7 +72,7 @@ class Session:
         cursor: where listings without an address go on.
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
         runner: executes a command line; the commands package puts itself here.
-        evaluate: the value of an expression; the same.
+        evaluate, evaluate_cpp: the value of an expression (C++: whatever the default is); the same.
         ask: answers a question of the target or of a command.
         on_reached: called when the target has answered, before its first stop is waited for.
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
@@ -113,6 +113,7 @@ class Session:
         self.cursor = Cursor()
         self.runner: Runner = _no_runner
         self.evaluate: Callable[[str], int] = _no_evaluator
+        self.evaluate_cpp: Callable[[str], int] = _no_evaluator
         self.ask: Callable[[str], str] = lambda _prompt: ""
         self.register_lines: Callable[[], list[str]] = list
         self.on_bugcheck: Callable[[Session], None] | None = None
