@@ -277,6 +277,8 @@ def test_physical_memory(kd: Kd) -> None:
         "If you know the caching attributes used for the memory,",
     ]
     assert kd.run("!eb [uc] 1ad002 'h' 'i'") == ""
+    kd.run("!dd 1ad000 L1")
+    assert kd.run("!dd L 2") == "#  1ad004 00000000 00000000\n"
     assert kd.run("!dc -m [c] 1ad000 L1") == "#  1ad000 69681067" + " " * 28 + "g.hi\n"
     kd.run("ed /p 1ad000 5")
     assert kd.run("!dd 1ad000 L1") == "#  1ad000 00000005\n"

@@ -85,6 +85,24 @@ def test_search_says_when_not_all_hits_are_saved(kd: Kd) -> None:
     assert kd.lines("s -[1r]b 0 L1 51") == ["0xfffff80711003020", "0xfffff80711003021"]
 
 
+@pytest.mark.parametrize(
+    ("line", "places"),
+    [
+        pytest.param("s 0012ff40 L20 'H' 'e' 'l' 'l' 'o'", [0x12FF44], id="characters"),
+        pytest.param("s 0012ff40 L20 48 65 6c 6c 6f", [0x12FF44], id="bytes"),
+        pytest.param('s -a 0012ff40 L20 "Hello"', [0x12FF44], id="text"),
+        pytest.param("s -d 0012ff40 L20 'VUTS'", [0x12FF50], id="a double word"),
+        pytest.param('s -a 0012ff40 L40 "QQQ"', [0x12FF60, 0x12FF61, 0x12FF62], id="overlapping"),
+        pytest.param('s -a 0012ff40 L24 "QQQQQ"', [], id="not wholly in the range"),
+    ],
+)
+def test_the_examples_of_the_documentation(kd: Kd, line: str, places: list[int]) -> None:
+    kd.backend.virtual.map(0x12F000, size=0x1000)
+    for place, data in ((0x44, b"Hello"), (0x50, b"STUV"), (0x5A, b"STUV"), (0x60, b"QQQQQ")):
+        kd.poke(0x12FF00 + place, data)
+    assert [row[:17] for row in kd.lines(line)] == [f"00000000`{at:08x}" for at in places]
+
+
 def test_search_of_writable_memory(kd: Kd) -> None:
     """Two pages with the same bytes; the page tables map the second one only."""
     kd.backend.specials[0].set("cr3", 0x1AD000)

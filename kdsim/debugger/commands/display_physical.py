@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,13 +16,15 @@ from kdsim.debugger.commands.registry import Param, command
 from kdsim.errors import UserError
 
 if TYPE_CHECKING:
-    from kdsim.debugger.language.arguments import Arguments, Range
+    from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
 KINDS = ("db", "dw", "dd", "dc", "dq", "dp", "da", "du")
 STRINGS = {"da": 1, "du": 2}
 UNICODE_COUNT = 16
 """Characters `!du` shows when no end is given."""
+
+_LENGTH_ALONE = re.compile(r"[lL]\s*\d")
 
 ENTERED = {"!eb": 1, "!ed": 4}
 CACHING = Param("[c|uc|wc]", "flags", "how the memory is cached", optional=True)
@@ -74,28 +77,33 @@ def display_physical(session: Session, args: Arguments, name: str) -> object:
     take_caching(args)
     layout = FORMATS.get(kind)
     if layout is None:
-        span = args.range(STRINGS[kind], UNICODE_COUNT if kind == "du" else LIMIT)
-    else:
-        span = args.range(layout.size, layout.count)
-    args.at_end()
-    start = _start(session, span)
-    if layout is None:
-        pieces, end = terminated(session.physical, start, STRINGS[kind], span.count, WIDTH)
+        default = UNICODE_COUNT if kind == "du" else LIMIT
+        start, count = _start_and_count(session, args, STRINGS[kind], default)
+        pieces, end = terminated(session.physical, start, STRINGS[kind], count, WIDTH)
         session.cursor.physical = end
         return PhysicalText(pieces)
-    session.cursor.physical = start + span.size
+    start, count = _start_and_count(session, args, layout.size, layout.count)
+    session.cursor.physical = start + count * layout.size
     return in_pieces(
         session,
-        rows(session.physical, start, span.count, layout, layout.columns),
+        rows(session.physical, start, count, layout, layout.columns),
         lambda found: PhysicalDump(kind, found),
     )
 
 
-def _start(session: Session, span: Range) -> int:
-    start = session.cursor.physical if span.address is None else span.address
+def _start_and_count(session: Session, args: Arguments, size: int, default: int) -> tuple[int, int]:
+    """`[address] [L size]`: the address may be missing in front of the length."""
+    start = session.cursor.physical
+    if _LENGTH_ALONE.match(args.peek()):
+        args.take("L")
+        count = args.expression()
+    else:
+        span = args.range(size, default)
+        start, count = span.address if span.address is not None else start, span.count
+    args.at_end()
     if not session.physical.read_some(start, 1):
         raise UserError(f"physical memory read at {start:x} failed\n{ADVICE}")
-    return start
+    return start, count
 
 
 @command(

@@ -55,7 +55,7 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
     summary="Have the target bring a page into memory: it must run (g) and breaks in again.",
     group="memory manager",
     params=(Param("address", "expression", "in the page"),),
-    needs=Caps.RUN | Caps.WRITE,
+    needs=Caps.RUN,
     see_also=(".process", "!pte"),
     notes="/p <EPROCESS> in the memory of a process, /f also for an address of the kernel.",
 )
