@@ -97,14 +97,13 @@ class UdpLink:
         if self._refused:
             self._refused = False
             arrivals.append(Refused())
-        while self._poll.poll(0):
+        while True:
             try:
                 arrivals.append(Data(*self._socket.recvfrom(CHUNK)))
             except BlockingIOError:
-                break
+                return arrivals
             except ConnectionRefusedError:
                 arrivals.append(Refused())
-        return arrivals
 
     def send(self, data: bytes, to: Address | None = None) -> None:
         try:
