@@ -18,6 +18,7 @@ from kdsim.debugger.memory_search import occurrences
 from kdsim.errors import MemoryFault
 from kdsim.target.machine.paging import AddressSpace
 from kdsim.target.machine.ram import PhysicalMemory
+from kdsim.target.ntos import memory_requests
 from kdsim.target.ntos.memory_requests import read_memory, search_memory
 from kdsim.target.ntos.memory_search import runs, search
 from kdsim.target.ntos.requests import Debuggee
@@ -100,6 +101,7 @@ def small_pieces() -> Iterator[None]:
         patch.setattr(memory_search, "NEAR", 0x20)
         patch.setattr(memory_search, "CHUNK", 0x300)
         patch.setattr(memory_search, "LEAP", 0x1800)
+        patch.setattr(memory_requests, "MAX_SEARCH", 0x1400)
         yield
 
 
