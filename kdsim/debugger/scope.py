@@ -15,6 +15,7 @@ class Cursor:
         display: the last display command, which `d` repeats.
         hits: addresses that `s -[s]` saved.
         instruction, pattern: where `#` goes on, and what it looks for.
+        type_name: the last name of `dt`, which `dt .` repeats.
     """
 
     data: int | None = None
@@ -23,6 +24,7 @@ class Cursor:
     hits: list[int] = field(default_factory=list)
     instruction: int | None = None
     pattern: str = ""
+    type_name: str = ""
 
 
 @dataclass(slots=True)

@@ -155,8 +155,8 @@ class SymbolSpace:
         module.pdb = module.pdb_path = module.source = None
         module.status, module.problem = "deferred", ""
 
-    def _in_order(self, name: str = "*") -> list[Module]:
-        """Modules whose names fit, the kernel first."""
+    def modules_like(self, name: str = "*") -> list[Module]:
+        """Modules whose names fit a wildcard, the kernel first."""
         fits = compile_wildcard(name or "*").fullmatch
         chosen = [module for module in self.modules if fits(module.name)]
         chosen.sort(key=lambda module: module.name != KERNEL)
@@ -169,7 +169,7 @@ class SymbolSpace:
             SymbolError: no such module.
         """
         if not name:
-            return self._in_order()
+            return self.modules_like()
         module = self.module_named(name)
         if module is None:
             raise SymbolError(f"no module {name}")
@@ -258,7 +258,7 @@ class SymbolSpace:
     def match(self, pattern: str) -> Iterator[Located]:
         """Symbols that fit `module!name`, string wildcards allowed in both."""
         module_name, _, plain = pattern.rpartition("!")
-        for module in self._in_order(module_name):
+        for module in self.modules_like(module_name):
             symbols = self._ask(module, lambda source: list(source.match(plain))) or []
             yield from (Located(module, symbol) for symbol in symbols)
 
@@ -298,7 +298,7 @@ class SymbolSpace:
 
     def type_names(self, module: str, pattern: str = "*") -> Iterator[str]:
         """Names of the types of a module (or of those that fit a wildcard) that fit a wildcard."""
-        for chosen in self._in_order(module):
+        for chosen in self.modules_like(module):
             yield from self._ask_pdb(chosen, lambda pdb: list(pdb.type_names(pattern))) or []
 
     def record(self, name: str) -> Record:

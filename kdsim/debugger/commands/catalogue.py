@@ -55,9 +55,8 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("vertarget", "version", ".time", ".lastevent", ".bugcheck", ".effmach", ".sleep"),
         *(".cache", ".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
     ),
-    "symbols": (
-        "x",
-        "ln",
+    "symbols": ("x", "ln"),
+    "symbol_path": (
         ".sympath",
         ".sympath+",
         ".symfix",

@@ -1,0 +1,145 @@
+"""Where symbols come from: the symbol path, the image path, and the options of the search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.errors import ArgumentError
+from kdsim.symbols.store import SymbolPath
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+# dbghelp.h, SYMOPT_*.
+SYMBOL_OPTIONS = {
+    0x1: "SYMOPT_CASE_INSENSITIVE",
+    0x2: "SYMOPT_UNDNAME",
+    0x4: "SYMOPT_DEFERRED_LOADS",
+    0x8: "SYMOPT_NO_CPP",
+    0x10: "SYMOPT_LOAD_LINES",
+    0x20: "SYMOPT_OMAP_FIND_NEAREST",
+    0x40: "SYMOPT_LOAD_ANYTHING",
+    0x80: "SYMOPT_IGNORE_CVREC",
+    0x100: "SYMOPT_NO_UNQUALIFIED_LOADS",
+    0x200: "SYMOPT_FAIL_CRITICAL_ERRORS",
+    0x400: "SYMOPT_EXACT_SYMBOLS",
+    0x800: "SYMOPT_ALLOW_ABSOLUTE_SYMBOLS",
+    0x1000: "SYMOPT_IGNORE_NT_SYMPATH",
+    0x2000: "SYMOPT_INCLUDE_32BIT_MODULES",
+    0x4000: "SYMOPT_PUBLICS_ONLY",
+    0x8000: "SYMOPT_NO_PUBLICS",
+    0x10000: "SYMOPT_AUTO_PUBLICS",
+    0x20000: "SYMOPT_NO_IMAGE_SEARCH",
+    0x40000: "SYMOPT_SECURE",
+    0x80000: "SYMOPT_NO_PROMPTS",
+    0x80000000: "SYMOPT_DEBUG",
+}
+
+
+def _silent(_line: str) -> None:
+    """The log of a quiet symbol path."""
+
+
+def _path_lines(path: SymbolPath) -> list[str]:
+    return [f"Symbol search path is: {path}", f"Expanded Symbol search path is: {path.expanded}"]
+
+
+@command(
+    ".sympath",
+    ".sympath+",
+    summary="Show or set the symbol path.",
+    group="symbols",
+    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".symfix", ".reload"),
+)
+def sympath(session: Session, args: Arguments, name: str) -> list[str]:
+    """Setting the path loads nothing by itself."""
+    text = args.rest().strip('"')
+    if text:
+        old = str(session.symbols.path)
+        session.symbols.path = SymbolPath.parse(f"{old};{text}" if name.endswith("+") else text)
+    return _path_lines(session.symbols.path)
+
+
+@command(
+    ".exepath",
+    ".exepath+",
+    summary="Show or set where images are looked for.",
+    group="symbols",
+    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".sympath",),
+)
+def exepath(session: Session, args: Arguments, name: str) -> str:
+    text = args.rest().strip('"')
+    if text:
+        old = f"{session.image_path};" if name.endswith("+") and session.image_path else ""
+        session.modules.use_image_path(f"{old}{text}")
+    return f"Executable image search path is: {session.image_path}"
+
+
+@command(
+    ".symfix",
+    ".symfix+",
+    summary="Set the symbol path to the default symbol server.",
+    group="symbols",
+    params=(Param("cache", "file", "folder for downloaded symbols", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".sympath", ".reload"),
+)
+def symfix(session: Session, args: Arguments, name: str) -> None:
+    """As kd, it prints nothing; `.sympath` shows the path."""
+    cache = args.rest()
+    if name.endswith("+"):
+        text = f"{session.symbols.path};srv*"
+        session.symbols.path = SymbolPath.parse(text, cache=cache or None)
+    else:
+        session.symbols.path = SymbolPath.fixed(cache)
+
+
+@command(
+    ".symopt",
+    ".symopt+",
+    ".symopt-",
+    summary="Show or change the symbol options.",
+    group="symbols",
+    params=(Param("flags", "flags", "bits to add, with - to remove", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".sympath",),
+)
+def symopt(session: Session, args: Arguments, name: str) -> list[str]:
+    """Bits of dbghelp's SYMOPT_* options."""
+    flags = args.optional_expression()
+    args.at_end()
+    settings = session.settings
+    if flags is not None and name.endswith("-"):
+        settings.symbol_options &= ~flags
+    elif flags is not None:
+        settings.symbol_options |= flags
+    value = settings.symbol_options
+    names = (f"  0x{bit:8x} - {text}" for bit, text in SYMBOL_OPTIONS.items() if value & bit)
+    return [f"Symbol options are 0x{value:X}:", *names]
+
+
+@command(
+    "!sym",
+    summary="Say more or less while symbols load.",
+    group="symbols",
+    params=(Param("mode", "text", "noisy or quiet", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".reload", ".symopt"),
+)
+def sym(session: Session, args: Arguments, name: str) -> list[str]:
+    """`noisy` prints where each PDB was looked for."""
+    mode = args.word()
+    args.at_end()
+    if mode not in (None, "noisy", "quiet"):
+        raise ArgumentError("!sym takes noisy or quiet")
+    if mode is not None:
+        session.settings.symbol_noise = mode == "noisy"
+        session.symbols.path.log = session.out.line if mode == "noisy" else _silent
+    return [f"{'noisy' if session.settings.symbol_noise else 'quiet'} mode - symbol prompts off"]
