@@ -63,8 +63,22 @@ class SymbolSpace:
 
     @path.setter
     def path(self, path: SymbolPath) -> None:
-        """Takes effect on modules loaded from now on."""
+        """Takes effect on modules loaded from now on. Who listened to the search still does."""
+        path.log = self._loader.path.log
         self._loader.path = path
+
+    @property
+    def any_build(self) -> bool:
+        """Take PDBs of other builds when there are none of the right one; settable."""
+        return self._loader.any_build
+
+    @any_build.setter
+    def any_build(self, accept: bool) -> None:
+        self._loader.any_build = accept
+
+    def on_load(self, listener: Callable[[Module], None]) -> None:
+        """Tell `listener` of every module whose symbols were looked for."""
+        self._loader.on_load = listener
 
     @property
     def image_path(self) -> SymbolPath | None:
@@ -153,7 +167,7 @@ class SymbolSpace:
     def defer(self, module: Module) -> None:
         """Forget a module's symbols; they are loaded again when needed."""
         module.pdb = module.pdb_path = module.source = None
-        module.status, module.problem = "deferred", ""
+        module.status, module.problem, module.match = "deferred", "", ""
 
     def modules_like(self, name: str = "*") -> list[Module]:
         """Modules whose names fit a wildcard, the kernel first."""

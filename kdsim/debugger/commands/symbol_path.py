@@ -39,10 +39,6 @@ SYMBOL_OPTIONS = {
 }
 
 
-def _silent(_line: str) -> None:
-    """The log of a quiet symbol path."""
-
-
 def _path_lines(path: SymbolPath) -> list[str]:
     return [f"Symbol search path is: {path}", f"Expanded Symbol search path is: {path.expanded}"]
 
@@ -109,17 +105,19 @@ def symfix(session: Session, args: Arguments, name: str) -> None:
     group="symbols",
     params=(Param("flags", "flags", "bits to add, with - to remove", optional=True),),
     needs=Caps.NONE,
-    see_also=(".sympath",),
+    see_also=(".sympath", "!sym"),
 )
 def symopt(session: Session, args: Arguments, name: str) -> list[str]:
     """Bits of dbghelp's SYMOPT_* options."""
     flags = args.optional_expression()
     args.at_end()
     settings = session.settings
-    if flags is not None and name.endswith("-"):
-        settings.symbol_options &= ~flags
-    elif flags is not None:
-        settings.symbol_options |= flags
+    if flags is not None:
+        if name.endswith("-"):
+            settings.symbol_options &= ~flags
+        else:
+            settings.symbol_options |= flags & 0xFFFF_FFFF
+        session.modules.apply_options()
     value = settings.symbol_options
     names = (f"  0x{bit:8x} - {text}" for bit, text in SYMBOL_OPTIONS.items() if value & bit)
     return [f"Symbol options are 0x{value:X}:", *names]
@@ -129,17 +127,47 @@ def symopt(session: Session, args: Arguments, name: str) -> list[str]:
     "!sym",
     summary="Say more or less while symbols load.",
     group="symbols",
-    params=(Param("mode", "text", "noisy or quiet", optional=True),),
+    params=(Param("mode", "text", "noisy or quiet; prompts or prompts off", optional=True),),
     needs=Caps.NONE,
     see_also=(".reload", ".symopt"),
+    notes="noisy prints where each file was looked for. Symbol servers are never asked for a\n"
+    "password here, so prompts only keeps the setting.",
 )
-def sym(session: Session, args: Arguments, name: str) -> list[str]:
-    """`noisy` prints where each PDB was looked for."""
-    mode = args.word()
+def sym(session: Session, args: Arguments, name: str) -> str:
+    """Without an argument: both states."""
+    words = args.rest().lower().split()
+    settings = session.settings
+    if words in (["noisy"], ["quiet"]):
+        settings.symbol_noise = words == ["noisy"]
+        session.modules.apply_options()
+    elif words in (["prompts"], ["prompts", "off"]):
+        settings.symbol_prompts = words == ["prompts"]
+    elif words:
+        raise ArgumentError("!sym takes noisy, quiet, prompts or prompts off")
+    noise = "noisy" if settings.symbol_noise else "quiet"
+    return f"{noise} mode - symbol prompts {'on' if settings.symbol_prompts else 'off'}"
+
+
+SUFFIXES = {"a": "A", "w": "W", "n": ""}
+
+
+@command(
+    "ss",
+    summary="Show or set the suffix tried for symbols that are not found: a, w or n (none).",
+    group="symbols",
+    params=(Param("a|w|n", "text", optional=True),),
+    needs=Caps.NONE,
+    see_also=("x", "ln"),
+)
+def symbol_suffix(session: Session, args: Arguments, name: str) -> str:
+    """`ss w`: `CreateFile` in an expression means `CreateFileW` too."""
+    letter = args.word()
     args.at_end()
-    if mode not in (None, "noisy", "quiet"):
-        raise ArgumentError("!sym takes noisy or quiet")
-    if mode is not None:
-        session.settings.symbol_noise = mode == "noisy"
-        session.symbols.path.log = session.out.line if mode == "noisy" else _silent
-    return [f"{'noisy' if session.settings.symbol_noise else 'quiet'} mode - symbol prompts off"]
+    if letter is not None:
+        if letter.lower() not in SUFFIXES:
+            raise ArgumentError("ss takes a, w or n")
+        session.settings.symbol_suffix = SUFFIXES[letter.lower()]
+    shown = next(
+        key for key, suffix in SUFFIXES.items() if suffix == session.settings.symbol_suffix
+    )
+    return f"Symbol suffix is {shown}"
