@@ -42,6 +42,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "module_info": ("!lmi", "!chksym", "!itoldyouso", "!imgreloc"),
+    "model": ("dx", "dtx"),
     "modules": ("lm", "ld"),
     "objects": ("!object", "!drvobj", "!devobj"),
     "paging": ("!pte", "!vtop"),

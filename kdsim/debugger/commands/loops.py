@@ -57,7 +57,7 @@ def _aliases(session: Session, values: Mapping[str, str]) -> Iterator[None]:
 def _run(session: Session, commands: str, values: Mapping[str, str]) -> None:
     session.check_interrupt()
     with _aliases(session, values):
-        session.runner(commands)
+        session.runner(commands, keep_going=True)
 
 
 @command(
@@ -136,7 +136,7 @@ def for_each_frame(session: Session, args: Arguments, name: str) -> object:
             session.check_interrupt()
             session.scope = replace(before, frame=frame.index)
             session.out.line(_frame_line(session, frame))
-            session.runner(commands)
+            session.runner(commands, keep_going=True)
     finally:
         session.scope = before
     return None

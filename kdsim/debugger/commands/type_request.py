@@ -21,7 +21,8 @@ ALL_LEVELS = 64
 _ITEM = re.compile(r"\((?P<quoted>[^()]*)\)(?=[\s,]|$)|[^\s,<]+(?:<.*>[^\s,]*)?")
 _NUMBER = re.compile(r"[0-9a-f`]+h?|0[xnty]\w+", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_<*?(.~][\w.*?#+<>:!~$,()\[\] -]*")
-_FIELD = re.compile(r"[A-Za-z_<.*?][\w.*?#+<>-]*(?:\[(?P<subscript>[^\]]*)\])?")
+_FIELD = re.compile(r"[A-Za-z_<.*?][\w.*?#+<>-]*(?:\[[^\]]*\][\w.*?#+<>-]*)*")
+_SUBSCRIPT = re.compile(r"\[([^\]]*)\]")
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class _Reader:
             elif letter in DISPLAY_LETTERS or letter == "?":
                 self._request.letters.add("h" if letter == "?" else letter)
                 if letter == "s":
-                    self._request.size = args.expression()
+                    self._request.size = type(args)(args.word() or "", args.context).expression()
             else:
                 raise args.error(column=args.position - len(text) - 1)
 
@@ -162,16 +163,9 @@ class _Reader:
 
     def _field(self) -> None:
         word = self._item()
-        found = _FIELD.fullmatch(word)
-        subscript = found["subscript"] if found else None
-        if found is None or (subscript is not None and not subscript.isdecimal()):
+        if not all(subscript.isdecimal() for subscript in _SUBSCRIPT.findall(word)):
             raise ArgumentError(f"{word}: a subscript has to be a decimal number")
-        wanted = Wanted(
-            tuple(word.partition("[")[0].split(".")),
-            "y" in self._search,
-            None if subscript is None else int(subscript),
-            self._arrays,
-        )
+        wanted = Wanted(tuple(word.split(".")), "y" in self._search, self._arrays)
         request = self._request
         longest = max(len(word), request.width if request.fields else 0)
         request.fields, request.width = (*request.fields, wanted), longest

@@ -77,12 +77,14 @@ class _Subject:
     Attributes:
         value: of a variable in a register.
         heading: what is said before its fields.
+        is_lost: the heading is all there is to say.
     """
 
     type: Type
     address: int | None = None
     value: int | None = None
     heading: tuple[str, ...] = ()
+    is_lost: bool = False
 
 
 @command(
@@ -198,16 +200,18 @@ class _Display:
         """The fields of a record, the elements of an array, or a value."""
         request = self._request
         kind, heading = subject.type, subject.heading
+        if subject.is_lost:
+            return list(heading)
         place = subject.address if request.address is None else request.address
-        if isinstance(kind, Pointer) and not request.list_field:
+        if isinstance(kind, Pointer) and isinstance(kind.target, Record):
             value = subject.value
             if value is None and place is not None:
                 value = self._values.integer(place, kind.size)
-            if value is not None and isinstance(kind.target, Record):
-                heading = (*heading, f"0x{tick(value)} ") if subject.value is None else heading
-                kind, place = kind.target, value or None
-                if place is None:
-                    return list(heading)
+                heading = (*heading, f"0x{tick(value)} ")
+            if value is not None:
+                kind, place = kind.target, value
+                if not place:
+                    return [*heading, "(null) "] if subject.value is not None else list(heading)
         elif subject.value is not None:
             return [*heading, self._register_value(kind, subject.value)]
         if request.list_field:
@@ -229,7 +233,8 @@ class _Display:
             # `dt -a10 ULONG Address`: the name stands for so many of them in a row.
             return [*heading, *self._array(Array(kind, request.arrays or 1), place)]
         if isinstance(kind, Function):
-            return [*heading, f"{request.name}  {type_name(kind)}"]
+            parameters = ", ".join(map(type_name, kind.parameters)) or "void"
+            return [*heading, f"{request.name}  {type_name(kind.result)} ({parameters})"]
         if place is not None:
             return [*heading, self._values.value(kind, place)]
         if isinstance(kind, Enum):
@@ -265,8 +270,7 @@ class _Display:
             self._session, rows, lambda piece: self._dump(next(headings, ()), tuple(piece))
         )
         if request.fields and not found.rows:
-            shown = ".".join(request.fields[0].path)
-            raise ArgumentError(f"{kind.name} has no field {shown}")
+            raise ArgumentError("Cannot find specified field members.")
         failed = self._tree.failure
         return (
             dataclasses.replace(found, problem=f"Memory read error {failed.address:016x}")
@@ -348,7 +352,8 @@ def _local_subject(local: Variable) -> _Subject:
             local.type, local.address, heading=(f"Local var @ 0x{local.address:x} Type {kind}",)
         )
     if local.value is None:
-        raise ArgumentError(f"Local var {local.name} Type {kind}: {local.problem}")
+        heading = (f"Local var Type {kind}", local.problem)
+        return _Subject(local.type, heading=heading, is_lost=True)
     where = f"Local var @ {local.register} Type {kind}"
     return _Subject(local.type, value=local.value, heading=(where,))
 

@@ -226,7 +226,7 @@ def place_text(variable: Variable) -> str:
 def relative_text(variable: Variable) -> str:
     """`@rsp+0x0030`; a variable in a register is there itself, a static one nowhere else."""
     if not variable.register:
-        return ""
+        return "" if variable.address is not None else "<unavailable>"
     if variable.address is None and not variable.offset:
         return f"@{variable.register}"
     sign = "-" if variable.offset < 0 else "+"

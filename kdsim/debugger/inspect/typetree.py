@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from kdsim.symbols.wildcard import has_wildcard, matches
 
 INDENT = 3
 NAME_WIDTH = 16
+_SUBSCRIPT = re.compile(r"\[(\d+)\]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +63,24 @@ class Wanted:
     """A field the user asked for.
 
     Attributes:
-        path: `Pcb.Header` as its parts; an empty part means all fields of that level.
+        path: `Pcb.Header[1]` as its parts; an empty part means all fields of that level.
         prefix: the last part is only the beginning of a name.
-        subscript: one element of an array.
         arrays: as in `Style`, for this field.
     """
 
     path: tuple[str, ...]
     prefix: bool = False
-    subscript: int | None = None
     arrays: int | None = None
+
+    @property
+    def subscript(self) -> int | None:
+        """The one element of an array that is wanted."""
+        found = _SUBSCRIPT.search(self.path[0])
+        return int(found[1]) if found else None
 
     def names(self, field: str) -> bool:
         """Whether it means this field; a name with a dot behind it is a prefix."""
-        name = self.path[0].lower()
+        name = _SUBSCRIPT.sub("", self.path[0]).lower()
         if has_wildcard(name):
             return matches(name, field)
         if self.prefix or len(self.path) > 1:
@@ -86,7 +92,7 @@ class Wanted:
         """What is wanted inside the field."""
         if len(self.path) == 1:
             return None
-        return Wanted(self.path[1:], self.prefix, self.subscript, self.arrays)
+        return Wanted(self.path[1:], self.prefix, self.arrays)
 
 
 class TypeTree:
@@ -121,7 +127,7 @@ class TypeTree:
         self, field: Field, place: int | None, asked: list[Wanted], depth: int
     ) -> Iterator[FieldLine]:
         kind, offset, name = field.type, field.offset, field.name
-        subscript = next((w.subscript for w in asked if w.deeper is None), None)
+        subscript = next((w.subscript for w in asked), None)
         if subscript is not None and isinstance(kind, Array):
             name, kind = f"{name}[{subscript}]", kind.element
             offset += subscript * kind.size
