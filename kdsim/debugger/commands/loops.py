@@ -66,7 +66,7 @@ def _run(session: Session, commands: str, values: Mapping[str, str]) -> None:
     group="symbols",
     params=(COMMANDS,),
     needs=Caps.READ,
-    see_also=("lm", "!for_each_function", ".foreach"),
+    see_also=("lm", "!for_each_function", "ld"),
     notes="Aliases: @#ModuleIndex @#ModuleName @#ImageName @#LoadedImageName @#MappedImageName\n"
     "@#SymbolFileName, each name also with Size behind it, @#Base @#End @#Size\n"
     "@#TimeDateStamp @#Checksum @#Flags @#SymbolType @#FileVersion @#ProductVersion",

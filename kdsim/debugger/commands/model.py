@@ -164,7 +164,7 @@ def dtx(session: Session, args: Arguments, name: str) -> object:
 def _options(args: Arguments) -> _Options:
     depth, skip, cell = 1, 0, 0
     flags: set[str] = set()
-    while args.peek().startswith("-"):
+    while re.match(r"-[A-Za-z?]", args.peek()):
         found = _OPTION.match(args.peek())
         if found is None:
             raise args.error()

@@ -22,9 +22,9 @@ from kdsim.debugger.commands.model_objects import (
 )
 from kdsim.debugger.language.conversions import basic
 from kdsim.debugger.language.evaluate import Evaluator
-from kdsim.debugger.language.problems import MEMORY, UNRESOLVED, ExpressionError
+from kdsim.debugger.language.problems import UNRESOLVED, ExpressionError
 from kdsim.debugger.language.typed import Typed
-from kdsim.errors import ArgumentError, CommandSyntaxError, SymbolError
+from kdsim.errors import ArgumentError, CommandSyntaxError, MemoryFault, SymbolError
 from kdsim.symbols.types import VOID
 
 if TYPE_CHECKING:
@@ -290,10 +290,6 @@ def _problem(error: ExpressionError) -> str:
     if error.message == UNRESOLVED:
         found = re.compile(r"(?:\.|->)?\s*([\w!$:@]+)").match(error.text, error.column)
         return f"Error: Unable to bind name '{found[1] if found else error.text[error.column :]}'"
-    if error.message == MEMORY:
-        return (
-            f"Error: Unable to read memory ({error.reason})"
-            if error.reason
-            else ("Error: Unable to read memory")
-        )
+    if isinstance(error.__cause__, MemoryFault):
+        return f"Error: Unable to read memory at Address 0x{error.__cause__.address:x}"
     return f"Error: {error.message} in '{error.text}'"

@@ -54,8 +54,10 @@ def _path_lines(path: SymbolPath) -> list[str]:
 )
 def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     """Setting the path loads nothing by itself."""
-    text = args.rest().strip('"')
-    if text:
+    typed = args.rest()
+    if typed:
+        # `.sympath ""` empties it.
+        text = typed.strip('"')
         old = str(session.symbols.path)
         session.symbols.path = SymbolPath.parse(f"{old};{text}" if name.endswith("+") else text)
     return _path_lines(session.symbols.path)
@@ -71,8 +73,9 @@ def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     see_also=(".sympath",),
 )
 def exepath(session: Session, args: Arguments, name: str) -> str:
-    text = args.rest().strip('"')
-    if text:
+    typed = args.rest()
+    if typed:
+        text = typed.strip('"')
         old = f"{session.image_path};" if name.endswith("+") and session.image_path else ""
         session.modules.use_image_path(f"{old}{text}")
     return f"Executable image search path is: {session.image_path}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.commands.variables import declared_value, place_text, variable_value
-from kdsim.debugger.disassembly import IMPORT, SHOWN_IMPORT
+from kdsim.debugger.disassembly import undecorated
 from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.variables import Variable, scope_variables
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from kdsim.symbols.space import Located
 
 SWITCHES = ("0", "1", "2", "D", "t", "v", "s:", "q", "p", "f", "d", "a", "A", "n", "N", "z", "Z")
-STRING_LITERAL = "??_C@"
-"""What the compiler calls a string begins so."""
 NO_PARAMETERS = "(<no parameter info>)"
 NO_TYPE = "<no type information>"
 LETTERS = f" {' '.join(ascii_uppercase)}"
@@ -126,7 +124,7 @@ def _rows(session: Session, pattern: str, given: dict[str, str]) -> Iterator[Sym
         if kind == "constant" or (kinds and kind not in kinds.values()):
             continue
         if bare:
-            yield SymbolRow(hit.va, tick(hit.va), _shown_name(hit), "", "", 0, "")
+            yield SymbolRow(hit.va, tick(hit.va), undecorated(hit.name), "", "", 0, "")
         else:
             yield _row(session, hit)
 
@@ -140,23 +138,11 @@ def _row(session: Session, hit: Located) -> SymbolRow:
     return SymbolRow(
         hit.va,
         tick(hit.va),
-        _shown_name(hit),
+        undecorated(hit.name),
         declared,
         _note(session, hit),
         symbol.extent,
         f"{source} {word}",
-    )
-
-
-def _shown_name(hit: Located) -> str:
-    """As dbghelp undecorates it: `_imp_X` for an import, `` `string' `` for a literal."""
-    name = hit.symbol.name
-    if name.startswith(STRING_LITERAL):
-        return f"{hit.module.name}!`string'"
-    return (
-        f"{hit.module.name}!{SHOWN_IMPORT}{name.removeprefix(IMPORT)}"
-        if name.startswith(IMPORT)
-        else hit.name
     )
 
 

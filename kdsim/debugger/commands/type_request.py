@@ -21,6 +21,7 @@ ALL_LEVELS = 64
 _ITEM = re.compile(r"\((?P<quoted>[^()]*)\)(?=[\s,]|$)|[^\s,<]+(?:<.*>[^\s,]*)?")
 _NUMBER = re.compile(r"[0-9a-f`]+h?|0[xnty]\w+", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_<*?(.~][\w.*?#+<>:!~$,()\[\] -]*")
+_SUM = re.compile(r"[+-](?:0[xnty])?[0-9a-f`]+$", re.IGNORECASE)
 _FIELD = re.compile(r"[A-Za-z_<.*?][\w.*?#+<>-]*(?:\[[^\]]*\][\w.*?#+<>-]*)*")
 _SUBSCRIPT = re.compile(r"\[([^\]]*)\]")
 
@@ -148,7 +149,8 @@ class _Reader:
         if word.startswith("(") and self._request.address is None:
             # `(unsigned long)` is a name, `(@rax+8)` an expression.
             return re.fullmatch(r"\([A-Za-z_][\w ]*[*]*\)", word) is not None
-        return _NAME.match(word) is not None and not _is_number(word) and "(" not in word
+        is_sum = _SUM.search(word) is not None
+        return bool(_NAME.match(word)) and not _is_number(word) and not is_sum and "(" not in word
 
     def _is_field(self) -> bool:
         if self._search:

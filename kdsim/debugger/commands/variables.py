@@ -155,7 +155,9 @@ def display_variables(session: Session, args: Arguments, name: str) -> Locals | 
         return [hit.name for hit in session.symbols.match(pattern) if hit.symbol.kind != "constant"]
     fits = compile_wildcard(pattern).fullmatch
     if function is not None:
-        found = [_declaration(local) for local in session.symbols.locals(function)]
+        module = session.symbols.module_at(function)
+        base = module.base if module else 0
+        found = [_declaration(local, base) for local in session.symbols.locals(function)]
         given["V"] = ""
     else:
         found = scope_variables(session)
@@ -185,10 +187,11 @@ def _named_apart(found: list[Variable], given: dict[str, str]) -> Iterator[Varia
             yield replace(variable, name=f"{variable.name}@{shadows}")
 
 
-def _declaration(local: Local) -> Variable:
-    """A variable of a function that need not run."""
+def _declaration(local: Local, base: int) -> Variable:
+    """A variable of a function that need not run; `base` of its image, for static ones."""
+    address = base + local.offset if local.place == "static" else None
     return Variable(
-        local.name, local.type, local.is_parameter, None, local.register, local.offset, None
+        local.name, local.type, local.is_parameter, address, local.register, local.offset, None
     )
 
 
@@ -226,7 +229,7 @@ def place_text(variable: Variable) -> str:
 def relative_text(variable: Variable) -> str:
     """`@rsp+0x0030`; a variable in a register is there itself, a static one nowhere else."""
     if not variable.register:
-        return "" if variable.address is not None else "<unavailable>"
+        return "<unavailable>" if variable.address is None else tick(variable.address)
     if variable.address is None and not variable.offset:
         return f"@{variable.register}"
     sign = "-" if variable.offset < 0 else "+"

@@ -83,7 +83,7 @@ class Wanted:
         name = _SUBSCRIPT.sub("", self.path[0]).lower()
         if has_wildcard(name):
             return matches(name, field)
-        if self.prefix or len(self.path) > 1:
+        if self.subscript is None and (self.prefix or len(self.path) > 1):
             return field.lower().startswith(name)
         return field.lower() == name or not name
 
@@ -119,15 +119,22 @@ class TypeTree:
         """The lines of a record; of the `wanted` fields only, when there are any."""
         for field in visible_fields(record):
             asked = [name for name in wanted if name.names(field.name)]
-            if asked or not wanted:
-                place = None if address is None else address + field.offset
-                yield from self._field(field, place, asked, depth)
+            place = None if address is None else address + field.offset
+            if not wanted:
+                yield from self._field(field, place, [], None, depth)
+            for subscript in dict.fromkeys(name.subscript for name in asked):
+                same = [name for name in asked if name.subscript == subscript]
+                yield from self._field(field, place, same, subscript, depth)
 
     def _field(
-        self, field: Field, place: int | None, asked: list[Wanted], depth: int
+        self,
+        field: Field,
+        place: int | None,
+        asked: list[Wanted],
+        subscript: int | None,
+        depth: int,
     ) -> Iterator[FieldLine]:
         kind, offset, name = field.type, field.offset, field.name
-        subscript = next((w.subscript for w in asked), None)
         if subscript is not None and isinstance(kind, Array):
             name, kind = f"{name}[{subscript}]", kind.element
             offset += subscript * kind.size
@@ -137,11 +144,16 @@ class TypeTree:
             yield FieldLine(depth, offset, name, self._opened(kind, place))
             yield from self._inside(kind, place, inner, depth)
             return
-        yield FieldLine(depth, offset, name, self._text(kind, place))
         arrays = next((w.arrays for w in asked if w.arrays is not None), self._style.arrays)
         if arrays is not None and isinstance(kind, Array):
+            yield FieldLine(depth, offset, name, "")
             yield from self.elements(kind, place, arrays, depth + 1)
-        elif depth < self._style.depth:
+            return
+        opened = depth < self._style.depth
+        is_listed = opened and self._style.elements and place is not None
+        is_listed = is_listed and isinstance(kind, Array) and isinstance(kind.element, Record)
+        yield FieldLine(depth, offset, name, "" if is_listed else self._text(kind, place))
+        if opened:
             yield from self._nested(kind, place, depth)
 
     def _text(self, kind: Type, place: int | None) -> str:
