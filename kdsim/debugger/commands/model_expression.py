@@ -110,6 +110,8 @@ class ModelExpressions:
             raise ArgumentError(_problem(error)) from error
         except CommandSyntaxError as error:
             raise ArgumentError(f"Error: {error.message} in '{original}'") from error
+        except ArgumentError as error:
+            raise ArgumentError(f"Error: {error}") from error
 
     def _new(self, body: str, scope: Scope) -> Thing:
         """`new { Name = p.Name, Id = p.Id }`."""

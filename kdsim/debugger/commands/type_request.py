@@ -138,7 +138,8 @@ class _Reader:
 
     def _item(self) -> str:
         found = _ITEM.match(self._args.peek())
-        assert found is not None
+        if found is None:
+            raise self._args.error()
         self._args.position += found.end()
         return found["quoted"] or found[0]
 
