@@ -42,13 +42,14 @@ class Modules:
             self._space = SymbolSpace(path, self._session.memory)
             self._space.on_load(self._loaded)
             self.use_image_path(self._session.image_path)
-            self.apply_options()
         return self._space
 
     def apply_options(self) -> None:
         """Let the symbol options take effect on what is loaded from now on."""
         settings, space = self._session.settings, self.kernel_space
-        space.path.log = self._session.out.line if settings.symbol_noise else _silent
+        for path in (space.path, space.image_path):
+            if path is not None:
+                path.log = self._session.out.line if settings.symbol_noise else _silent
         space.any_build = bool(settings.symbol_options & SYMOPT_LOAD_ANYTHING)
 
     def _loaded(self, module: Module) -> None:
@@ -68,6 +69,7 @@ class Modules:
 
         self._session.image_path = text
         self.kernel_space.image_path = SymbolPath.parse(text) if text else None
+        self.apply_options()
 
     @property
     def space(self) -> SymbolSpace:

@@ -23,6 +23,7 @@ class Settings:
         stack_frames: how many frames `k` shows.
         show: what is printed after every step and stop (`.prompt_allow`): the registers, the
             symbol line, the instruction.
+        source_path, extension_path: of `.srcpath` and `.extpath`; nothing is read from them.
         symbol_suffix: tried behind a symbol's name that is not found (`ss`).
         echo_processor: `2: kd>` rather than `kd>` on several processors.
     """
@@ -38,6 +39,8 @@ class Settings:
     echo_time: bool = False
     quiet: bool = False
     symbol_suffix: str = ""
+    source_path: str = ""
+    extension_path: str = ""
     json: bool = False
 
     def _set_option(self, bit: int, on: bool) -> None:

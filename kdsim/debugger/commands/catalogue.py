@@ -74,6 +74,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         ".symopt-",
         ".exepath",
         ".exepath+",
+        *(".srcpath", ".srcpath+", ".lsrcpath", ".lsrcpath+", ".extpath", ".extpath+"),
         "!sym",
         "ss",
     ),

@@ -54,12 +54,10 @@ def _path_lines(path: SymbolPath) -> list[str]:
 )
 def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     """Setting the path loads nothing by itself."""
-    typed = args.rest()
-    if typed:
-        # `.sympath ""` empties it.
-        text = typed.strip('"')
-        old = str(session.symbols.path)
-        session.symbols.path = SymbolPath.parse(f"{old};{text}" if name.endswith("+") else text)
+    old = str(session.symbols.path)
+    new = _changed(args, name, old)
+    if new != old:
+        session.symbols.path = SymbolPath.parse(new)
     return _path_lines(session.symbols.path)
 
 
@@ -73,12 +71,53 @@ def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     see_also=(".sympath",),
 )
 def exepath(session: Session, args: Arguments, name: str) -> str:
-    typed = args.rest()
-    if typed:
-        text = typed.strip('"')
-        old = f"{session.image_path};" if name.endswith("+") and session.image_path else ""
-        session.modules.use_image_path(f"{old}{text}")
+    new = _changed(args, name, session.image_path)
+    if new != session.image_path:
+        session.modules.use_image_path(new)
     return f"Executable image search path is: {session.image_path}"
+
+
+@command(
+    ".srcpath",
+    ".srcpath+",
+    ".lsrcpath",
+    ".lsrcpath+",
+    summary="Show or set where source files are looked for.",
+    group="symbols",
+    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".sympath", ".lines"),
+)
+def srcpath(session: Session, args: Arguments, name: str) -> str:
+    """A debugger without a client has one source path, so both names mean it."""
+    settings = session.settings
+    settings.source_path = _changed(args, name, settings.source_path)
+    return f"Source search path is: {settings.source_path or '<empty>'}"
+
+
+@command(
+    ".extpath",
+    ".extpath+",
+    summary="Show or set where extensions are looked for.",
+    group="symbols",
+    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    needs=Caps.NONE,
+    see_also=(".exepath",),
+    notes="Extension DLLs cannot be loaded, so the path only keeps what scripts set.",
+)
+def extpath(session: Session, args: Arguments, name: str) -> str:
+    settings = session.settings
+    settings.extension_path = _changed(args, name, settings.extension_path)
+    return f"Extension search path is: {settings.extension_path or '<empty>'}"
+
+
+def _changed(args: Arguments, name: str, old: str) -> str:
+    """A path after `.name path`, `.name+ path` or plain `.name`; `""` empties it."""
+    typed = args.rest()
+    if not typed:
+        return old
+    text = typed.strip('"')
+    return f"{old};{text}" if name.endswith("+") and old else text
 
 
 @command(
