@@ -16,6 +16,7 @@ from kdsim.debugger.inspect.nt import LIST_LIMIT
 from kdsim.debugger.inspect.typetree import NAME_WIDTH, FieldLine, TypeTree
 from kdsim.debugger.inspect.typevalues import TypeValues
 from kdsim.debugger.language.conversions import named_type
+from kdsim.debugger.language.numbers import MASK
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
@@ -129,6 +130,8 @@ def _typed_register(args: Arguments) -> _Subject | None:
     if not isinstance(value, Typed):
         return None
     args.rest()
+    if isinstance(value.value, float):
+        return _Subject(value.type, heading=(f"{value.value:g}",), is_lost=True)
     return _Subject(value.type, value.address, value.number())
 
 
@@ -221,7 +224,9 @@ class _Display:
         return self._plain(kind, place, heading)
 
     def _register_value(self, kind: Type, value: int) -> str:
-        raw = value.to_bytes(8, "little")[: kind.size or 8]
+        if isinstance(kind, Pointer):
+            return self._values.pointer(kind, value)
+        raw = (value & MASK).to_bytes(8, "little")[: kind.size or 8]
         return TypeValues(BytesMemory(0, raw)).value(kind, 0)
 
     def _plain(self, kind: Type, place: int | None, heading: tuple[str, ...]) -> list[str]:
@@ -253,10 +258,15 @@ class _Display:
             tree = self._tree.elements(kind, place, count, 0)
             return [row.line(offsets=not request.has("o")) for row in tree]
         form = "[{}] {}" if request.has("c") else "[{:02}] {}"
-        return [
-            form.format(index, self._values.value(element, place + index * element.size)).rstrip()
-            for index in range(count)
-        ]
+        lines: list[str] = []
+        for index in range(count):
+            self._session.check_interrupt()
+            text = self._values.value(element, place + index * element.size)
+            lines.append(form.format(index, text).rstrip())
+            if self._values.failure is not None:
+                # What lies behind memory that cannot be read is not looked for.
+                return [*lines, _read_error(self._values.failure)]
+        return lines
 
     def _record(self, kind: Record, place: int | None, heading: tuple[str, ...]) -> TypeDump:
         request = self._request
@@ -272,11 +282,7 @@ class _Display:
         if request.fields and not found.rows:
             raise ArgumentError("Cannot find specified field members.")
         failed = self._tree.failure
-        return (
-            dataclasses.replace(found, problem=f"Memory read error {failed.address:016x}")
-            if failed
-            else found
-        )
+        return dataclasses.replace(found, problem=_read_error(failed)) if failed else found
 
     def _summary(self, kind: Record, place: int) -> Iterator[str]:
         """The line over the fields of a list entry, a string, a large integer."""
@@ -320,6 +326,10 @@ class _Display:
             if place == start:
                 break
         return lines
+
+
+def _read_error(fault: MemoryFault) -> str:
+    return f"Memory read error {fault.address:016x}"
 
 
 def _link(kind: Record, field: str) -> tuple[int, int]:
