@@ -6,7 +6,7 @@ The image is mapped in a made-up machine; the symbol path is a folder with what 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from kdsim.symbols.types import Pointer
 from tests.debugger import debugger_symbols
 from tests.debugger.conftest import Kd
 from tests.debugger.debugger_fakes import DATA, KERNEL
-from tests.debugger.debugger_symbols import U16, U64, record
+from tests.debugger.debugger_symbols import U16, U64, FakeLocated, record
 from tests.symbols.pdbmaker import GUID_TEXT, PdbMaker
 from tests.symbols.pemaker import driver
 from tests.symbols.sample import sample
@@ -383,4 +383,26 @@ def test_symbols_of_an_unloaded_module(unloaded: Kd) -> None:
     """`.reload /unl` puts it back where it was."""
     assert unloaded.run(".reload /unl gone.sys") == ""
     assert unloaded.run("lm1m m gone") == "gone\n"
-    assert unloaded.session.symbols.module_named("gone").base == BASE
+    found = unloaded.session.symbols.module_named("gone")
+    assert found is not None
+    assert found.base == BASE
+
+
+def test_ctrl_c_ends_a_listing(kd: Kd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endless listing is left at the symbol where the key was pressed."""
+    symbol = next(kd.space.match("nt!Loop"))
+    looked_at = 0
+
+    def endless(_pattern: str) -> Iterator[FakeLocated]:
+        nonlocal looked_at
+        while True:
+            looked_at += 1
+            if looked_at == 100:
+                kd.session.interrupt()
+            yield symbol
+
+    monkeypatch.setattr(kd.space, "match", endless)
+    for command in ("x nt!*", "dt -v nt!*", "!for_each_function -m:nt -p:* -c:.echo"):
+        looked_at = 0
+        assert kd.lines(command)[-1] == "^C"
+        assert looked_at == 100

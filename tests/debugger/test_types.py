@@ -40,10 +40,10 @@ U8, I8, U16, I16 = map(named, ("unsigned char", "char", "unsigned short", "short
 U32, I32, U64, I64 = map(named, ("unsigned long", "long", "unsigned int64", "int64"))
 WCHAR, BOOL, FLOAT, DOUBLE, VOID = map(named, ("wchar_t", "bool", "float", "double", "void"))
 COLOR = Enum("_COLOR", I32, {"Red": 1, "Blue": -5})
-LIST = Record(
+LINK: Pointer = Pointer(lambda: LIST)
+LIST: Record = Record(
     "_LIST_ENTRY", 16, "struct", lambda: (Field("Flink", 0, LINK), Field("Blink", 8, LINK))
 )
-LINK = Pointer(lambda: LIST)
 GUID = Record("_GUID", 16)
 LARGE = Record("_LARGE_INTEGER", 8, "union", (Field("QuadPart", 0, I64),))
 ROUTINE = Function(VOID, (U32, Pointer(LIST)))

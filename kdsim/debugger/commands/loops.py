@@ -188,9 +188,11 @@ def for_each_function(session: Session, args: Arguments, name: str) -> object:
     module, pattern = options.get("m"), options.get("p")
     if not module or not pattern or not commands:
         raise ArgumentError(f"{name} needs -m:module -p:pattern -c:command")
-    found = [
-        hit for hit in session.symbols.match(f"{module}!{pattern}") if hit.symbol.kind == "function"
-    ]
+    found = []
+    for hit in session.symbols.match(f"{module}!{pattern}"):
+        session.check_interrupt()
+        if hit.symbol.kind == "function":
+            found.append(hit)
     for hit in sorted(found, key=lambda hit: hit.va):
         values = {
             "SymbolName": hit.name,

@@ -49,7 +49,9 @@ class Node:
     children: tuple[Node, ...] = ()
 
     def line(self, name: str) -> str:
-        kind = f"[Type: {self.type}]" if self.type and not self.type.startswith("[") else self.type
+        # What can be done with an object stands where a value has its type.
+        is_type = self.type and not self.type.lstrip().startswith("[")
+        kind = f"[Type: {self.type}]" if is_type else self.type
         return " ".join(
             part for part in (name, f": {self.value}" if self.value else "", kind) if part
         )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.language.typed import Typed
-from kdsim.errors import ArgumentError
+from kdsim.debugger.text import address as tick
+from kdsim.debugger.threads import thread_registers
+from kdsim.errors import ArgumentError, KdsimError
 from kdsim.symbols.types import Record
 
 if TYPE_CHECKING:
@@ -101,12 +103,23 @@ def _process(session: Session, address: int) -> Thing:
 def _thread(session: Session, address: int) -> Thing:
     view = session.nt_view("_ETHREAD", address)
     return Thing(
-        mark="[Switch To]",
+        text=_where(session, address),
+        mark=" [Switch To]",
         members={
             "KernelObject": lambda: _native(view),
             "Id": lambda: int(view.Cid.UniqueThread),
         },
     )
+
+
+def _where(session: Session, thread: int) -> str:
+    """The top of a thread's stack: `nt!KiSwapContext+0x76 (fffff806`4466a186)`."""
+    try:
+        registers = thread_registers(session, thread) or session.live_registers
+        ip = registers["rip"]
+    except KdsimError:
+        return "<Unable to get stack trace>"
+    return f"{session.symbols.format(ip)} ({tick(ip)})"
 
 
 def _native(view: View) -> Typed:

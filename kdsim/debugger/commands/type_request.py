@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.inspect.typetree import NAME_WIDTH, Style, Wanted
-from kdsim.debugger.registers import SLOTS
 from kdsim.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -156,13 +155,9 @@ class _Reader:
     def _is_field(self) -> bool:
         if self._search:
             return True
+        # A register needs its `@`: `Rip` is a field of a context.
         word = self._peek()
-        plain = word.rstrip(".*")
-        return (
-            _FIELD.fullmatch(word) is not None
-            and not _is_number(plain)
-            and plain.lower() not in SLOTS
-        )
+        return _FIELD.fullmatch(word) is not None and not _is_number(word.rstrip(".*"))
 
     def _field(self) -> None:
         word = self._item()
