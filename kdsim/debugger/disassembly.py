@@ -192,7 +192,7 @@ class Disassembler:
     def symbol(self, va: int) -> str | None:
         """`nt!Foo+0x1b` or None."""
         name = self._session.modules.space_for(va).format(va)
-        return _undecorated(name) if "!" in name or "+" in name else None
+        return undecorated(name) if "!" in name or "+" in name else None
 
     def effect(self, line: Line, registers: RegisterFile) -> str:
         """`[br=1]` of a conditional jump, or the memory operand: ``ds:002b:<address>=<value>``."""
@@ -262,7 +262,8 @@ class Disassembler:
         return f"{name} ({tick(va)})" if name else tick(va)
 
 
-def _undecorated(name: str) -> str:
+def undecorated(name: str) -> str:
+    """A symbol's name as dbghelp shows it."""
     if "??_C@" in name:
         return _STRING_LITERAL.sub("`string'", name)
     return name.replace(IMPORT, SHOWN_IMPORT)

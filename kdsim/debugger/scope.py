@@ -18,6 +18,7 @@ class Cursor:
         hits: addresses that `s -[s]` saved.
         held: memory that `.holdmem` keeps, by address.
         instruction, pattern: where `#` goes on, and what it looks for.
+        type_name: the last name of `dt`, which `dt .` repeats.
     """
 
     data: int | None = None
@@ -29,6 +30,7 @@ class Cursor:
     held: dict[int, bytes] = field(default_factory=dict)
     instruction: int | None = None
     pattern: str = ""
+    type_name: str = ""
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kdsim.debugger import kernel, threads, times
@@ -58,6 +58,13 @@ class Runner(Protocol):
     def __call__(self, line: str, *, keep_going: bool = False) -> None: ...
 
 
+class AliasScope(Protocol):
+    """Gives names a text for a while."""
+
+    def scoped(self, name: str) -> AbstractContextManager[Callable[[str], None]]:
+        """Yields the function that gives `name` its text; it lasts as long as the context."""
+
+
 class Session:
     """See the module docstring.
 
@@ -73,6 +80,7 @@ class Session:
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
         runner: executes a command line; the commands package puts itself here.
         evaluate, evaluate_cpp: the value of an expression (C++: whatever the default is); the same.
+        aliases: of the command language; the same.
         ask: answers a question of the target or of a command.
         on_reached: called when the target has answered, before its first stop is waited for.
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
@@ -81,6 +89,8 @@ class Session:
         reached: the target has answered once, and is one that can be stopped.
         lost: the last error, when it says that the target does not answer any more.
     """
+
+    aliases: AliasScope
 
     def __init__(
         self,
@@ -99,7 +109,8 @@ class Session:
         self.symbol_path = DEFAULT_SYMBOL_PATH if symbol_path is None else symbol_path
         self.image_path = image_path or ""
         self.clock = clock
-        self.settings = Settings(json=json, symbol_noise=verbose)
+        self.settings = Settings(json=json)
+        self.settings.symbol_noise = verbose
         self.physical = CachedMemory(backend.read_physical, backend.write_physical)
         self.memory = VirtualMemory(backend, self.physical)
         self.memory.live_cr3 = self._live_cr3

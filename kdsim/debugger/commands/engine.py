@@ -54,6 +54,14 @@ class Engine:
         self.session.report_error(error)
 
     def _call(self, text: str, match: Match) -> object:
+        """Run a command. What loading symbols had to say stands before its result."""
+        try:
+            return self._run(text, match)
+        finally:
+            for notice in self.session.modules.notices():
+                self.session.out.line(notice)
+
+    def _run(self, text: str, match: Match) -> object:
         session = self.session
         declaration = match.command
         refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
@@ -90,5 +98,6 @@ def equip(session: Session) -> Engine:
     evaluator = Evaluator(engine.context)
     session.evaluate = evaluator.evaluate
     session.evaluate_cpp = lambda text: evaluator.cpp(text).number()
+    session.aliases = engine.aliases
     session.register_lines = lambda: _register_lines(session)
     return engine
