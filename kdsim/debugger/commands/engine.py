@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class Engine:
         self.context = SessionContext(session)
         self.aliases = Aliases()
         self.interpreter = Interpreter(self, self.aliases)
+        self._find = functools.lru_cache(maxsize=1024)(REGISTRY.find)
 
     @property
     def prompt(self) -> str:
@@ -35,7 +37,7 @@ class Engine:
 
     def dispatch(self, text: str) -> None:
         """Execute one command and print what it returns."""
-        match = REGISTRY.find(text)
+        match = self._find(text)
         if self.session.settings.json:
             self._dispatch_json(text, match)
         else:
@@ -52,6 +54,9 @@ class Engine:
 
     def report(self, error: KdsimError) -> None:
         self.session.report_error(error)
+
+    def check_interrupt(self) -> None:
+        self.session.check_interrupt()
 
     def _call(self, text: str, match: Match) -> object:
         session = self.session

@@ -5,6 +5,8 @@ The evaluators themselves are loaded with the first expression in their language
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.language.numbers import MASK
@@ -14,6 +16,13 @@ from kdsim.errors import CommandSyntaxError
 if TYPE_CHECKING:
     from kdsim.debugger.language.context import Context
     from kdsim.debugger.language.typed import Typed
+
+
+@functools.cache
+def _masm() -> Callable[[Context, str, int], tuple[int, int]]:
+    from kdsim.debugger.language.evaluate_masm import evaluate_prefix
+
+    return evaluate_prefix
 
 
 class Evaluator:
@@ -49,9 +58,7 @@ class Evaluator:
 
     def masm_prefix(self, text: str, start: int = 0) -> tuple[int, int]:
         """Value and end of the longest MASM expression at `start`."""
-        from kdsim.debugger.language.evaluate_masm import evaluate_prefix
-
-        return evaluate_prefix(self.context, text, start)
+        return _masm()(self.context, text, start)
 
     def cpp_prefix(self, text: str, start: int = 0) -> tuple[Typed, int]:
         """Value and end of the longest C++ expression at `start`."""
@@ -60,6 +67,6 @@ class Evaluator:
         return evaluate_prefix(self.context, text, start)
 
     def _at_end(self, text: str, end: int) -> None:
-        if text[end:].strip():
+        if end < len(text) and text[end:].strip():
             column = len(text) - len(text[end:].lstrip())
             raise CommandSyntaxError(EXTRA, text, column)

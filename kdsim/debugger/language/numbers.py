@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MASK = (1 << 64) - 1
 
@@ -29,6 +30,7 @@ def prefixed_number(text: str) -> tuple[int, bool]:
     return _digits(text[2:], base)
 
 
+@lru_cache(maxsize=1024)
 def plain_number(text: str, radix: int) -> tuple[int, bool] | None:
     """Value of bare digits, and whether a tick divides it; None for anything else."""
     if not _PLAIN[radix].fullmatch(text):

@@ -27,8 +27,7 @@ class MissingExpression(CommandSyntaxError):
         super().__init__(MISSING, text, column)
 
     def __str__(self) -> str:
-        rest = self.text[self.column :].strip() or "<EOL>"
-        return f"{' ' * self.column}^ {self.message} from '{rest}'"
+        return f"{' ' * self.column}^ {self.message} from '{self.rest}'"
 
 
 class ExpressionError(CommandSyntaxError):
@@ -39,6 +38,5 @@ class ExpressionError(CommandSyntaxError):
         self.reason = reason
 
     def __str__(self) -> str:
-        rest = self.text[self.column :].strip() or "<EOL>"
         reason = f" ({self.reason})" if self.reason else ""
-        return f"{self.message} at '{rest}'{reason}"
+        return f"{self.message} at '{self.rest}'{reason}"
