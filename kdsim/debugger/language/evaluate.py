@@ -25,6 +25,13 @@ def _masm() -> Callable[[Context, str, int], tuple[int, int]]:
     return evaluate_prefix
 
 
+@functools.cache
+def _cpp() -> Callable[[Context, str, int], tuple[Typed, int]]:
+    from kdsim.debugger.language.evaluate_cpp import evaluate_prefix
+
+    return evaluate_prefix
+
+
 class Evaluator:
     """Text to value, with the names and memory of a `Context`."""
 
@@ -62,9 +69,7 @@ class Evaluator:
 
     def cpp_prefix(self, text: str, start: int = 0) -> tuple[Typed, int]:
         """Value and end of the longest C++ expression at `start`."""
-        from kdsim.debugger.language.evaluate_cpp import evaluate_prefix
-
-        return evaluate_prefix(self.context, text, start)
+        return _cpp()(self.context, text, start)
 
     def _at_end(self, text: str, end: int) -> None:
         if end < len(text) and text[end:].strip():

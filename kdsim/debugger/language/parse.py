@@ -31,6 +31,9 @@ IsType = Callable[[str], bool]
 # In front of a type: `(`, the `<` of a named cast, the comma between a macro's arguments, `const`.
 _BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER"})
 
+_KEPT = 1024
+"""Trees of each kind that are kept, so that a loop's text is parsed once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[Tree]):
@@ -45,7 +48,7 @@ def never_type(_: str) -> bool:
     return False
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_KEPT)
 def masm(text: str, start: int = 0) -> Parsed[syntax_masm.Expression]:
     """The longest MASM expression that begins at `start`."""
     return _longest("masm", text, start)
@@ -59,7 +62,26 @@ def cpp(
     `is_type` says whether a name is a type, which decides between a cast and a value. A `full`
     expression has the text for itself, so a comma is an operator.
     """
-    return _longest("cpp", text, start, "full" if full else "start", is_type)
+    key = (text, start, full)
+    known = _cpp_trees.get(key)
+    if known and all(is_type(name) is answer for name, answer in known[1].items()):
+        return known[0]
+    asked: dict[str, bool] = {}
+
+    def ask(name: str) -> bool:
+        asked[name] = is_type(name)
+        return asked[name]
+
+    parsed = _longest("cpp", text, start, "full" if full else "start", ask)
+    if len(_cpp_trees) >= _KEPT:
+        _cpp_trees.clear()
+    _cpp_trees[key] = parsed, asked
+    return parsed
+
+
+# A tree depends on which names are types, so it is kept together with what was asked. Modules
+# come and go, and with them types; most expressions ask for none.
+_cpp_trees: dict[tuple[str, int, bool], tuple[Parsed[syntax_cpp.Expression], dict[str, bool]]] = {}
 
 
 # Most lines are one command with nothing in it that the grammar cares about. They need no parser,
@@ -72,7 +94,7 @@ _PLAIN = re.compile(
 )
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_KEPT)
 def line(text: str) -> Program:
     """The commands of a line or of a block's body."""
     plain = _PLAIN.fullmatch(text)
