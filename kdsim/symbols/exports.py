@@ -45,5 +45,5 @@ class ExportSymbols:
         index = bisect_right(self._starts, rva) - 1
         return self._symbols[index] if index >= 0 else None
 
-    def by_address(self) -> Iterator[Symbol]:
-        return iter(self._symbols)
+    def by_address(self, above: int = -1) -> Iterator[Symbol]:
+        return iter(self._symbols[bisect_right(self._starts, above) :])

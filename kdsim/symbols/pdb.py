@@ -330,9 +330,10 @@ class Pdb:
         return array("Q", (row[0] for row in rows)), array("I", (row[2] for row in rows))
 
     @_checked_items
-    def by_address(self) -> Iterator[Symbol]:
-        """Every symbol with an address, ascending; more than one where an address has two names."""
-        for offset in self._addresses[1]:
+    def by_address(self, above: int = -1) -> Iterator[Symbol]:
+        """Symbols above an address, ascending; more than one where an address has two names."""
+        starts, offsets = self._addresses
+        for offset in offsets[bisect_right(starts, above) :]:
             symbol = self._symbol(*self._record(offset))
             if symbol is not None:
                 yield symbol

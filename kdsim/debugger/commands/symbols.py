@@ -216,11 +216,10 @@ def _following(module: Module, va: int) -> str:
     """The first symbol above an address."""
     if module.source is None:
         return ""
-    rva = va - module.base
-    for symbol in module.source.by_address():
-        if symbol.rva > rva:
-            return f"({tick(module.base + symbol.rva)})   {module.name}!{symbol.name}"
-    return ""
+    symbol = next(module.source.by_address(above=va - module.base), None)
+    if symbol is None:
+        return ""
+    return f"({tick(module.base + symbol.rva)})   {module.name}!{symbol.name}"
 
 
 def _source(session: Session, va: int) -> str:
