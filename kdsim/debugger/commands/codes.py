@@ -74,7 +74,7 @@ def _meaning(code: int, as_ntstatus: bool) -> tuple[str, status.StatusCode | Non
     group="objects",
     params=(Param("code", "expression"),),
     needs=Caps.NONE,
-    see_also=("!irp", "!error"),
+    see_also=("!error", ".formats"),
 )
 def decode_ioctl(session: Session, args: Arguments, name: str) -> ioctl.IoControlCode:
     """From the tables in `inspect/ioctl_codes.txt`."""

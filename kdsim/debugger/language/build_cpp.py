@@ -61,6 +61,9 @@ class CppBuilder(Transformer[Token, Expression]):
     def named_cast(self, _l: Token, kind: TypeName, _m: Token, operand: Expression) -> Expression:
         return Cast(kind, operand, kind.column)
 
+    def function_cast(self, base: tuple[str, int], operand: Expression) -> Expression:
+        return Cast(TypeName(base[0], 0, (), base[1]), operand, base[1])
+
     def unary(self, operator: Token, operand: Expression) -> Expression:
         return Unary(str(operator), operand, _at(operator))
 
@@ -96,6 +99,9 @@ class CppBuilder(Transformer[Token, Expression]):
         kind = "float" if token[-1] in "fF" else "double"
         return Literal(float(token.rstrip("fF")), kind, str(token), _at(token))
 
+    def boolean(self, token: Token) -> Expression:
+        return Literal(int(token == "true"), "bool", str(token), _at(token))
+
     def number(self, token: Token) -> Expression:
         try:
             value, kind = _literal(token)
@@ -106,7 +112,7 @@ class CppBuilder(Transformer[Token, Expression]):
 
     def character(self, token: Token) -> Expression:
         wide = token.startswith("L")
-        text = unescape(token[2:-1] if wide else token[1:-1])
+        text = unescape(token[2:-1] if wide else token[1:-1], digits=4 if wide else 2)
         return Literal(ord(text[0]), "wchar_t" if wide else "char", str(token), _at(token))
 
     def register(self, token: Token) -> Expression:
@@ -162,13 +168,19 @@ def _literal(token: str) -> tuple[int, str]:
     return value, kind
 
 
+_SIZED = {"__int8": "char", "__int16": "short", "__int32": "int"}
+
+
 def _builtin_name(words: list[str]) -> str:
     """One spelling for `unsigned long int`, `long unsigned`, `unsigned long`."""
     unsigned = "unsigned" in words
     if words.count("long") > 1 or "__int64" in words or "int64" in words:
         core = "int64"
+    elif "double" in words:
+        core = "double"  # as Windows' compilers have it, a long one, too
     else:
-        core = next((w for w in words if w not in ("unsigned", "signed", "int")), "int")
+        plain = (_SIZED.get(word, word) for word in words)
+        core = next((word for word in plain if word not in ("unsigned", "signed", "int")), "int")
     return f"unsigned {core}" if unsigned else core
 
 

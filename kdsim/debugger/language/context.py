@@ -43,7 +43,10 @@ class Context(Protocol):
         """The local variable of the current frame: `$!x`."""
 
     def typed_symbol(self, name: str) -> Typed | None:
-        """A variable or function with its type, as an lvalue. A local wins over a global."""
+        """A variable or function with its type, as an lvalue; an enumerator with its value.
+
+        A local wins over a global, unless the name begins with `!` or a module.
+        """
 
     def type(self, name: str) -> Type | None:
         """`_EPROCESS` or `nt!_EPROCESS`, complete."""

@@ -82,4 +82,5 @@ def _quoted(context: Context, kind: Type, va: int) -> str:
             text = zero_terminated(context.memory, va, wide=wide)
     except MemoryFault:
         return '"--- memory read error at address 0x' + address(va) + ' ---"'
-    return f'"{text[:_STRING_LIMIT]}"'
+    shown = "".join(char if char.isprintable() else "." for char in text[:_STRING_LIMIT])
+    return f'"{shown}"'
