@@ -105,7 +105,7 @@ class Interpreter:
 
     def _enter(self, block: syntax.Text) -> Flow:
         """Run a block's body; aliases are replaced as they are now."""
-        text = self.aliases.expand(block.text)
+        text = self.aliases.expand_line(block.text)
         untouched = text == block.text
         try:
             return self._program(text, typed=untouched and self._source is not None)
