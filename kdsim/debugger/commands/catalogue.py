@@ -14,6 +14,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("br", "bs", "bsc", ".bpcmds"),
     ),
     "codes": ("!error", "!ioctldecode", "!filetime", "!whattime"),
+    "crashdump": (".dump",),
     "display": (
         *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
         *("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du"),
