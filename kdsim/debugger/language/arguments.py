@@ -32,7 +32,8 @@ RANGE_LIMIT = 256 << 20
 _SEPARATORS = " \t\r\n,"
 _LONE_SWITCH = re.compile(r"[-/](\w+)(?=\s|$)")
 _WORD = re.compile(r"[^\s,]+")
-_LENGTH = re.compile(r"[lL]\s*(?:(?P<mark>[?-])|(?=[\w@$.(`'!]))")
+# `L10`, but not the `l` of `leaky!Worker`.
+_LENGTH = re.compile(r"[lL](?!\w+!)\s*(?:(?P<mark>[?-])|(?=[\w@$.(`'!]))")
 _SEGMENT = re.compile(r"[%&#]")
 
 

@@ -21,7 +21,7 @@ from kdsim.debugger.language.problems import (
     ExpressionError,
 )
 from kdsim.debugger.language.typed import Typed
-from kdsim.errors import CommandSyntaxError, MemoryFault
+from kdsim.errors import CommandSyntaxError, FormatError, MemoryFault
 
 # These need no `@` and are tried before the symbols, so that `? rsp` does not search every module.
 _STEMS = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
@@ -197,6 +197,8 @@ class _Masm:
             return call(tree.name, arguments, self._context)
         except MemoryFault as fault:
             raise self._error(MEMORY, tree.column, fault.reason) from fault
+        except FormatError as error:
+            raise self._error(OPERAND, tree.column, str(error)) from error
         except TypeError:
             raise self._error(OPERAND, tree.column) from None
 

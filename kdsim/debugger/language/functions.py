@@ -54,7 +54,7 @@ def _succeeded(context: Context, function: int, value: int, flag: int) -> bool:
     if not isinstance(declared, Function):
         raise SymbolError(f"no type is known for the function at {context.describe(function)}")
     result = declared.result
-    value &= (1 << 8 * result.size) - 1
+    value &= (1 << 8 * (result.size or 8)) - 1
     if isinstance(result, Pointer):
         # A HANDLE is a pointer to void, and INVALID_HANDLE_VALUE is one that failed.
         is_handle = isinstance(result.target, BaseType) and result.target.kind == "void"
