@@ -31,8 +31,7 @@ class LineBuilder(Transformer[Token, syntax.Program]):
         return syntax.While(condition, body, body_first=True)
 
     def for_loop(self, *parts: Text) -> syntax.Statement:
-        *clauses, body = parts
-        start, condition, *steps = [*clauses, Text(""), Text("")][: max(len(clauses), 2)]
+        start, condition, *steps, body = parts
         return syntax.For(start, condition, tuple(steps), body)
 
     def foreach(self, *parts: object) -> syntax.Statement:
