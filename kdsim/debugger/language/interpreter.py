@@ -15,6 +15,7 @@ from kdsim.debugger.language import syntax_lines as syntax
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.problems import SYNTAX
 from kdsim.errors import CommandSyntaxError, KdsimError, SimBug, TargetGone, UserError
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Host(Protocol):
         A command that resumes the target returns at the next stop. To give up all that follows on
         the line, raise an exception that is no KdsimError; it passes through the interpreter.
         """
+
+    def on_processor(self, number: int) -> AbstractContextManager[None]:
+        """Looks at another processor's registers meanwhile."""
 
     def write(self, text: str) -> None: ...
 
@@ -97,7 +101,7 @@ class Interpreter:
         """Execute a line as the user typed it; `keep_going`: an error ends its own command only."""
         if len(line) > MAX_LENGTH:
             raise UserError(f"Command line of {len(line)} characters; at most {MAX_LENGTH} fit")
-        text = self.aliases.expand_line(line)
+        text = self.aliases.expand(line)
         place = Place(line, 0, len(line)) if text == line else None
         self._program(text, place, keep_going=keep_going)
 
@@ -149,8 +153,7 @@ class Interpreter:
             index += 1
             try:
                 if isinstance(statement, syntax.Repeat):
-                    self.host.check_interrupt()
-                    index = 0 if self._true(statement.condition) else index
+                    index = 0 if self._again(statement) else index
                     continue
                 flow = self._statement(statement)
             except (SimBug, TargetGone):
@@ -197,6 +200,14 @@ class Interpreter:
             case syntax.Script():
                 self._script(statement)
         return Flow.NEXT
+
+    def _again(self, statement: syntax.Repeat) -> bool:
+        """Whether a `z` repeats what stands to its left."""
+        self.host.check_interrupt()
+        if statement.processor is None:
+            return self._true(statement.condition)
+        with self.host.on_processor(statement.processor):
+            return self._true(statement.condition)
 
     def _true(self, condition: syntax.Text) -> bool:
         try:
@@ -299,6 +310,9 @@ class Interpreter:
         words = [quoted or plain for quoted, plain in _SCRIPT_WORD.findall(statement.text)]
         takes_arguments = statement.form == "$$>a<"
         name = words[0] if takes_arguments and words else statement.text.strip('"')
+        if not name:
+            column = statement.column + len(statement.form)
+            raise CommandSyntaxError(SYNTAX, str(statement), column)
         self.run_script(name, words[1:] if takes_arguments else (), form=statement.form)
 
     def run_script(self, name: str, arguments: Sequence[str] = (), *, form: str = "$$>a<") -> None:
