@@ -30,10 +30,10 @@ LINES = (
     "k {n}; r; u . L{n}",
     'bp nt!X{n} "kb; .echo \\"a;b\\"; g"; bl',
     ".if (@$t0 == {n}) {{ .echo equal }} .elsif (1) {{ k }} .else {{ .block {{ r }} }}",
-    ".for (r $t0 = 0; @$t0 < {n}; r $t0 = @$t0 + 1) {{ .printf \"%d\", @$t0 }}",
+    '.for (r $t0 = 0; @$t0 < {n}; r $t0 = @$t0 + 1) {{ .printf "%d", @$t0 }}',
     ".foreach /pS 1 (x {{ lm1m }}) {{ .echo x{n} ${{x}} }}",
     "j (@rax == {n}) '.echo a' ; '.echo b'",
-    "aS name{n} \"a phrase\"; .catch {{ dd {n} }}",
+    'aS name{n} "a phrase"; .catch {{ dd {n} }}',
     "!process {n} 0; $$ a comment",
 )
 MASM = (
@@ -53,7 +53,7 @@ CPP = (
 SCRIPT = (
     "? poi(nt!PsActiveProcessHead) + {n}",
     "?? sizeof(nt!_EPROCESS) + {n}",
-    "r $t1 = {n}; .printf \"%d %p\\n\", @$t1, @rip",
+    'r $t1 = {n}; .printf "%d %p\\n", @$t1, @rip',
     ".if (@$t1 & 1) {{ .echo odd {n} }} .else {{ .echo even {n} }}",
     "dd nt!PsLoadedModuleList L4",
     "db @rsp + {n} L20",
@@ -67,7 +67,7 @@ SCRIPT = (
     "x nt!KeBug*",
     "lm m nt",
     "!process -1 0",
-    ".foreach /s (w \"a b c\") {{ .echo w{n} ${{w}} }}",
+    '.foreach /s (w "a b c") {{ .echo w{n} ${{w}} }}',
     "aS v{n} {n}; .block {{ .echo ${{v{n}}} }}; ad v{n}",
     "ed @rsp - 100 {n}",
     ".formats {n}",

@@ -44,16 +44,15 @@ class CommandSyntaxError(UserError):
         caret = " " * self.column + "^"
         return f"{caret} {self.message} in '{self.text}'"
 
-    def move(self, text: str, offset: int, end: int | None = None) -> None:
+    def move(self, text: str, offset: int, end: int) -> None:
         """Quote a larger text, in which the one quoted so far begins at `offset`.
 
         Args:
             text: the larger text.
             offset: a column of it.
-            end: where the smaller one ends, when what follows it is none of its business.
+            end: where that ends which is read together with the smaller one.
         """
-        self.end = end if self.end is None else self.end + offset
-        self.text, self.column = text, self.column + offset
+        self.text, self.column, self.end = text, self.column + offset, end
 
     @property
     def rest(self) -> str:

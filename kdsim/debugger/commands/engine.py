@@ -46,6 +46,9 @@ class Engine:
         if self.session.ended:
             raise SessionEnded
 
+    def on_processor(self, number: int) -> AbstractContextManager[None]:
+        return self.session.on_processor(number)
+
     def write(self, text: str) -> None:
         self.session.out.write(text)
 

@@ -8,13 +8,14 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_lines as syntax
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.problems import SYNTAX
 from kdsim.errors import CommandSyntaxError, KdsimError, SimBug, TargetGone, UserError
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Host(Protocol):
         the line, raise an exception that is no KdsimError; it passes through the interpreter.
         """
 
+    def on_processor(self, number: int) -> AbstractContextManager[None]:
+        """Looks at another processor's registers meanwhile."""
+
     def write(self, text: str) -> None: ...
 
     def capture(self) -> AbstractContextManager[list[str]]:
@@ -68,6 +72,18 @@ class Flow(enum.Enum):
     LEAVE = "leave"
 
 
+class Place(NamedTuple):
+    """Where in a line that the user typed a program stands, letter for letter."""
+
+    line: str
+    start: int
+    end: int
+
+    def inside(self, block: syntax.Text) -> Place:
+        start = self.start + block.column
+        return Place(self.line, start, start + len(block.text))
+
+
 class Interpreter:
     """The first error ends a line and is raised, except inside `.catch` and in plain scripts.
 
@@ -79,14 +95,15 @@ class Interpreter:
         self.host = host
         self.aliases = Aliases() if aliases is None else aliases
         self._depth = 0
-        self._source: str | None = None
+        self._place: Place | None = None
 
     def run(self, line: str, *, keep_going: bool = False) -> None:
         """Execute a line as the user typed it; `keep_going`: an error ends its own command only."""
         if len(line) > MAX_LENGTH:
             raise UserError(f"Command line of {len(line)} characters; at most {MAX_LENGTH} fit")
-        text = self.aliases.expand_line(line)
-        self._program(text, typed=text == line, keep_going=keep_going)
+        text = self.aliases.expand(line)
+        place = Place(line, 0, len(line)) if text == line else None
+        self._program(text, place, keep_going=keep_going)
 
     def run_lines(self, text: str, *, echo: bool = False) -> None:
         """Execute the lines of a file one by one; an error ends its own line only."""
@@ -105,28 +122,29 @@ class Interpreter:
 
     def _enter(self, block: syntax.Text) -> Flow:
         """Run a block's body; aliases are replaced as they are now."""
-        text = self.aliases.expand_line(block.text)
-        untouched = text == block.text
-        try:
-            return self._program(text, typed=untouched and self._source is not None)
-        except CommandSyntaxError as error:
-            if untouched:
-                self._quote(error, block, end=block.column + len(text))
-            raise
+        text, place = self.aliases.expand(block.text), self._place
+        if place is not None:
+            place = place.inside(block) if text == block.text else None
+        return self._program(text, place)
 
-    def _program(self, text: str, *, typed: bool = False, keep_going: bool = False) -> Flow:
-        """Run commands; `typed`: the user has this text before him, so errors point into it."""
-        statements = parse.line(text).statements
+    def _program(self, text: str, place: Place | None, *, keep_going: bool = False) -> Flow:
         if self._depth >= MAX_DEPTH:
             raise UserError(f"Blocks and scripts are nested more than {MAX_DEPTH} deep")
-        outer = self._source
-        self._source = text if typed else None
+        outer = self._place
+        self._place = place
         self._depth += 1
         try:
-            return self._statements(statements, keep_going=keep_going)
+            return self._statements(self._parsed(text), keep_going=keep_going)
         finally:
             self._depth -= 1
-            self._source = outer
+            self._place = outer
+
+    def _parsed(self, text: str) -> tuple[syntax.Statement, ...]:
+        try:
+            return parse.line(text).statements
+        except CommandSyntaxError as error:
+            self._point(error, syntax.Text(text))
+            raise
 
     def _statements(self, statements: tuple[syntax.Statement, ...], *, keep_going: bool) -> Flow:
         index = 0
@@ -135,8 +153,7 @@ class Interpreter:
             index += 1
             try:
                 if isinstance(statement, syntax.Repeat):
-                    self.host.check_interrupt()
-                    index = 0 if self._true(statement.condition) else index
+                    index = 0 if self._again(statement) else index
                     continue
                 flow = self._statement(statement)
             except (SimBug, TargetGone):
@@ -150,12 +167,11 @@ class Interpreter:
                 return flow
         return Flow.NEXT
 
-    def _quote(
-        self, error: CommandSyntaxError, piece: syntax.Text | syntax.Command, end: int | None = None
-    ) -> None:
+    def _point(self, error: CommandSyntaxError, piece: syntax.Text | syntax.Command) -> None:
         """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
-        if self._source is not None and error.text == piece.text:
-            error.move(self._source, piece.column, end)
+        place = self._place
+        if place is not None and error.text == piece.text:
+            error.move(place.line, place.start + piece.column, place.end)
 
     def _statement(self, statement: syntax.Statement) -> Flow:
         match statement:
@@ -163,7 +179,7 @@ class Interpreter:
                 try:
                     self.host.dispatch(statement.text)
                 except CommandSyntaxError as error:
-                    self._quote(error, statement)
+                    self._point(error, statement)
                     raise
             case syntax.If():
                 return self._if(statement)
@@ -185,11 +201,19 @@ class Interpreter:
                 self._script(statement)
         return Flow.NEXT
 
+    def _again(self, statement: syntax.Repeat) -> bool:
+        """Whether a `z` repeats what stands to its left."""
+        self.host.check_interrupt()
+        if statement.processor is None:
+            return self._true(statement.condition)
+        with self.host.on_processor(statement.processor):
+            return self._true(statement.condition)
+
     def _true(self, condition: syntax.Text) -> bool:
         try:
             return Evaluator(self.host.context).evaluate(condition.text) != 0
         except CommandSyntaxError as error:
-            self._quote(error, condition)
+            self._point(error, condition)
             raise
 
     # ---- control flow -----------------------------------------------------------------------
@@ -251,14 +275,24 @@ class Interpreter:
         return Flow.NEXT if flow is Flow.LEAVE else flow
 
     def _jump(self, statement: syntax.Jump) -> Flow:
-        arguments = Arguments(statement.first.text, self.host.context)
-        chosen = statement.first.text if arguments.expression() else ""
-        if chosen:
-            chosen = arguments.rest()
+        first = statement.first
+        arguments = Arguments(first.text, self.host.context)
+        try:
+            holds = arguments.expression()
+        except CommandSyntaxError as error:
+            self._point(error, first)
+            raise
+        if holds:
+            column = arguments.position
+            chosen = syntax.Text(first.text[column:], first.column + column)
         elif statement.second is not None:
-            chosen = statement.second.text
-        quoted = _QUOTED.fullmatch(chosen)
-        return self._enter(syntax.Text(quoted[1] if quoted else chosen))
+            chosen = statement.second
+        else:
+            return Flow.NEXT
+        quoted = _QUOTED.fullmatch(chosen.text)
+        if quoted:
+            chosen = syntax.Text(quoted[1], chosen.column + quoted.start(1))
+        return self._enter(chosen)
 
     # ---- aliases and scripts ----------------------------------------------------------------
 
@@ -276,6 +310,9 @@ class Interpreter:
         words = [quoted or plain for quoted, plain in _SCRIPT_WORD.findall(statement.text)]
         takes_arguments = statement.form == "$$>a<"
         name = words[0] if takes_arguments and words else statement.text.strip('"')
+        if not name:
+            column = statement.column + len(statement.form)
+            raise CommandSyntaxError(SYNTAX, str(statement), column)
         self.run_script(name, words[1:] if takes_arguments else (), form=statement.form)
 
     def run_script(self, name: str, arguments: Sequence[str] = (), *, form: str = "$$>a<") -> None:
@@ -287,7 +324,8 @@ class Interpreter:
         block = _one_line(text)
         if form != "$$>a<":
             self.host.write(f"{self.host.prompt}{block}\n")
-        self._program(self.aliases.expand(self.aliases.expand_arguments(block, arguments)))
+        text = self.aliases.expand(self.aliases.expand_arguments(block, arguments))
+        self._program(text, None)
 
 
 def _one_line(text: str) -> str:

@@ -93,7 +93,7 @@ _cpp_trees: dict[tuple[str, int, bool], tuple[Parsed[syntax_cpp.Expression], dic
 # so a session that evaluates nothing never loads it. The tests compare this with the grammar.
 _PLAIN = re.compile(
     r"""[ \t\r]*(?!\.(?:if|for|while|do|foreach|catch|block|break|continue|leave|shell)(?!\w)
-             |a[sSdl](?![^ \t])|j[ \t(]|z[ \t]*\()
+             |a[sSdl](?![^ \t])|j(?:[ \t(;]|$)|[0-9]*z[ \t]*\()
         ([\w!.?~|\#][^;{}"'$\n]*)""",
     re.VERBOSE | re.IGNORECASE,
 )

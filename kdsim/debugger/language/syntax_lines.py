@@ -131,12 +131,14 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`z(condition)`."""
+    """`z(condition)`, and with a processor's number in front `1z(condition)`."""
 
     condition: Text
+    processor: int | None = None
 
     def __str__(self) -> str:
-        return f"z{self.condition}"
+        number = "" if self.processor is None else self.processor
+        return f"{number}z{self.condition}"
 
 
 @dataclass(frozen=True, slots=True)

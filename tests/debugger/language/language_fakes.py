@@ -198,6 +198,11 @@ class FakeHost:
     def report(self, error: KdsimError) -> None:
         self.errors.append(str(error))
 
+    @contextmanager
+    def on_processor(self, number: int) -> Iterator[None]:
+        self.ran.append(f"processor {number}")
+        yield
+
     def check_interrupt(self) -> None:
         if self.interrupted:
             raise KeyboardInterrupt

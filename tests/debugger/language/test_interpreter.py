@@ -107,6 +107,9 @@ def test_as_takes_the_whole_line(interpreter, host):
 
 def test_as_keeps_the_output_of_commands(interpreter):
     interpreter.run("as /c out .echo one; .echo two")
+    assert interpreter.aliases.user == {"out": "one\ntwo\n"}
+    interpreter.run("ad *")
+    interpreter.run("aS /c out .echo one; .echo two")
     assert interpreter.aliases.user == {"out": "one\n"}
     interpreter.run("aS /c both .block { .echo one; .echo two }")
     assert interpreter.aliases.user["both"] == "one\ntwo\n"
