@@ -332,7 +332,7 @@ class SymbolSpace:
         return self._ask_pdb(module, lambda pdb: pdb.line(rva))
 
     def line_address(self, module: str, file: str, line: int) -> int:
-        """First address of a source line.
+        """First address of a source line, of the whole file for line 0.
 
         Raises:
             SymbolError: no code was made from it.

@@ -35,6 +35,30 @@ class ErrorCode:
         return [f"Error code: ({self.kind}) 0x{self.code:x}{decimal} - {self.message}"]
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A FILETIME and how it reads."""
+
+    filetime: int
+    text: str
+
+    def lines(self) -> list[str]:
+        return [self.text]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Clock ticks and the time they take, in 100 ns."""
+
+    ticks: int
+    interval: int
+
+    def lines(self) -> list[str]:
+        days, clock = times.day_and_clock(self.interval)
+        passed = f"{days} days {clock}" if days else f"{clock:>13}"
+        return [f"{self.ticks} Ticks in Standard Time: {passed}s"]
+
+
 @command(
     "!error",
     summary="What an error code means.",
@@ -91,10 +115,10 @@ def decode_ioctl(session: Session, args: Arguments, name: str) -> ioctl.IoContro
     needs=Caps.NONE,
     see_also=(".formats", "!whattime", ".time"),
 )
-def file_time(session: Session, args: Arguments, name: str) -> str:
+def file_time(session: Session, args: Arguments, name: str) -> Moment:
     value = args.expression()
     args.at_end()
-    return times.file_time(value)
+    return Moment(value, times.file_time(value))
 
 
 @command(
@@ -105,11 +129,9 @@ def file_time(session: Session, args: Arguments, name: str) -> str:
     needs=Caps.READ,
     see_also=("!filetime", ".time"),
 )
-def what_time(session: Session, args: Arguments, name: str) -> str:
+def what_time(session: Session, args: Arguments, name: str) -> Ticks:
     """How long a tick is, the kernel's `KeMaximumIncrement` says."""
     ticks = args.expression()
     args.at_end()
     increment = session.memory.u32(session.resolve_nt("nt!KeMaximumIncrement"))
-    days, clock = times.day_and_clock(ticks * increment)
-    passed = f"{days} days {clock}" if days else f"{clock:>13}"
-    return f"{ticks} Ticks in Standard Time: {passed}s"
+    return Ticks(ticks, ticks * increment)

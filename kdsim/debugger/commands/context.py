@@ -128,8 +128,14 @@ class SessionContext:
         self._kept[name] = value
 
     def source_line(self, module: str, file: str, line: int) -> int | None:
+        space = self.session.symbols
         try:
-            return self.session.symbols.line_address(module, file, line)
+            if not file:
+                current = space.line(self.here())
+                if current is None:
+                    return None
+                file = current.file
+            return space.line_address(module, file, line)
         except SymbolError:
             return None
 

@@ -61,7 +61,10 @@ class Context(Protocol):
         """Set `$t0` ... `$t19`, `$exp`, `$p`."""
 
     def source_line(self, module: str, file: str, line: int) -> int | None:
-        """Address of a line; empty strings mean the current module or file."""
+        """Address of a line, of the file's start for line 0.
+
+        Empty strings mean any module and the current file.
+        """
 
     def describe(self, va: int) -> str:
         """`nt!Name+0x12`, or the plain address when no symbol is near."""
