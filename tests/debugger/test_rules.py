@@ -99,6 +99,7 @@ def lab(kd: Kd, monkeypatch: pytest.MonkeyPatch) -> Kd:
     ]
     symbols += [_symbol(name, offset, kind) for name, (offset, kind, _) in MORE.items()]
     kd.space.known["lab"] = symbols
+    kd.space.known["nt"].append(Symbol("KeMaximumIncrement", 0x3500, 4, "data"))
     kd.space.lines[fakes.BASE + 0x100C] = SourceLine("work.c", 12, 0x100C, 4)
     kd.backend.virtual.map(fakes.BASE, bytes(fakes.memory_bytes()))
     for offset, _, data in MORE.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.disassembly import IMPORT, SHOWN_IMPORT
-from kdsim.debugger.language.conversions import basic
+from kdsim.debugger.language.conversions import basic, fit, is_scalar
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.pseudo import pseudo_register
 from kdsim.debugger.registers import is_register
@@ -80,7 +80,9 @@ class SessionContext:
             return None
         if found.value is None:
             raise ArgumentError(f"{name}: {found.problem}")
-        return Typed(found.type, found.value, found.address)
+        # A register may be wider than the variable it holds.
+        value = fit(found.type, found.value) if is_scalar(found.type) else found.value
+        return Typed(found.type, value, found.address)
 
     def typed_symbol(self, name: str) -> Typed | None:
         if "!" not in name:

@@ -6,7 +6,7 @@ import re
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language.numbers import MASK, TooBig, unescape
+from kdsim.debugger.language.numbers import MASK, TooBig, signed, unescape
 from kdsim.debugger.language.syntax_cpp import (
     Assign,
     Binary,
@@ -113,7 +113,8 @@ class CppBuilder(Transformer[Token, Expression]):
     def character(self, token: Token) -> Expression:
         wide = token.startswith("L")
         text = unescape(token[2:-1] if wide else token[1:-1], digits=4 if wide else 2)
-        return Literal(ord(text[0]), "wchar_t" if wide else "char", str(token), _at(token))
+        value = ord(text[0]) & 0xFFFF if wide else signed(ord(text[0]), 1)
+        return Literal(value, "wchar_t" if wide else "char", str(token), _at(token))
 
     def register(self, token: Token) -> Expression:
         return Register(token[1:].lower(), _at(token))
@@ -153,7 +154,7 @@ def _literal(token: str) -> tuple[int, str]:
     if digits.startswith("0x"):
         value = int(digits[2:] or "0", 16)
     else:
-        value = int(digits, 10 if decimal or set(digits) - set("01234567") else 8)
+        value = int(digits, 10 if decimal else 8)
     if value > MASK:
         raise TooBig(token)
     kind = next(name for name, bits in (_DECIMAL if decimal else _OTHER) if value >> bits == 0)

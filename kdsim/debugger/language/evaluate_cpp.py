@@ -111,6 +111,11 @@ class _Cpp:
             case cpp.Variable():
                 found = self._variable(tree)
                 return None if found.address is None else (found.type, found.address)
+            case Register():
+                # `r? $t1 = *(T *)x` keeps a structure, which is as good as the variable itself.
+                held = self._register(tree)
+                structured = isinstance(held.type, Record | Array)
+                return (held.type, held.number() & MASK) if structured else None
             case cpp.Member():
                 return self._member(tree)
             case cpp.Index():
