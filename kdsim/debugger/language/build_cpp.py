@@ -6,7 +6,7 @@ import re
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language.numbers import MASK, TooBig, unescape
+from kdsim.debugger.language.numbers import TooBig, integer, unescape
 from kdsim.debugger.language.syntax_cpp import (
     Assign,
     Binary,
@@ -145,11 +145,9 @@ def _literal(token: str) -> tuple[int, str]:
     digits, suffix = found[1].replace("`", "").lower(), found[2].lower()
     decimal = not digits.startswith("0") or digits == "0"
     if digits.startswith("0x"):
-        value = int(digits[2:] or "0", 16)
+        value = integer(digits[2:], 16)
     else:
-        value = int(digits, 10 if decimal or set(digits) - set("01234567") else 8)
-    if value > MASK:
-        raise TooBig(token)
+        value = integer(digits, 10 if decimal or set(digits) - set("01234567") else 8)
     kind = next(name for name, bits in (_DECIMAL if decimal else _OTHER) if value >> bits == 0)
     if "i64" in suffix or suffix.count("l") == 2:
         kind = "unsigned int64" if value >> 63 else "int64"

@@ -73,7 +73,7 @@ class Step:
 
     def __str__(self) -> str:
         if self.after:
-            return f"({self.operand} {self.operator})"
+            return f"({_primary(self.operand)} {self.operator})"
         return f"({self.operator} {self.operand})"
 
 
@@ -138,7 +138,7 @@ class Index:
     column: int = _column()
 
     def __str__(self) -> str:
-        return f"{self.base}[{self.subscript}]"
+        return f"{_primary(self.base)}[{self.subscript}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Member:
     column: int = _column()
 
     def __str__(self) -> str:
-        return f"{self.base}{'->' if self.arrow else '.'}{self.name}"
+        return f"{_primary(self.base)}{'->' if self.arrow else '.'}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,11 @@ class Macro:
 
     def __str__(self) -> str:
         return f"#{self.name}({', '.join(map(str, self.arguments))})"
+
+
+def _primary(tree: Expression) -> str:
+    """A tree in front of a postfix operator, which binds tighter than `sizeof`."""
+    return f"({tree})" if isinstance(tree, SizeOf) else str(tree)
 
 
 Expression = (
