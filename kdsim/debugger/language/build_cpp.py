@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from lark import Token, Transformer, v_args
@@ -120,16 +121,17 @@ class CppBuilder(Transformer[Token, Expression]):
 
     # ---- types ------------------------------------------------------------------------------
 
-    def type(self, base: tuple[str, int], *parts: int | Literal) -> TypeName:
+    def type(self, base: TypeName, *parts: int | Literal) -> TypeName:
         dimensions = tuple(int(part.value) for part in parts if isinstance(part, Literal))
-        name, column = base
-        return TypeName(name, len(parts) - len(dimensions), dimensions, column)
+        return dataclasses.replace(
+            base, pointers=len(parts) - len(dimensions), dimensions=dimensions
+        )
 
-    def builtin(self, *words: Token) -> tuple[str, int]:
-        return _builtin_name([str(word) for word in words]), _at(words[0])
+    def builtin(self, *words: Token) -> TypeName:
+        return TypeName(_builtin_name([str(word) for word in words]), column=_at(words[0]))
 
-    def named(self, name: Token) -> tuple[str, int]:
-        return str(name), _at(name)
+    def named(self, name: Token) -> TypeName:
+        return TypeName(str(name), column=_at(name), tagged=name.type == "NAME")
 
     def pointer(self, _: Token) -> int:
         return 1

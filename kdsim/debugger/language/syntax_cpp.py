@@ -15,16 +15,21 @@ def _column() -> int:
 
 @dataclass(frozen=True, slots=True)
 class TypeName:
-    """A type as written: `base` may name its module, `pointers` counts the stars."""
+    """A type as written: `base` may name its module, `pointers` counts the stars.
+
+    A `tagged` one need not be known to be read as a type: `struct _NODE`.
+    """
 
     base: str
     pointers: int = 0
     dimensions: tuple[int, ...] = ()
     column: int = _column()
+    tagged: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
+        tag = "struct " if self.tagged else ""
         stars = " " + "*" * self.pointers if self.pointers else ""
-        return self.base + stars + "".join(f"[{n}]" for n in self.dimensions)
+        return tag + self.base + stars + "".join(f"[{n}]" for n in self.dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +172,8 @@ class Macro:
 
 
 def _primary(tree: Expression) -> str:
-    """A tree in front of a postfix operator, which binds tighter than `sizeof`."""
-    return f"({tree})" if isinstance(tree, SizeOf) else str(tree)
+    """A tree in front of a postfix operator; `sizeof` binds less, and `0.x` begins with a float."""
+    return f"({tree})" if isinstance(tree, SizeOf | Literal) else str(tree)
 
 
 Expression = (
