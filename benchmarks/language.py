@@ -86,11 +86,10 @@ def best(work: Callable[[], object]) -> float:
 
 def loops() -> bool:
     """Turns a second, all in this process: a session with nobody at the other end."""
-    from tests.properties.frozen import FrozenBackend, FrozenMachine
-
     from kdsim.debugger.commands.engine import equip
     from kdsim.debugger.output import Output
     from kdsim.debugger.session import Session
+    from tests.properties.frozen import FrozenBackend, FrozenMachine
 
     session = Session(FrozenBackend(FrozenMachine()), Output(lambda _text: None))
     equip(session)

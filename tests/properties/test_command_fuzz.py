@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,28 +13,7 @@ from kdsim.debugger.commands.engine import equip
 from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
 from tests.properties.frozen import FrozenBackend, FrozenMachine
-
-PATIENCE = 10.0
-"""Seconds a line may take."""
-
-
-class Hang(BaseException):
-    """Nothing of the program catches this."""
-
-
-@contextmanager
-def in_time(line: str) -> Iterator[None]:
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise Hang(line)
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
+from tests.properties.patience import in_time
 
 @pytest.fixture(scope="module")
 def machine() -> FrozenMachine:

@@ -23,10 +23,13 @@ _FIXED = re.compile(r"\$u([0-9])")
 _FIXED_COMMAND = re.compile(r"r[ \t]*\$\.u([0-9])[ \t]*=(.*)", re.IGNORECASE | re.DOTALL)
 # An alias without `${}` must stand alone between these.
 _BARE = re.compile(r"""[^\s;"']+""")
-_UNREPLACED = re.compile(r"(?:as|aS|[aA][dDlL])(?=[ \t;]|$)")
+_UNREPLACED = re.compile(r"(?:as|aS|[aA][dDlL])(?=[\s;]|$)")
 _NAME_FORM = re.compile(r"\$\{/v:([^{}\s]+)\}")
 _PHRASE = re.compile(r'"([^"]*)"\s*')
 _FORBIDDEN = ("al", "as", "aS", "ad")
+
+MAX_EXPANDED = 1 << 18
+"""Characters that a text may grow to: in a loop, an alias that holds its own name doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,10 @@ class Aliases:
         concerned = self.user or "${" in text or any(map(text.__contains__, self.automatic))
         if not concerned or _UNREPLACED.match(text):
             return text
-        return _BARE.sub(self._word, text)
+        replaced = _BARE.sub(self._word, text)
+        if len(replaced) > max(len(text), MAX_EXPANDED):
+            raise UserError(f"Aliases make more than {MAX_EXPANDED} characters of this text")
+        return replaced
 
     def _word(self, found: re.Match[str]) -> str:
         """What stands between blanks: an alias, or text with `${name}` in it."""

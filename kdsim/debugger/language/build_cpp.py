@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language.numbers import MASK, TooBig, signed, unescape
+from kdsim.debugger.language.numbers import TooBig, integer, signed, unescape
 from kdsim.debugger.language.syntax_cpp import (
     Assign,
     Binary,
@@ -61,8 +62,8 @@ class CppBuilder(Transformer[Token, Expression]):
     def named_cast(self, _l: Token, kind: TypeName, _m: Token, operand: Expression) -> Expression:
         return Cast(kind, operand, kind.column)
 
-    def function_cast(self, base: tuple[str, int], operand: Expression) -> Expression:
-        return Cast(TypeName(base[0], 0, (), base[1]), operand, base[1])
+    def function_cast(self, kind: TypeName, operand: Expression) -> Expression:
+        return Cast(kind, operand, kind.column)
 
     def unary(self, operator: Token, operand: Expression) -> Expression:
         return Unary(str(operator), operand, _at(operator))
@@ -127,16 +128,17 @@ class CppBuilder(Transformer[Token, Expression]):
 
     # ---- types ------------------------------------------------------------------------------
 
-    def type(self, base: tuple[str, int], *parts: int | Literal) -> TypeName:
+    def type(self, base: TypeName, *parts: int | Literal) -> TypeName:
         dimensions = tuple(int(part.value) for part in parts if isinstance(part, Literal))
-        name, column = base
-        return TypeName(name, len(parts) - len(dimensions), dimensions, column)
+        return dataclasses.replace(
+            base, pointers=len(parts) - len(dimensions), dimensions=dimensions
+        )
 
-    def builtin(self, *words: Token) -> tuple[str, int]:
-        return _builtin_name([str(word) for word in words]), _at(words[0])
+    def builtin(self, *words: Token) -> TypeName:
+        return TypeName(_builtin_name([str(word) for word in words]), column=_at(words[0]))
 
-    def named(self, name: Token) -> tuple[str, int]:
-        return str(name), _at(name)
+    def named(self, name: Token) -> TypeName:
+        return TypeName(str(name), column=_at(name), tagged=name.type == "NAME")
 
     def pointer(self, _: Token) -> int:
         return 1
@@ -152,11 +154,9 @@ def _literal(token: str) -> tuple[int, str]:
     digits, suffix = found[1].replace("`", "").lower(), found[2].lower()
     decimal = not digits.startswith("0") or digits == "0"
     if digits.startswith("0x"):
-        value = int(digits[2:] or "0", 16)
+        value = integer(digits[2:], 16)
     else:
-        value = int(digits, 10 if decimal else 8)
-    if value > MASK:
-        raise TooBig(token)
+        value = integer(digits, 10 if decimal else 8)
     kind = next(name for name, bits in (_DECIMAL if decimal else _OTHER) if value >> bits == 0)
     if "i64" in suffix or suffix.count("l") == 2:
         kind = "unsigned int64" if value >> 63 else "int64"

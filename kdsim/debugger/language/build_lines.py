@@ -87,7 +87,7 @@ class LineBuilder(Transformer[Token, syntax.Program]):
 
     def jump(self, first: Token, *others: Token) -> syntax.Statement:
         second = next((_stripped(token) for token in others if token.type == "BRANCH"), None)
-        return syntax.Jump(_stripped(first), second)
+        return syntax.Jump(_stripped(first), second if second and second.text else None)
 
     def repeat(self, z: Token, condition: Token) -> syntax.Statement:
         processor = int(z[:-1]) if z[:-1] else None

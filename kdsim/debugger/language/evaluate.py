@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.language.numbers import MASK
-from kdsim.debugger.language.problems import EXTRA
+from kdsim.debugger.language.problems import DEEP, EXTRA
 from kdsim.errors import CommandSyntaxError
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class Evaluator:
         """The value of a C++ expression that fills `text`."""
         from kdsim.debugger.language.evaluate_cpp import evaluate_whole
 
-        return evaluate_whole(self.context, text)
+        try:
+            return evaluate_whole(self.context, text)
+        except RecursionError:
+            raise CommandSyntaxError(DEEP, text) from None
 
     def prefix(self, text: str, start: int = 0) -> tuple[int, int]:
         """Value and end of the longest expression at `start`, in the default language."""
@@ -65,11 +68,17 @@ class Evaluator:
 
     def masm_prefix(self, text: str, start: int = 0) -> tuple[int, int]:
         """Value and end of the longest MASM expression at `start`."""
-        return _masm()(self.context, text, start)
+        try:
+            return _masm()(self.context, text, start)
+        except RecursionError:
+            raise CommandSyntaxError(DEEP, text, start) from None
 
     def cpp_prefix(self, text: str, start: int = 0) -> tuple[Typed, int]:
         """Value and end of the longest C++ expression at `start`."""
-        return _cpp()(self.context, text, start)
+        try:
+            return _cpp()(self.context, text, start)
+        except RecursionError:
+            raise CommandSyntaxError(DEEP, text, start) from None
 
     def _at_end(self, text: str, end: int) -> None:
         if end < len(text) and text[end:].strip():

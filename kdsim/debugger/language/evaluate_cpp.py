@@ -49,6 +49,9 @@ _BITS: dict[str, Callable[[int, int], int]] = {
     "^": operator.xor,
 }
 
+MOST_POINTERS = 32
+"""Stars of a type: more are a slip of the keyboard."""
+
 
 def evaluate_prefix(context: Context, text: str, start: int) -> tuple[Typed, int]:
     """Value and end of the longest expression at `start`."""
@@ -439,6 +442,8 @@ class _Cpp:
         kind = named_type(self._context, tree.base)
         if kind is None:
             raise self._error(UNRESOLVED, tree.column)
+        if tree.pointers > MOST_POINTERS:
+            raise self._error(TYPE, tree.column)
         for _ in range(tree.pointers):
             kind = self._pointer(kind)
         for count in reversed(tree.dimensions):

@@ -38,14 +38,23 @@ def plain_number(text: str, radix: int) -> tuple[int, bool] | None:
     return _digits(text, radix)
 
 
+def integer(digits: str, base: int) -> int:
+    """A number of at most 64 bits; no digits are zero."""
+    digits = digits.lstrip("0")
+    # As many as a number in base 2 has; Python itself refuses to read thousands of them.
+    if len(digits) > 64 or (value := int(digits or "0", base)) > MASK:
+        raise TooBig(digits)
+    return value
+
+
 def _digits(digits: str, base: int) -> tuple[int, bool]:
     # The tick stands between the high and the low 32 bits, so 1`0 is 0x100000000.
     high, tick, low = digits.partition("`")
     low = low.replace("`", "")
     if tick and base == 16 and len(low) <= 8:
-        value = int(high or "0", 16) << 32 | int(low or "0", 16)
+        value = integer(high, 16) << 32 | integer(low, 16)
     else:
-        value = int(digits.replace("`", "") or "0", base)
+        value = integer(digits.replace("`", ""), base)
     if value > MASK:
         raise TooBig(digits)
     return value, bool(tick)
@@ -55,8 +64,8 @@ def line_number(text: str) -> int:
     """A source line: decimal unless it says 0x; nothing is the start of the file."""
     text = text.strip()
     if text[:2].lower() == "0x":
-        return int(text[2:] or "0", 16)
-    return int(text or "0")
+        return integer(text[2:], 16)
+    return integer(text, 10)
 
 
 def signed(value: int, size: int = 8) -> int:

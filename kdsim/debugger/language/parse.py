@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 Tree = TypeVar("Tree")
 IsType = Callable[[str], bool]
 
-# In front of a type: `(`, the `<` of a named cast, the comma between a macro's arguments, `const`.
-_BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER"})
+# In front of a type: `(`, the `<` of a named cast, the comma between a macro's arguments, `const`;
+# and `sizeof`, so that `sizeof _EPROCESS` is refused, as in C, rather than taken for a variable.
+_BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER", "_SIZEOF"})
 
 _KEPT = 1024
 """Trees of each kind that are kept, so that a loop's text is parsed once."""
@@ -57,6 +58,11 @@ def never_type(_: str) -> bool:
 def masm(text: str, start: int = 0) -> Parsed[syntax_masm.Expression]:
     """The longest MASM expression that begins at `start`."""
     return _longest("masm", text, start)
+
+
+# A tree depends on which names are types, so it is kept together with what was asked. Modules
+# come and go, and with them types; most expressions ask for none.
+_cpp_trees: dict[tuple[str, int, bool], tuple[Parsed[syntax_cpp.Expression], dict[str, bool]]] = {}
 
 
 def cpp(
@@ -84,16 +90,11 @@ def cpp(
     return parsed
 
 
-# A tree depends on which names are types, so it is kept together with what was asked. Modules
-# come and go, and with them types; most expressions ask for none.
-_cpp_trees: dict[tuple[str, int, bool], tuple[Parsed[syntax_cpp.Expression], dict[str, bool]]] = {}
-
-
 # Most lines are one command with nothing in it that the grammar cares about. They need no parser,
 # so a session that evaluates nothing never loads it. The tests compare this with the grammar.
 _PLAIN = re.compile(
     r"""[ \t\r]*(?!\.(?:if|for|while|do|foreach|catch|block|break|continue|leave|shell)(?!\w)
-             |a[sSdl](?![^ \t])|j(?:[ \t(;]|$)|[0-9]*z[ \t]*\()
+             |(?:as|ad|al)(?!\S)|j(?:[\s(;]|$)|[0-9]*z[ \t]*\()
         ([\w!.?~|\#][^;{}"'$\n]*)""",
     re.VERBOSE | re.IGNORECASE,
 )

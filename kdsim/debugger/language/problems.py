@@ -17,6 +17,7 @@ OPERAND = "Operand error"
 MEMORY = "Memory access error"
 UNRESOLVED = "Couldn't resolve error"
 TYPE = "Type conflict error"
+DEEP = "Operators nested too deeply"
 MISSING = "Numeric expression missing"
 
 

@@ -176,4 +176,5 @@ class Program:
     statements: tuple[Statement, ...]
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.statements))
+        # No semicolons: `as x a` takes them for its own.
+        return "\n".join(map(str, self.statements))
