@@ -66,7 +66,7 @@ MORE: dict[str, tuple[int, Type | None, bytes]] = {
     "Ansi": (0x240, fakes.STRING, b""),
     "Unicode": (0x250, None, b""),
     "Markup": (0x280, None, b"<a> & b\0"),
-    "`string'": (0x2C0, None, b""),
+    "`string'": (0x2C0, fakes.ULONG, b""),
     "GetNode": (0x1100, Function(Pointer(fakes.NODE)), b""),
     "OpenThing": (0x1200, Function(Pointer(basic("void"))), b""),
     "CountThings": (0x1300, Function(fakes.ULONG), b""),

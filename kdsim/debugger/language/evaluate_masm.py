@@ -9,7 +9,7 @@ from typing import Any
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_masm as syntax
 from kdsim.debugger.language.context import Context
-from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.evaluate import Evaluator, whole_number
 from kdsim.debugger.language.functions import call
 from kdsim.debugger.language.numbers import MASK, TooBig, plain_number, signed
 from kdsim.debugger.language.problems import (
@@ -183,7 +183,7 @@ class _Masm:
         try:
             if tree.language == "masm":
                 return evaluator.masm(tree.text)
-            return evaluator.cpp(tree.text).number() & MASK
+            return whole_number(evaluator.cpp(tree.text), tree.text, 0)
         except CommandSyntaxError as error:
             error.text, error.column = self._text, error.column + tree.text_column
             raise

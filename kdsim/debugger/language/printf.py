@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 import struct
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ _SPECIFIER = re.compile(
 )
 _SIZES = {"I64": 8, "I": 8, "ll": 8, "h": 2, "hh": 1}
 # The tags and entities of the Debugger Markup Language. A quoted attribute may hold a `>`.
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&amp;": "&"}
+_ENTITY = re.compile("|".join(_ENTITIES))
 _TAG = re.compile(r"""<(?:"[^"]*"|'[^']*'|[^>"'])*>""")
 _WIDEST = 0x4000
 """Columns; a mistyped width must not fill the memory."""
@@ -61,10 +62,20 @@ def format_text(context: Context, template: str, values: list[int], *, markup: b
         if found is None:
             raise ValueError(template[percent:])
         text = _convert(context, found, remaining)
-        pieces += (template[position:percent], html.escape(text) if markup else text)
+        pieces += (template[position:percent], _escaped(text) if markup else text)
         position = found.end()
     text = "".join(pieces) + template[position:]
-    return html.unescape(_TAG.sub("", text)) if markup else text
+    return _plain(text) if markup else text
+
+
+def _plain(text: str) -> str:
+    """What a text console shows of the Debugger Markup Language."""
+    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], _TAG.sub("", text))
+
+
+def _escaped(text: str) -> str:
+    """A value inside markup, which is no markup itself."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 @dataclass(frozen=True, slots=True)
