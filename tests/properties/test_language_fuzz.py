@@ -74,7 +74,21 @@ def line(text: str) -> None:
 def again(parser: Callable[[str], object]) -> Callable[[str], None]:
     """Written out and parsed again it is the same tree."""
 
-    def check(text: str, functions: Sequence[Callable[[str], None]]) -> None:
+    def same(text: str) -> None:
+        tree = parser(text)
+        assert parser(str(tree)) == tree
+
+    return same
+
+
+CHECKS: dict[str, list[Callable[[str], None]]] = {
+    "masm": [masm, again(lambda text: parse.masm(text).tree)],
+    "cpp": [cpp, again(lambda text: parse.cpp(text, is_type=TYPES.__contains__).tree)],
+    "line": [line, again(parse.line)],
+}
+
+
+def check(text: str, functions: Sequence[Callable[[str], None]]) -> None:
     for function in functions:
         with in_time(text):
             refused = error_of(function, text)
