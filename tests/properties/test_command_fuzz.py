@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
 from tests.properties.frozen import FrozenBackend, FrozenMachine
 from tests.properties.patience import in_time
+
 
 @pytest.fixture(scope="module")
 def machine() -> FrozenMachine:
@@ -46,6 +48,9 @@ class Typist:
         equip(session)
         session.attach()
         return session
+
+    def press_ctrl_c(self) -> None:
+        self._session.interrupt()
 
     def type(self, line: str) -> None:
         if self._session.ended or self._session.lost:
@@ -112,3 +117,24 @@ def test_every_command(machine: FrozenMachine, tail: str) -> None:
     with Typist(machine) as typist:
         for name in NAMES:
             typist.type(f"{name}{tail}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ".for (;;) {}",
+        ".while (1) { r $t0 = @$t0 + 1 }",
+        ".do { .block {} } (1)",
+        ".catch { .for (;;) { .catch { .if (1) {} } } }",
+        ".foreach (t { .while (1) { .echo x } }) {}",
+        "z(1)",
+        "as /c out .for (;;) {}",
+    ],
+)
+def test_ctrl_c_ends_an_endless_loop(machine: FrozenMachine, line: str) -> None:
+    with Typist(machine) as typist:
+        threading.Timer(0.1, typist.press_ctrl_c).start()
+        typist.type(f"{line}; .echo never")
+        assert typist.printed[-1] == "^C\n"
+        typist.type(".echo still here")
+        assert typist.printed[-1] == "still here\n"

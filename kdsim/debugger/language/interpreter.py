@@ -72,6 +72,9 @@ class Flow(enum.Enum):
     LEAVE = "leave"
 
 
+Piece = syntax.Text | syntax.Command | syntax.AliasCommand
+
+
 class Place(NamedTuple):
     """Where in a line that the user typed a program stands, letter for letter."""
 
@@ -167,7 +170,7 @@ class Interpreter:
                 return flow
         return Flow.NEXT
 
-    def _point(self, error: CommandSyntaxError, piece: syntax.Text | syntax.Command) -> None:
+    def _point(self, error: CommandSyntaxError, piece: Piece) -> None:
         """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
         place = self._place
         if place is not None and error.text == piece.text:
@@ -249,7 +252,7 @@ class Interpreter:
 
     def _foreach(self, statement: syntax.ForEach) -> Flow:
         if statement.kind == "commands":
-            source = self._output(statement.source.text)
+            source = self._output(statement.source)
         elif statement.kind == "file":
             source = _read_file(statement.source.text)
         else:
@@ -296,13 +299,21 @@ class Interpreter:
 
     # ---- aliases and scripts ----------------------------------------------------------------
 
-    def _output(self, commands: str) -> str:
+    def _output(self, commands: syntax.Text) -> str:
         with self.host.capture() as pieces:
-            self._enter(syntax.Text(commands))
+            self._enter(commands)
         return "".join(pieces)
 
     def _alias(self, statement: syntax.AliasCommand) -> None:
-        shown = self.aliases.command(statement.text, self.host.context, self._output)
+        def run(commands: str) -> str:
+            column = statement.column + statement.text.rindex(commands)
+            return self._output(syntax.Text(commands, column))
+
+        try:
+            shown = self.aliases.command(statement.text, self.host.context, run)
+        except CommandSyntaxError as error:
+            self._point(error, statement)
+            raise
         if shown is not None:
             self.host.write("\n".join(shown.lines()) + "\n")
 

@@ -5,8 +5,9 @@ A table has a heading for every rule, `# rule`, and below it one row for each te
     # `;` separates commands
     k;r                ==> [k] [r]
 
-`⏎`, `␣` and `␉` stand for the end of a line, blanks at the end, and a tab. Trees are written in prefix form. A text in brackets is one that
-is parsed later. Behind ` | ` stands what an expression leaves of its text.
+`⏎`, `␣` and `␉` stand for the end of a line, a blank at either end of the text, and a tab. Trees
+are written in prefix form. A text in brackets is one that is parsed later. Behind ` | ` stands
+what an expression leaves of its text.
 """
 
 from __future__ import annotations
