@@ -13,6 +13,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
         *("br", "bs", "bsc", ".bpcmds"),
     ),
+    "codes": ("!error", "!ioctldecode", "!filetime", "!whattime"),
     "crashdump": (".dump",),
     "display": (
         *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
@@ -36,7 +37,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
-    "lists": ("!error", "!list"),
+    "lists": ("!list",),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "modules": ("lm", "ld", ".reload", "!lmi"),
     "objects": ("!object", "!drvobj", "!devobj"),

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.language.numbers import MASK
-from kdsim.debugger.language.problems import DEEP, EXTRA
+from kdsim.debugger.language.problems import DEEP, EXTRA, TYPE, ExpressionError
 from kdsim.errors import CommandSyntaxError
+from kdsim.symbols.types import Record
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.context import Context
@@ -30,6 +31,13 @@ def _cpp() -> Callable[[Context, str, int], tuple[Typed, int]]:
     from kdsim.debugger.language.evaluate_cpp import evaluate_prefix
 
     return evaluate_prefix
+
+
+def whole_number(value: Typed, text: str, column: int) -> int:
+    """What a command or MASM takes a C++ value for; a structure is no number."""
+    if isinstance(value.type, Record):
+        raise ExpressionError(TYPE, text, column)
+    return value.number() & MASK
 
 
 class Evaluator:
@@ -64,7 +72,7 @@ class Evaluator:
         if self.context.evaluator == "masm":
             return self.masm_prefix(text, start)
         value, end = self.cpp_prefix(text, start)
-        return value.number() & MASK, end
+        return whole_number(value, text, start), end
 
     def masm_prefix(self, text: str, start: int = 0) -> tuple[int, int]:
         """Value and end of the longest MASM expression at `start`."""

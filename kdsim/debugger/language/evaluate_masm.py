@@ -9,7 +9,7 @@ from typing import Any
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_masm as syntax
 from kdsim.debugger.language.context import Context
-from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.evaluate import Evaluator, whole_number
 from kdsim.debugger.language.functions import call
 from kdsim.debugger.language.numbers import MASK, TooBig, plain_number, signed
 from kdsim.debugger.language.problems import (
@@ -21,7 +21,7 @@ from kdsim.debugger.language.problems import (
     ExpressionError,
 )
 from kdsim.debugger.language.typed import Typed
-from kdsim.errors import CommandSyntaxError, MemoryFault
+from kdsim.errors import CommandSyntaxError, FormatError, MemoryFault
 
 # These need no `@` and are tried before the symbols, so that `? rsp` does not search every module.
 _STEMS = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
@@ -183,7 +183,7 @@ class _Masm:
         try:
             if tree.language == "masm":
                 return evaluator.masm(tree.text)
-            return evaluator.cpp(tree.text).number() & MASK
+            return whole_number(evaluator.cpp(tree.text), tree.text, 0)
         except CommandSyntaxError as error:
             error.text, error.column = self._text, error.column + tree.text_column
             raise
@@ -197,6 +197,8 @@ class _Masm:
             return call(tree.name, arguments, self._context)
         except MemoryFault as fault:
             raise self._error(MEMORY, tree.column, fault.reason) from fault
+        except FormatError as error:
+            raise self._error(OPERAND, tree.column, str(error)) from error
         except TypeError:
             raise self._error(OPERAND, tree.column) from None
 

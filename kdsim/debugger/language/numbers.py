@@ -13,7 +13,7 @@ _PLAIN = {
     10: re.compile(r"[0-9]+"),
     16: re.compile(r"[0-9A-Fa-f`]*[0-9A-Fa-f]`*"),
 }
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b"}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b"}
 
 
 class TooBig(ValueError):
@@ -75,13 +75,21 @@ def signed(value: int, size: int = 8) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-def unescape(text: str) -> str:
-    r"""C escapes: `\n`, `\t`, `\"`, `\x41`; an unknown one stands for its character."""
+def unescape(text: str, digits: int = 2) -> str:
+    r"""C escapes: `\n`, `\t`, `\"`, `\x41`, `\101`; an unknown one stands for its character.
+
+    Args:
+        text: what stands between the quotes.
+        digits: how many digits `\x` takes.
+    """
 
     def replace(match: re.Match[str]) -> str:
         escape = match[1]
         if escape[0] == "x" and len(escape) > 1:
             return chr(int(escape[1:], 16))
+        if escape[0] in "01234567":
+            return chr(int(escape, 8) & 0xFF)
         return _ESCAPES.get(escape, escape)
 
-    return re.sub(r"\\(x[0-9A-Fa-f]{1,2}|.)", replace, text, flags=re.DOTALL)
+    pattern = rf"\\(x[0-9A-Fa-f]{{1,{digits}}}|[0-7]{{1,3}}|.)"
+    return re.sub(pattern, replace, text, flags=re.DOTALL)

@@ -14,7 +14,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kdsim.debugger.language.numbers import TooBig
-from kdsim.debugger.language.problems import DEEP, OVERFLOW, SYNTAX, MissingExpression
+from kdsim.debugger.language.problems import (
+    DEEP,
+    OVERFLOW,
+    SYNTAX,
+    ExpressionError,
+    MissingExpression,
+)
 from kdsim.debugger.language.syntax_lines import Command, Program
 from kdsim.debugger.language.tables import parser
 from kdsim.errors import CommandSyntaxError
@@ -131,16 +137,19 @@ def _longest(
     interactive = parser(grammar).parse_interactive(TextSlice(text, start, len(text)), rule)
     state = interactive.parser_state
     end = start
+    functions: list[Token] = []
     try:
         try:
             for token in _typed_names(interactive.lexer_thread.lex(state), is_type):  # type: ignore[no-untyped-call]
                 state.feed_token(token)
                 end = token.end_pos or end
+                if token.type == "FUNCTION":
+                    functions.append(token)
         except UnexpectedInput:
             pass  # the expression ends here, if it may
         tree = state.feed_token(Token("$END", ""), is_end=True)
     except UnexpectedInput:
-        raise _incomplete(state, text, end) from None
+        raise _incomplete(state, text, end, functions) from None
     except TooBig as error:
         raise CommandSyntaxError(OVERFLOW, text, error.column) from None
     return Parsed(tree, end)
@@ -164,12 +173,20 @@ def _typed_names(tokens: Iterator[Token], is_type: IsType) -> Iterator[Token]:
         yield token
 
 
-def _incomplete(state: ParserState[object], text: str, end: int) -> CommandSyntaxError:
-    """Why the text cannot end at `end`: an operand is missing, or something else is wrong."""
+def _incomplete(
+    state: ParserState[object], text: str, end: int, functions: list[Token]
+) -> CommandSyntaxError:
+    """Why the text cannot end at `end`: an operand is missing, or something else is wrong.
+
+    What is wrong with the operands of a function, mostly a string's escapes, is told at the
+    parenthesis that opens them.
+    """
     column = _skip_blanks(text, end)
     expected = state.parse_conf.parse_table.states[state.position]
     if "WORD" in expected or "REGISTER" in expected:
         return MissingExpression(text, column)
+    if functions and "COMMA" in expected:
+        return ExpressionError(SYNTAX, text, text.index("(", functions[-1].end_pos))
     return CommandSyntaxError(SYNTAX, text, column)
 
 
