@@ -109,6 +109,9 @@ class FrozenBackend:
     def answer_prompt(self, text: str) -> None:
         pass
 
+    def banner(self) -> list[str]:
+        return []
+
     # -- memory ----------------------------------------------------------------------------------
 
     def read_physical(self, pa: int, size: int) -> bytes:

@@ -1,7 +1,12 @@
-"""A limit on how long one input may take."""
+"""How long one input may take, and how long the random runs go on.
+
+`KDSIM_FUZZ_SECONDS=300 pytest -m fuzz` makes each of them five minutes long; by default it is a
+moment. `KDSIM_FUZZ_SEED` says where they begin, so that a failure can be seen again.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +14,9 @@ from types import FrameType
 
 PATIENCE = 10.0
 """Seconds a line may take."""
+
+FUZZ_SECONDS = float(os.environ.get("KDSIM_FUZZ_SECONDS", "2"))
+FUZZ_SEED = int(os.environ.get("KDSIM_FUZZ_SEED", "1"))
 
 
 class Hang(BaseException):

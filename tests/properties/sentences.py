@@ -24,7 +24,7 @@ TYPES = ("int", "unsigned long", "_NODE", "_NODE *", "struct _NODE", "char[4]", 
 COMMANDS = (".echo text", '.printf "%d %s\\n", @$t0', "? 1", "r $t0=1", "fail", "k", "* star",
             "$$ note", "as x 5", "aS x 5", "aS /x n 5", "as /c o .echo x", "ad x", "ad *", "al",
             "r $.u1=text", "$<none", "$$>a<none 1", ".leave", ".break", ".continue",
-            "j 1 'k' ; r", "z(0)", "1z(@$t0<3)", ".shell x", "x", "${x}", "${/v:x}",
+            "j 1 'k' ; r", "z(0)", "1z(@$t0<3)", "x", "${x}", "${/v:x}",
             "${/d:x}", "$u1", "")  # fmt: skip
 SPOILERS = ("", "(", ")", "{", "}", '"', "'", ";", "\n", "\0", "\ud800", "\u202e", "é", "`",
             "$", "\\", "/", "@@(", "((((", "{{{{", "}}}}", " ", "\t", "\r", "*", ".",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from kdsim.debugger.commands.engine import equip
 from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
 from tests.properties.frozen import FrozenBackend, FrozenMachine
-from tests.properties.patience import in_time
+from tests.properties.patience import FUZZ_SECONDS, FUZZ_SEED, in_time
+from tests.properties.sentences import Sentences
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,18 @@ class Typist:
         equip(session)
         session.attach()
         return session
+
+    def get_impatient(self, turns: int) -> None:
+        """Press Ctrl+C when the debugger has asked that often whether somebody did."""
+        session = self._session
+
+        def asked() -> None:
+            nonlocal turns
+            turns -= 1
+            if turns < 0:
+                raise KeyboardInterrupt
+
+        session.check_interrupt = asked  # type: ignore[method-assign]
 
     def press_ctrl_c(self) -> None:
         self._session.interrupt()
@@ -138,3 +152,21 @@ def test_ctrl_c_ends_an_endless_loop(machine: FrozenMachine, line: str) -> None:
         assert typist.printed[-1] == "^C\n"
         typist.type(".echo still here")
         assert typist.printed[-1] == "still here\n"
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(FUZZ_SECONDS + 60)
+def test_random_sentences(machine: FrozenMachine) -> None:
+    """The grammar's sentences with real names, memory and commands behind them."""
+    seed, end = FUZZ_SEED, time.monotonic() + FUZZ_SECONDS
+    while time.monotonic() < end:
+        sentences = Sentences(seed)
+        text = sentences.line(sentences.random.randint(0, 6))
+        with Typist(machine) as typist:
+            for sentence in (text, sentences.spoilt(text)):
+                typist.get_impatient(200)
+                try:
+                    typist.type(sentence)
+                except BaseException as error:
+                    pytest.fail(f"seed {seed}: {sentence!r}: {type(error).__name__}: {error}")
+        seed += 1

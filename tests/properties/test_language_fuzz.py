@@ -1,11 +1,7 @@
-"""The language alone, given random sentences: a value, output or an error, and always an end.
-
-`KDSIM_FUZZ_SECONDS=300 pytest -m fuzz` runs for five minutes each; by default it is a moment.
-"""
+"""The language alone, given random sentences: a value, output or an error, and always an end."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +14,9 @@ from kdsim.debugger.language.interpreter import MAX_LENGTH, Interpreter
 from kdsim.debugger.language.typed_text import typed_text
 from kdsim.errors import KdsimError, SimBug
 from tests.debugger.language.language_fakes import TYPES, FakeContext, FakeHost
-from tests.properties.patience import in_time
+from tests.properties.patience import FUZZ_SECONDS, FUZZ_SEED, in_time
 from tests.properties.sentences import Sentences
 
-SECONDS = float(os.environ.get("KDSIM_FUZZ_SECONDS", "2"))
 TURNS = 50
 """Turns a sentence's loops get, all together, before the user presses Ctrl+C."""
 
@@ -107,10 +102,10 @@ def error_of(function: Callable[[str], None], text: str) -> KdsimError | None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(SECONDS + 60)
+@pytest.mark.timeout(FUZZ_SECONDS + 60)
 @pytest.mark.parametrize("kind", CHECKS)
 def test_random_sentences(kind: str) -> None:
-    seed, end = int(os.environ.get("KDSIM_FUZZ_SEED", "1")), time.monotonic() + SECONDS
+    seed, end = FUZZ_SEED, time.monotonic() + FUZZ_SECONDS
     while time.monotonic() < end:
         sentences = Sentences(seed)
         text = getattr(sentences, kind)(sentences.random.randint(0, 6))

@@ -103,7 +103,7 @@ def enter_string(session: Session, args: Arguments, name: str) -> None:
         raise args.error()
     args.at_end()
     wide = name.endswith("u")
-    data = text.encode("utf-16-le") if wide else text.encode("latin-1", "replace")
+    data = text.encode("utf-16-le", "surrogatepass") if wide else text.encode("latin-1", "replace")
     if "z" in name:
         data += bytes(2 if wide else 1)
     memory.write(va, data)

@@ -6,6 +6,7 @@ valid prefix and says where that was. A prefix that is not complete there is an 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kdsim.debugger.language.numbers import TooBig
 from kdsim.debugger.language.problems import (
+    DEEP,
     OVERFLOW,
     SYNTAX,
     ExpressionError,
@@ -39,6 +41,9 @@ _BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER", "_SIZEOF"})
 
 _KEPT = 1024
 """Trees of each kind that are kept, so that a loop's text is parsed once."""
+
+MOST_PARENTHESES = 100
+"""Inside one another. What is inside a `@@( )` is read once for every one of them around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,8 @@ def _longest(
 ) -> Parsed[Any]:
     from lark import TextSlice, Token, UnexpectedInput
 
+    if _nesting(text, start) > MOST_PARENTHESES:
+        raise CommandSyntaxError(DEEP, text, start)
     interactive = parser(grammar).parse_interactive(TextSlice(text, start, len(text)), rule)
     state = interactive.parser_state
     end = start
@@ -146,6 +153,14 @@ def _longest(
     except TooBig as error:
         raise CommandSyntaxError(OVERFLOW, text, error.column) from None
     return Parsed(tree, end)
+
+
+def _nesting(text: str, start: int) -> int:
+    """How deep parentheses are nested, at most; exact only where it matters."""
+    if text.count("(", start) <= MOST_PARENTHESES:
+        return 0
+    depths = itertools.accumulate((char == "(") - (char == ")") for char in text[start:])
+    return max(depths)
 
 
 def _typed_names(tokens: Iterator[Token], is_type: IsType) -> Iterator[Token]:
