@@ -25,7 +25,12 @@ class CommandSyntaxError(UserError):
         message: one line, without the caret.
         text: the text that was parsed.
         column: 0-based place of the mistake in `text`.
+
+    Attributes:
+        end: where the piece of `text` ends that was being read; None: with `text`.
     """
+
+    end: int | None = None
 
     def __init__(self, message: str, text: str = "", column: int = 0) -> None:
         super().__init__(message)
@@ -38,6 +43,21 @@ class CommandSyntaxError(UserError):
             return self.message
         caret = " " * self.column + "^"
         return f"{caret} {self.message} in '{self.text}'"
+
+    def move(self, text: str, offset: int, end: int) -> None:
+        """Quote a larger text, in which the one quoted so far begins at `offset`.
+
+        Args:
+            text: the larger text.
+            offset: a column of it.
+            end: where that ends which is read together with the smaller one.
+        """
+        self.text, self.column, self.end = text, self.column + offset, end
+
+    @property
+    def rest(self) -> str:
+        """What is left to read at the mistake, as messages quote it."""
+        return self.text[self.column : self.end].strip() or "<EOL>"
 
 
 class UnknownCommand(UserError):

@@ -207,11 +207,15 @@ class Disassembler:
         shown = self._operand_value(self._session.memory.read_some(va, size), size)
         return f"{segment}:{registers[segment]:04x}:{tick(va)}={shown}"
 
-    def effective_address(self, va: int, registers: RegisterFile) -> int | None:
-        """Where the memory operand of an instruction lies (`$ea`)."""
-        line = self.line(va)
-        place = memory_operand(_iced().Decoder(64, line.data, ip=va).decode(), registers)
-        return place[1] if place else None
+    def effective_addresses(self, va: int, registers: RegisterFile) -> list[int]:
+        """Where the memory operands of an instruction lie (`$ea`, `$ea2`); `movs` has two."""
+        iced = _iced()
+        decoded = iced.Decoder(64, self.line(va).data, ip=va).decode()
+        place = memory_operand(decoded, registers)
+        strings = {iced.OpKind.MEMORY_ESRDI: "rdi", iced.OpKind.MEMORY_SEG_RSI: "rsi"}
+        kinds = [decoded.op_kind(i) for i in range(decoded.op_count)]
+        implied = [registers[strings[kind]] for kind in kinds if kind in strings]
+        return [place[1], *implied] if place else implied
 
     def _operand_value(self, data: bytes, size: int) -> str:
         """In hex; what points exactly at a symbol is shown by its name."""

@@ -9,17 +9,23 @@ from kdsim.debugger import times
 from kdsim.debugger.backends.base import StopEvent
 from kdsim.debugger.report import bugcheck_data
 from kdsim.errors import KdsimError
+from kdsim.symbols.pe import PeImage
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 PAGE_SIZE = 0x1000
 POINTER_SIZE = 8
+EXCEPTION_PARAMETERS = 15
+"""EXCEPTION_MAXIMUM_PARAMETERS of the Windows headers."""
 BREAKPOINT_PREFIX = "$bp"
 
 
 def pseudo_register(session: Session, name: str) -> int | None:
-    """The value of `$name`; None when there is none of that name, or it has no value now."""
+    """The value of `$name`; None when there is none of that name, or it has no value now.
+
+    `$relip` (branch tracing), `$callret` (`.call`) and `$clrex` (managed code) never have one here.
+    """
     known = _AUTOMATIC.get(name)
     try:
         if known is not None:
@@ -75,6 +81,22 @@ def _processor_region(session: Session) -> int:
     return _processor_block(session) - pcr.at("Prcb")
 
 
+def _effective_address(index: int) -> Callable[[Session], int | None]:
+    def read(session: Session) -> int | None:
+        at = session.disassembler.effective_addresses(
+            session.instruction_pointer, session.registers
+        )
+        return at[index] if index < len(at) else None
+
+    return read
+
+
+def _image_entry(session: Session) -> int:
+    """Of the program the current process runs."""
+    base = int(session.nt_view("_PEB", _peb(session)).ImageBaseAddress)
+    return base + PeImage.from_memory(session.memory, base).entry_rva
+
+
 def _debugger_time(session: Session) -> int:
     return times.from_unix(session.clock())
 
@@ -82,7 +104,8 @@ def _debugger_time(session: Session) -> int:
 _AUTOMATIC: dict[str, Callable[[Session], int | None]] = {
     "$ip": lambda s: s.instruction_pointer,
     "$eventip": _event_ip,
-    "$previp": lambda s: s.previous_ip,
+    # None at the first event.
+    "$previp": lambda s: s.previous_ip or None,
     "$scopeip": _scope_ip,
     "$ra": _return_address,
     "$retreg": lambda s: s.registers["rax"],
@@ -101,7 +124,11 @@ _AUTOMATIC: dict[str, Callable[[Session], int | None]] = {
     "$pcr": _processor_region,
     "$pcrb": _processor_block,
     "$prcb": _processor_block,
-    "$ea": lambda s: s.disassembler.effective_address(s.instruction_pointer, s.registers),
+    "$ea": _effective_address(0),
+    "$ea2": _effective_address(1),
+    "$exentry": _image_entry,
+    # Microsoft's page names it without a word of what it holds; x64 passes the first argument here.
+    "$argreg": lambda s: s.registers["rcx"],
     "$dpid": lambda _s: 0,
     "$dtid": lambda s: s.processor,
     "$dsid": lambda _s: 0,
@@ -120,6 +147,8 @@ def _exception(session: Session, name: str) -> int | None:
         return len(event.parameters)
     if name.startswith("param") and name[5:].isdigit():
         number = int(name[5:])
+        if number >= EXCEPTION_PARAMETERS:
+            return None
         return event.parameters[number] if number < len(event.parameters) else 0
     return None
 

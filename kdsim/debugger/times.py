@@ -6,6 +6,9 @@ import time
 
 UNIX_EPOCH = 116_444_736_000_000_000
 TICKS = 10_000_000
+LAST_FILETIME = 2_650_467_743_999_999_999
+"""The end of the year 9999, where the C library's calendar ends."""
+INVALID = "***** Invalid FILETIME"
 
 
 def from_unix(seconds: float) -> int:
@@ -19,6 +22,17 @@ def session_time(filetime: int) -> str:
     date = time.strftime("%a %b ", local) + f"{local.tm_mday:2}"
     clock = time.strftime("%H:%M:%S", local) + f".{rest // 10_000:03}"
     return f"{date} {clock} {local.tm_year} ({utc_offset(local)})"
+
+
+def file_time(filetime: int) -> str:
+    """` 7/26/2004 04:10:18.712 (Pacific Standard Time)`, in the local zone."""
+    if filetime > LAST_FILETIME:
+        return INVALID
+    unix, rest = divmod(filetime - UNIX_EPOCH, TICKS)
+    local = time.localtime(unix)
+    date = f"{local.tm_mon:2}/{local.tm_mday:2}/{local.tm_year}"
+    clock = f"{time.strftime('%H:%M:%S', local)}.{rest // 10_000:03}"
+    return f"{date} {clock} ({local.tm_zone})"
 
 
 def utc_offset(local: time.struct_time) -> str:
@@ -36,10 +50,16 @@ def image_time(stamp: int) -> str:
     )
 
 
-def uptime(interval: int) -> str:
-    """`0 days 2:53:56.007`."""
+def day_and_clock(interval: int) -> tuple[int, str]:
+    """Whole days, and `2:53:56.007`."""
     seconds, rest = divmod(interval, TICKS)
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
-    return f"{days} days {hour}:{minute:02}:{second:02}.{rest // 10_000:03}"
+    return days, f"{hour}:{minute:02}:{second:02}.{rest // 10_000:03}"
+
+
+def uptime(interval: int) -> str:
+    """`0 days 2:53:56.007`."""
+    days, clock = day_and_clock(interval)
+    return f"{days} days {clock}"

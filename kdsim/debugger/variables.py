@@ -59,9 +59,13 @@ def scope_variables(session: Session) -> list[Variable]:
 
 
 def find_variable(session: Session, frame: Frame, name: str) -> Variable | None:
-    """The variable a name means: inner scopes come last, and hide what is outside of them."""
-    found = [v for v in frame_variables(session, frame) if v.name == name]
-    return found[-1] if found else None
+    """The variable a name means; its case matters only where it tells two apart.
+
+    Inner scopes come last, and hide what is outside of them.
+    """
+    alike = [v for v in frame_variables(session, frame) if v.name.lower() == name.lower()]
+    exact = [v for v in alike if v.name == name]
+    return next(reversed(exact or alike), None)
 
 
 def _variable(session: Session, frame: Frame, local: Local) -> Variable:

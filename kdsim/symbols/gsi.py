@@ -41,7 +41,7 @@ class NameHash:
 
     def offsets(self, name: str) -> Iterator[int]:
         """Offsets of the symbol records whose names may be `name`."""
-        for index in self._bucket(hash_v1(name.encode()) % _BUCKETS):
+        for index in self._bucket(hash_v1(name.encode(errors="replace")) % _BUCKETS):
             yield self._pairs[index * 2] - 1
 
     def _bucket(self, number: int) -> range:

@@ -346,7 +346,7 @@ class Pdb:
 
     @_checked_items
     def by_address(self) -> Iterator[Symbol]:
-        """Every symbol with an address, ascending; more than one where an address has two names."""
+        """All symbols with an address, ascending; more than one where an address has two names."""
         for offset in self._addresses[1]:
             symbol = self._symbol(*self._record(offset))
             if symbol is not None:
@@ -422,13 +422,16 @@ class Pdb:
 
     @_checked
     def lines_of(self, file: str, line: int) -> list[SourceLine]:
-        """Code of a line of a source file; the file is named by the end of its path."""
+        """Code of a line of a source file, of all its lines for line 0.
+
+        The file is named by the end of its path.
+        """
         tail = file.replace("\\", "/").lower()
         found: list[SourceLine] = []
         for module in range(len(self._dbi.modules)):
             for entry in self._lines(module).all():
                 path = entry.file.replace("\\", "/").lower()
-                if entry.line == line and (path == tail or path.endswith("/" + tail)):
+                if line in (0, entry.line) and (path == tail or path.endswith("/" + tail)):
                     found.append(entry)
         return found
 

@@ -240,6 +240,17 @@ class SymbolSpace:
             addressed.sort(key=lambda symbol: _preference(symbol, plain))
             yield from (Located(module, symbol) for symbol in addressed)
 
+    def constants(self, name: str) -> Iterator[Symbol]:
+        """Constants and enumerators of that name, which have no address.
+
+        Raises:
+            SymbolError: `name` names a module that is not there.
+        """
+        module_name, _, plain = name.rpartition("!")
+        for module in self._wanted(module_name):
+            found = self._ask(module, lambda source: source.symbols(plain)) or []
+            yield from (symbol for symbol in found if symbol.kind == "constant")
+
     def _unresolved(self, name: str) -> str:
         module_name, _, plain = name.rpartition("!")
         module = self.module_named(module_name) if module_name else None
@@ -335,7 +346,7 @@ class SymbolSpace:
         return self._ask_pdb(module, lambda pdb: pdb.line(rva))
 
     def line_address(self, module: str, file: str, line: int) -> int:
-        """First address of a source line.
+        """First address of a source line, of the whole file for line 0.
 
         Raises:
             SymbolError: no code was made from it.

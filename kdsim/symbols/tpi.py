@@ -215,7 +215,7 @@ class TypeTable:
     def _candidates(self, name: str) -> Iterator[Tag]:
         if not self._stream.hashed:
             return
-        for index in self._stream.bucket(hash_v1(name.encode())):
+        for index in self._stream.bucket(hash_v1(name.encode(errors="replace"))):
             kind, body = self._stream.record(index)
             if kind in _RECORD_KINDS or kind == LF_ENUM:
                 yield self._tag(index, kind, body)

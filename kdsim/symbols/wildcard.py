@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+_FLAGS = re.IGNORECASE | re.DOTALL
+_MOST_REPEATED = 1
+"""Repeated elements, other than stars, with which a regular expression is sure to end soon."""
 
 _SPECIAL = frozenset("*?[]#+\\")
 
@@ -18,38 +23,94 @@ def has_wildcard(text: str) -> bool:
     return not _SPECIAL.isdisjoint(text)
 
 
-def pattern_source(pattern: str, *, symbol: bool = False) -> str:
-    """Regular-expression text for `pattern`, anchored by the caller.
+class Element(NamedTuple):
+    """One piece of a pattern: a regular expression for one character, and how often it may come."""
 
-    Args:
-        pattern: string wildcard.
-        symbol: a symbol pattern, where a leading `_` stands for any number of underscores.
-    """
-    out: list[str] = []
+    source: str
+    repeats: bool = False
+
+
+class Matcher(Protocol):
+    """What a compiled pattern can do."""
+
+    def fullmatch(self, text: str, /) -> object | None: ...
+
+
+def _elements(pattern: str, *, symbol: bool) -> list[Element]:
+    """The pieces of a pattern; `x+` becomes `x` and any number of `x`."""
+    found: list[Element] = []
     position = 0
     if symbol and pattern.startswith("_"):
-        out.append("_*")
+        found.append(Element("_", repeats=True))
         position = len(pattern) - len(pattern.lstrip("_"))
     while position < len(pattern):
         char = pattern[position]
         position += 1
         if char == "*":
-            out.append(".*")
+            if not found or found[-1] != _ANYTHING:
+                found.append(_ANYTHING)
         elif char == "?":
-            out.append(".")
-        elif char == "#" and out:
-            out[-1] = f"(?:{out[-1]})*"
-        elif char == "+" and out:
-            out[-1] = f"(?:{out[-1]})+"
+            found.append(Element("."))
+        elif char == "#" and found:
+            found[-1] = found[-1]._replace(repeats=True)
+        elif char == "+" and found:
+            found.append(found[-1]._replace(repeats=True))
         elif char == "[" and (close := pattern.find("]", position + 1)) > 0:
-            out.append(_set(pattern[position:close]))
+            found.append(Element(_set(pattern[position:close])))
             position = close + 1
         elif char == "\\" and position < len(pattern):
-            out.append(re.escape(pattern[position]))
+            found.append(Element(re.escape(pattern[position])))
             position += 1
         else:
-            out.append(re.escape(char))
-    return "".join(out)
+            found.append(Element(re.escape(char)))
+    return found
+
+
+_ANYTHING = Element(".", repeats=True)
+
+
+def _source(elements: list[Element]) -> str:
+    """Regular-expression text, anchored by the caller.
+
+    What stands between two stars is looked for from left to right and, once found, never looked
+    for again: the second star makes up for the rest. So a mismatch costs no more than a match.
+    """
+    pieces: list[str] = []
+    segment: list[str] | None = None
+    for element in elements:
+        if element == _ANYTHING:
+            if segment is not None:
+                pieces.append(f"(?>.*?{''.join(segment)})")
+            segment = []
+        else:
+            text = f"{element.source}*" if element.repeats else element.source
+            (pieces if segment is None else segment).append(text)
+    return "".join(pieces) + ("" if segment is None else f".*{''.join(segment)}")
+
+
+class _Simulated:
+    """Follows every way through the pattern at once, for what makes `re` try them one by one."""
+
+    def __init__(self, elements: list[Element]) -> None:
+        self._tests = [re.compile(element.source, _FLAGS).fullmatch for element in elements]
+        self._repeats = [element.repeats for element in elements]
+
+    def fullmatch(self, text: str, /) -> object | None:
+        states = self._reached({0})
+        for char in text:
+            here = {n for n in states if n < len(self._tests) and self._tests[n](char)}
+            states = self._reached({n if self._repeats[n] else n + 1 for n in here})
+        return text if len(self._tests) in states else None
+
+    def _reached(self, states: set[int]) -> set[int]:
+        """These states, and those behind elements that need not come."""
+        reached: set[int] = set()
+        for state in states:
+            reached.add(state)
+            while state < len(self._repeats) and self._repeats[state]:
+                state += 1
+                reached.add(state)
+        return reached
 
 
 def _set(body: str) -> str:
@@ -70,9 +131,17 @@ def _set(body: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def compile_wildcard(pattern: str, *, symbol: bool = False) -> re.Pattern[str]:
-    """A compiled pattern; use its `fullmatch`."""
-    return re.compile(pattern_source(pattern, symbol=symbol), re.IGNORECASE | re.DOTALL)
+def compile_wildcard(pattern: str, *, symbol: bool = False) -> Matcher:
+    """A compiled pattern; use its `fullmatch`.
+
+    Args:
+        pattern: string wildcard.
+        symbol: a symbol pattern, where a leading `_` stands for any number of underscores.
+    """
+    elements = _elements(pattern, symbol=symbol)
+    if sum(element.repeats for element in elements if element != _ANYTHING) > _MOST_REPEATED:
+        return _Simulated(elements)
+    return re.compile(_source(elements), _FLAGS)
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -189,6 +189,9 @@ class FakeSpace:
             and (not module or found.module.name.lower() == module.lower())
         ]
 
+    def constants(self, name: str) -> Iterator[Symbol]:
+        return iter(())
+
     def resolve(self, name: str) -> int:
         found = self.lookup(name)
         if found:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,27 +15,8 @@ from kdsim.debugger.commands.engine import equip
 from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
 from tests.properties.frozen import FrozenBackend, FrozenMachine
-
-PATIENCE = 10.0
-"""Seconds of processor time a line may take, whatever else the host is doing."""
-
-
-class Hang(BaseException):
-    """Nothing of the program catches this."""
-
-
-@contextmanager
-def in_time(line: str) -> Iterator[None]:
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise Hang(line)
-
-    before = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+from tests.properties.patience import FUZZ_SECONDS, FUZZ_SEED, in_time
+from tests.properties.sentences import Sentences
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +50,21 @@ class Typist:
         equip(session)
         session.attach()
         return session
+
+    def get_impatient(self, turns: int) -> None:
+        """Press Ctrl+C when the debugger has asked that often whether somebody did."""
+        session = self._session
+
+        def asked() -> None:
+            nonlocal turns
+            turns -= 1
+            if turns < 0:
+                raise KeyboardInterrupt
+
+        session.check_interrupt = asked  # type: ignore[method-assign]
+
+    def press_ctrl_c(self) -> None:
+        self._session.interrupt()
 
     def type(self, line: str) -> None:
         if self._session.ended or self._session.lost:
@@ -137,3 +131,42 @@ def test_every_command(machine: FrozenMachine, tail: str) -> None:
     with Typist(machine) as typist:
         for name in NAMES:
             typist.type(f"{name}{tail}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ".for (;;) {}",
+        ".while (1) { r $t0 = @$t0 + 1 }",
+        ".do { .block {} } (1)",
+        ".catch { .for (;;) { .catch { .if (1) {} } } }",
+        ".foreach (t { .while (1) { .echo x } }) {}",
+        "z(1)",
+        "as /c out .for (;;) {}",
+    ],
+)
+def test_ctrl_c_ends_an_endless_loop(machine: FrozenMachine, line: str) -> None:
+    with Typist(machine) as typist:
+        threading.Timer(0.1, typist.press_ctrl_c).start()
+        typist.type(f"{line}; .echo never")
+        assert typist.printed[-1] == "^C\n"
+        typist.type(".echo still here")
+        assert typist.printed[-1] == "still here\n"
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(FUZZ_SECONDS + 60)
+def test_random_sentences(machine: FrozenMachine) -> None:
+    """The grammar's sentences with real names, memory and commands behind them."""
+    seed, end = FUZZ_SEED, time.monotonic() + FUZZ_SECONDS
+    while time.monotonic() < end:
+        sentences = Sentences(seed)
+        text = sentences.line(sentences.random.randint(0, 6))
+        with Typist(machine) as typist:
+            for sentence in (text, sentences.spoilt(text)):
+                typist.get_impatient(200)
+                try:
+                    typist.type(sentence)
+                except BaseException as error:
+                    pytest.fail(f"seed {seed}: {sentence!r}: {type(error).__name__}: {error}")
+        seed += 1

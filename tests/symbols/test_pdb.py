@@ -149,6 +149,14 @@ def test_nearest(pdb, rva, name):
     assert (found and found.name) == name
 
 
+def test_symbols_above_an_address(pdb):
+    found = list(pdb.by_address())
+    for place in found[:: len(found) // 7]:
+        assert pdb.after(place.rva - 1).rva == place.rva
+        following = next((symbol.rva for symbol in found if symbol.rva > place.rva), None)
+        assert (pdb.after(place.rva) and pdb.after(place.rva).rva) == following
+
+
 def test_every_symbol_by_address(pdb):
     rvas = [symbol.rva for symbol in pdb.by_address()]
     assert rvas == sorted(rvas)

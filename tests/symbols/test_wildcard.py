@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdsim.symbols import wildcard
 from kdsim.symbols.wildcard import compile_wildcard, has_wildcard, matches
 
 CASES = [
@@ -50,3 +53,29 @@ def test_plain_text_matches_itself_alone(text):
     assert not has_wildcard(text)
     assert matches(text, text)
     assert not matches(text, text + "x")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        pytest.param("a*" * 40 + "b", "a" * 2000, id="stars"),
+        pytest.param("*a#b" * 3 + "*c", "ab" * 200, id="stars and repeats"),
+        pytest.param("a#" * 40 + "b", "a" * 2000, id="repeats of one letter"),
+        pytest.param("[ab]+a+" * 20 + "c", "a" * 2000, id="repeats that overlap"),
+        pytest.param("a##" * 10 + "b", "a" * 2000, id="repeats of repeats"),
+    ],
+)
+def test_no_pattern_takes_for_ever(pattern, text):
+    assert not matches(pattern, text)
+
+
+SIGNS = st.text("ab*?#+[]", max_size=8)
+
+
+@given(SIGNS, st.text("ab", max_size=10))
+def test_both_ways_of_matching_agree(pattern, text):
+    elements = wildcard._elements(pattern, symbol=False)
+    expression = re.compile("".join(e.source + "*" * e.repeats for e in elements), re.IGNORECASE)
+    expected = expression.fullmatch(text) is not None
+    assert matches(pattern, text) == expected
+    assert (wildcard._Simulated(elements).fullmatch(text) is not None) == expected

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.disassembly import IMPORT, SHOWN_IMPORT
+from kdsim.debugger.language.conversions import basic, fit, is_scalar
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.pseudo import pseudo_register
 from kdsim.debugger.registers import is_register
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.variables import Variable, find_variable
 from kdsim.errors import ArgumentError, FormatError, KdsimError, SymbolError
+from kdsim.symbols.types import Array, Function, Pointer, Record
 
 if TYPE_CHECKING:
     from kdsim.debugger.memory import CachedMemory
@@ -81,22 +83,26 @@ class SessionContext:
             return None
         if found.value is None:
             raise ArgumentError(f"{name}: {found.problem}")
-        return Typed(found.type, found.value, found.address)
+        # A register may be wider than the variable it holds.
+        value = fit(found.type, found.value) if is_scalar(found.type) else found.value
+        return Typed(found.type, value, found.address)
 
     def typed_symbol(self, name: str) -> Typed | None:
         if "!" not in name:
             local = self.local(name)
             if local is not None:
                 return local
+        space = self.session.symbols
         try:
-            located = self.session.symbols.lookup(name)
+            for place in space.lookup(name):
+                if place.symbol.type is not None:
+                    return self._read(place.symbol.type, place.va)
+            constant = next(space.constants(name), None)
         except SymbolError:
             return None
-        for place in located:
-            kind = place.symbol.type
-            if kind is not None:
-                return self._read(kind, place.va)
-        return None
+        if constant is None or constant.type is None:
+            return None
+        return Typed(constant.type, constant.value or 0)
 
     def type(self, name: str) -> Type | None:
         try:
@@ -113,14 +119,13 @@ class SessionContext:
         if name in KEPT:
             return self._kept.get(name, 0)
         value = pseudo_register(self.session, name)
-        if value is not None:
-            pointer = _POINTERS.get(name)
-            kind = self.type(f"nt!{pointer}") if pointer else None
-            if kind is not None:
-                from kdsim.symbols.types import Pointer
-
-                return Typed(Pointer(kind), value)
-        return value
+        if value is None:
+            return None
+        if name in _ADDRESSES:
+            return Typed(Pointer(basic("unsigned char")), value)
+        record = _POINTERS.get(name)
+        kind = self.type(f"nt!{record}") if record else None
+        return value if kind is None else Typed(Pointer(kind), value)
 
     def set_pseudo(self, name: str, value: Typed | int) -> None:
         if name not in KEPT:
@@ -128,8 +133,14 @@ class SessionContext:
         self._kept[name] = value
 
     def source_line(self, module: str, file: str, line: int) -> int | None:
+        space = self.session.symbols
         try:
-            return self.session.symbols.line_address(module, file, line)
+            if not file:
+                current = space.line(self.here())
+                if current is None:
+                    return None
+                file = current.file
+            return space.line_address(module, file, line)
         except SymbolError:
             return None
 
@@ -163,11 +174,13 @@ class SessionContext:
             return None
 
     def _read(self, kind: Type, va: int) -> Typed:
-        from kdsim.symbols.types import Array, Function, Record
-
         if isinstance(kind, Record | Array | Function):
             return Typed(kind, va, va)
         return Typed(kind, self.session.memory.integer(va, kind.size), va)
 
 
+# What kd casts automatic pseudo-registers to: addresses to PUCHAR, four to what they name.
+_ADDRESSES = frozenset(
+    ("$ip", "$eventip", "$previp", "$scopeip", "$exentry", "$ra", "$csp", "$ea", "$ea2")
+)
 _POINTERS = {"$proc": "_EPROCESS", "$thread": "_ETHREAD", "$peb": "_PEB", "$teb": "_TEB"}

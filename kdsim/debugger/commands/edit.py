@@ -118,7 +118,7 @@ def _enter_string(session: Session, args: Arguments, kind: str) -> None:
         raise args.error()
     args.at_end()
     wide = kind.endswith("u")
-    data = text.encode("utf-16-le") if wide else text.encode("latin-1", "replace")
+    data = text.encode("utf-16-le", "surrogatepass") if wide else text.encode("latin-1", "replace")
     if "z" in kind:
         data += bytes(2 if wide else 1)
     memory.write(va, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class Engine:
         self.context = SessionContext(session)
         self.aliases = Aliases()
         self.interpreter = Interpreter(self, self.aliases)
+        self._find = functools.lru_cache(maxsize=1024)(REGISTRY.find)
 
     @property
     def prompt(self) -> str:
@@ -35,7 +37,7 @@ class Engine:
 
     def dispatch(self, text: str) -> None:
         """Execute one command and print what it returns."""
-        match = REGISTRY.find(text)
+        match = self._find(text)
         if self.session.settings.json:
             self._dispatch_json(text, match)
         else:
@@ -43,6 +45,9 @@ class Engine:
                 self.session.out.line(line)
         if self.session.ended:
             raise SessionEnded
+
+    def on_processor(self, number: int) -> AbstractContextManager[None]:
+        return self.session.on_processor(number)
 
     def write(self, text: str) -> None:
         self.session.out.write(text)
@@ -52,6 +57,9 @@ class Engine:
 
     def report(self, error: KdsimError) -> None:
         self.session.report_error(error)
+
+    def check_interrupt(self) -> None:
+        self.session.check_interrupt()
 
     def _call(self, text: str, match: Match) -> object:
         """Run a command. What loading symbols had to say stands before its result."""

@@ -61,8 +61,10 @@ class TypedValue:
 def _fields(session: Session, value: Typed) -> Iterator[FieldLine]:
     from kdsim.debugger.inspect.typetree import Style, TypeTree
 
+    if isinstance(value.type, Pointer) and not value.number():
+        return
     kind = value.type.target if isinstance(value.type, Pointer) else value.type
-    if isinstance(kind, Record) and value.number():
+    if isinstance(kind, Record):
         yield from TypeTree(session.memory, Style()).fields(kind, value.number())
 
 

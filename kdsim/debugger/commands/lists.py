@@ -1,53 +1,52 @@
-"""`!list` runs commands along a linked list; `!error` explains a code."""
+"""`!list` runs commands along a linked list."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.inspect import status
 from kdsim.debugger.inspect.nt import LIST_LIMIT
-from kdsim.debugger.text import signed
+from kdsim.debugger.language.arguments import Arguments
 from kdsim.errors import ArgumentError
 from kdsim.symbols.types import Record
 
 if TYPE_CHECKING:
-    from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
-NTSTATUS_FLAG = 1
 DEFAULT_COMMAND = "dp"
 ELEMENT = "@$extret"
+_MENTIONED = re.compile(r"\$extret(?!\w)", re.IGNORECASE)
 _TYPE_FIELD = re.compile(r"(?P<type>(?:\w+!)?\w+)\.(?P<field>[\w.]+)$")
-
-
-@command(
-    "!error",
-    summary="What an error code means.",
-    group="crash analysis",
-    params=(
-        Param("code", "expression"),
-        Param("flag", "flags", "1: an NTSTATUS", optional=True),
-    ),
-    needs=Caps.NONE,
-    see_also=("!analyze", ".formats"),
+USAGE = (
+    '!list -t [module!]type.field -x "commands" [-a "arguments"] [-e] [-m max] start',
+    '!list "-t [module!]type.field -x \\"command; command\\" [-e] [-m max] start"',
+    "  -t   the field to follow; without it the first pointer of an element",
+    "  -x   commands for each element, dp without; @$extret is the element's address,",
+    "       which follows the commands when they do not mention it",
+    "  -a   arguments that stand behind the address",
+    "  -e   show the commands before they run",
+    "  -m   how many elements at most",
 )
-def error(session: Session, args: Arguments, name: str) -> list[str]:
-    """From the tables in `inspect/status_codes.txt`."""
-    code = args.expression() & 0xFFFF_FFFF
-    flag = args.optional_expression(0)
-    args.at_end()
-    as_ntstatus = flag == NTSTATUS_FLAG or code >> 30 == 3
-    found = status.ntstatus(code) if as_ntstatus else status.win32(code)
-    if found is None and not as_ntstatus:
-        found, as_ntstatus = status.ntstatus(code), status.ntstatus(code) is not None
-    kind = "NTSTATUS" if as_ntstatus else "Win32"
-    number = code if as_ntstatus else signed(code, 32)
-    message = found.message if found else "<Unable to get error code text>"
-    value = f"0x{code:x} ({number})" if code > 9 or not as_ntstatus else f"0x{code:x}"
-    return [f"Error code: ({kind}) {value} - {message}"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What the arguments ask for.
+
+    Attributes:
+        offset: of the pointer to follow.
+        back: what to subtract to get from a link to its element.
+    """
+
+    start: int
+    offset: int
+    back: int
+    commands: str
+    echo: bool
+    limit: int
 
 
 @command(
@@ -60,48 +59,50 @@ def error(session: Session, args: Arguments, name: str) -> list[str]:
     ),
     needs=Caps.READ,
     see_also=("dt", "dl"),
+    notes="\n".join(USAGE),
 )
-def show_list(session: Session, args: Arguments, name: str) -> None:
+def show_list(session: Session, args: Arguments, name: str) -> list[str] | None:
     """Follows one pointer field until NULL or the start; @$extret is the element's address."""
+    if args.peek().lower() in ("-h", "/h"):
+        return list(USAGE)
     if args.peek().startswith('"'):
-        inner = args.string(escapes=True) or ""
+        inner = args.string() or ""
         args.at_end()
-        args = type(args)(inner, args.context)
-    given, start = _list_arguments(args)
-    offset, back = _link(session, given.get("t", ""))
-    commands = _commands(given)
-    limit = int(given["m"], 0) if "m" in given else LIST_LIMIT
-    element = start
-    for _ in range(limit):
+        args = Arguments(_unescaped(inner), args.context)
+    walk = _arguments(session, args)
+    element = walk.start
+    for _ in range(walk.limit):
         session.check_interrupt()
         args.context.set_pseudo("$extret", element)
-        if "e" in given:
-            session.out.line(commands)
-        session.runner(commands)
+        if walk.echo:
+            session.out.line(walk.commands)
+        session.runner(walk.commands)
         session.out.line()
-        element = int.from_bytes(session.memory.read(element + offset, 8), "little")
-        element -= back if element else 0
-        if element in (0, start):
-            return
-
-
-def _list_arguments(args: Arguments) -> tuple[dict[str, str], int]:
-    given: dict[str, str] = {}
-    while True:
-        found = args.switches("t:", "x:", "a:", "m:", "e")
-        if not found:
+        element = session.memory.u64(element + walk.offset)
+        element -= walk.back if element else 0
+        if element in (0, walk.start):
             break
+    return None
+
+
+def _arguments(session: Session, args: Arguments) -> _Walk:
+    given: dict[str, str] = {}
+    while found := args.switches("t:", "x:", "a:", "m:", "e"):
         given |= found
     if args.done:
         raise ArgumentError("!list needs the address of the first element")
     start = args.expression()
-    given |= args.switches("t:", "x:", "a:", "m:", "e")
     args.at_end()
-    return given, start
+    limit = LIST_LIMIT
+    if "m" in given:
+        # A word of its own: `-m 5 -e` is no subtraction.
+        limit = Arguments(given["m"], args.context).expression()
+    offset, back = _link(session, given.get("t", ""))
+    return _Walk(start, offset, back, _commands(given), "e" in given, limit)
 
 
 def _link(session: Session, text: str) -> tuple[int, int]:
-    """(offset of the pointer to follow, what to subtract to get from a link to its element).
+    """(offset of the pointer to follow, distance of its link from the start of the element).
 
     `_LIST_ENTRY.Flink` leads from link to link; `_EPROCESS.ActiveProcessLinks.Flink` from the
     list entry inside one structure to the one inside the next.
@@ -123,8 +124,14 @@ def _link(session: Session, text: str) -> tuple[int, int]:
 
 
 def _commands(given: dict[str, str]) -> str:
-    text = given.get("x") or DEFAULT_COMMAND
+    """`dd` with `-a "L2"` becomes `dd @$extret L2`."""
+    text = _unescaped(given.get("x", "")) or DEFAULT_COMMAND
     arguments = given.get("a", "")
-    if arguments:
-        text = f"{text} {arguments}"
-    return text if ELEMENT in text or "$extret" in text else f"{text} {ELEMENT}"
+    if not _MENTIONED.search(f"{text} {arguments}"):
+        text = f"{text} {ELEMENT}"
+    return f"{text} {arguments}".rstrip()
+
+
+def _unescaped(text: str) -> str:
+    r"""One level of quoting less; `\n` stays for the command that prints it."""
+    return re.sub(r'\\(["\\])', r"\1", text)

@@ -301,9 +301,9 @@ def _without_extension(text: str) -> str:
 
 def refuse(declaration: Command, name: str, caps: Caps, refusals: dict[Caps, str]) -> None:
     """Raise Unsupported, with the backend's reason, when it lacks what the command needs."""
-    missing = [flag for flag in Caps if flag in declaration.needs and flag not in caps]
-    if not missing:
+    if declaration.needs in caps:
         return
+    missing = [flag for flag in Caps if flag in declaration.needs and flag not in caps]
     reason = next((refusals[flag] for flag in missing if flag in refusals), "")
     if Caps.RUN in missing:
         text = f"No runnable debuggees error in '{name}'"

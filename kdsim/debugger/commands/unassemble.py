@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +13,7 @@ from kdsim.debugger.disassembly import LONGEST, Line, unreadable
 from kdsim.debugger.language.problems import MEMORY, SYNTAX
 from kdsim.debugger.text import address as tick
 from kdsim.errors import CommandSyntaxError, MemoryFault, Unsupported, UserError
-from kdsim.symbols.wildcard import compile_wildcard
+from kdsim.symbols.wildcard import Matcher, compile_wildcard
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments, Range
@@ -328,7 +327,7 @@ def search_disassembly(session: Session, args: Arguments, name: str) -> Listing 
     return None
 
 
-def _matches(line: Line, wanted: re.Pattern[str]) -> bool:
+def _matches(line: Line, wanted: Matcher) -> bool:
     """A pattern is held against address, bytes, mnemonic and operands, and against the whole."""
     words = (line.mnemonic, line.operands, line.instruction)
     return any(map(wanted.fullmatch, (tick(line.address), line.data.hex(), *words)))

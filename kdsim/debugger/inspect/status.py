@@ -1,4 +1,4 @@
-"""NTSTATUS and Win32 codes with their names and messages."""
+"""NTSTATUS, Win32 and HRESULT codes with their names and messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StatusCode:
 
 @cache
 def _tables() -> dict[str, dict[int, StatusCode]]:
-    tables: dict[str, dict[int, StatusCode]] = {"nt": {}, "win32": {}}
+    tables: dict[str, dict[int, StatusCode]] = {"nt": {}, "win32": {}, "hresult": {}}
     text = Path(__file__).with_name("status_codes.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if line.startswith("#"):
@@ -32,5 +32,13 @@ def ntstatus(code: int) -> StatusCode | None:
 
 
 def win32(code: int) -> StatusCode | None:
-    """Also HRESULTs of the Win32 facility (8007xxxx)."""
-    return _tables()["win32"].get(code & 0xFFFF if code >> 16 == 0x8007 else code)
+    return _tables()["win32"].get(code)
+
+
+def hresult(code: int) -> StatusCode | None:
+    """Also those that carry a Win32 code (8007xxxx) or an NTSTATUS (the N bit, 1000 0000)."""
+    if code >> 16 == 0x8007:
+        return win32(code & 0xFFFF)
+    if code >> 28 == 0xD:
+        return ntstatus(code & ~0x1000_0000)
+    return _tables()["hresult"].get(code)

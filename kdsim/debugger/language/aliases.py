@@ -23,9 +23,13 @@ _FIXED = re.compile(r"\$u([0-9])")
 _FIXED_COMMAND = re.compile(r"r[ \t]*\$\.u([0-9])[ \t]*=(.*)", re.IGNORECASE | re.DOTALL)
 # An alias without `${}` must stand alone between these.
 _BARE = re.compile(r"""[^\s;"']+""")
-_UNREPLACED = re.compile(r"(?:as|aS|ad|al)(?=[ \t;]|$)")
+_UNREPLACED = re.compile(r"(?:as|aS|[aA][dDlL])(?=[\s;]|$)")
 _NAME_FORM = re.compile(r"\$\{/v:([^{}\s]+)\}")
+_PHRASE = re.compile(r'"([^"]*)"\s*')
 _FORBIDDEN = ("al", "as", "aS", "ad")
+
+MAX_EXPANDED = 1 << 18
+"""Characters that a text may grow to: in a loop, an alias that holds its own name doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +61,27 @@ class Aliases:
 
     # ---- replacement ------------------------------------------------------------------------
 
-    def expand_line(self, line: str) -> str:
-        """A line as it will be parsed; one that manages aliases keeps the names in it."""
-        return self.expand_fixed(line) if _UNREPLACED.match(line) else self.expand(line)
-
     def expand(self, text: str) -> str:
-        """Fixed names anywhere, then `${name}` and names that stand alone."""
-        text = self.expand_fixed(text)
-        if self.user:
-            return _BARE.sub(self._word, text)
-        return _TOKEN.sub(self._token, text) if "${" in text else text
+        """A line or block as it will be parsed: fixed names first, then the others.
+
+        A text that begins with one of the alias commands keeps its names, so that they can be
+        managed; a blank or a semicolon in front lifts that.
+        """
+        text = self._with_fixed(text)
+        concerned = self.user or "${" in text or any(map(text.__contains__, self.automatic))
+        if not concerned or _UNREPLACED.match(text):
+            return text
+        replaced = _BARE.sub(self._word, text)
+        if len(replaced) > max(len(text), MAX_EXPANDED):
+            raise UserError(f"Aliases make more than {MAX_EXPANDED} characters of this text")
+        return replaced
 
     def _word(self, found: re.Match[str]) -> str:
         """What stands between blanks: an alias, or text with `${name}` in it."""
-        value = self.user.get(found[0])
+        value = self._value(found[0])
         return _TOKEN.sub(self._token, found[0]) if value is None else value
 
-    def expand_fixed(self, text: str) -> str:
+    def _with_fixed(self, text: str) -> str:
         if "$u" not in text:
             return text
         return _FIXED.sub(lambda found: self.fixed.get(int(found[1]), ""), text)
@@ -122,7 +130,7 @@ class Aliases:
         if fixed:
             self.fixed[int(fixed[1])] = fixed[2].strip()
             return None
-        name = text[:2]
+        name = text[:2] if text.startswith(("as", "aS")) else text[:2].lower()
         arguments = Arguments(text, context, len(name))
         if name == "al":
             arguments.at_end()
@@ -150,12 +158,11 @@ class Aliases:
         if switches:
             self.user[name] = _computed(next(iter(switches)), arguments, run)
             return
-        # `as` keeps trailing blanks and quotes; `aS` strips the quotes that protect a semicolon.
+        # Blanks at the end belong to the value; `aS` strips the quotes that protect a semicolon.
         value = arguments.text[arguments.position :].lstrip()
-        if phrase:
-            value = value.strip()
-            quoted = len(value) > 1 and value[0] == value[-1] == '"'
-            value = value[1:-1] if quoted else value
+        quoted = _PHRASE.fullmatch(value) if phrase else None
+        if quoted:
+            value = quoted[1]
         if not value:
             raise CommandSyntaxError(SYNTAX, arguments.text, len(arguments.text))
         self.user[name] = value

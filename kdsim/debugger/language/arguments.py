@@ -32,8 +32,10 @@ RANGE_LIMIT = 256 << 20
 _SEPARATORS = " \t\r\n,"
 _LONE_SWITCH = re.compile(r"[-/](\w+)(?=\s|$)")
 _WORD = re.compile(r"[^\s,]+")
-_LENGTH = re.compile(r"[lL]\s*(?:(?P<mark>[?-])|(?=[\w@$.(`'!]))")
-_SEGMENT = re.compile(r"[%&#]")
+# `L10`, but not the `l` of `leaky!Worker`.
+_LENGTH = re.compile(r"[lL](?!\w+!)\s*(?:(?P<mark>[?-])|(?=[\w@$.(`'!]))")
+# In C++ `&` takes an address and `#` begins a macro.
+_SEGMENT = {"masm": re.compile(r"[%&#]"), "c++": re.compile(r"%")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,7 @@ class Arguments:
         In 64-bit mode the bases of code, data and stack segments are zero.
         """
         self._skip()
-        mark = self._match(_SEGMENT) or ""
+        mark = self._match(_SEGMENT[self.context.evaluator]) or ""
         if mark == "#":
             raise self.error("16-bit addresses are not supported by a 64-bit target: Operand error")
         value = self.expression()

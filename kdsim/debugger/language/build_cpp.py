@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from lark import Token, Transformer, v_args
 
-from kdsim.debugger.language.numbers import MASK, TooBig, unescape
+from kdsim.debugger.language.numbers import TooBig, integer, signed, unescape
 from kdsim.debugger.language.syntax_cpp import (
     Assign,
     Binary,
@@ -61,6 +62,9 @@ class CppBuilder(Transformer[Token, Expression]):
     def named_cast(self, _l: Token, kind: TypeName, _m: Token, operand: Expression) -> Expression:
         return Cast(kind, operand, kind.column)
 
+    def function_cast(self, kind: TypeName, operand: Expression) -> Expression:
+        return Cast(kind, operand, kind.column)
+
     def unary(self, operator: Token, operand: Expression) -> Expression:
         return Unary(str(operator), operand, _at(operator))
 
@@ -96,6 +100,9 @@ class CppBuilder(Transformer[Token, Expression]):
         kind = "float" if token[-1] in "fF" else "double"
         return Literal(float(token.rstrip("fF")), kind, str(token), _at(token))
 
+    def boolean(self, token: Token) -> Expression:
+        return Literal(int(token == "true"), "bool", str(token), _at(token))
+
     def number(self, token: Token) -> Expression:
         try:
             value, kind = _literal(token)
@@ -106,8 +113,9 @@ class CppBuilder(Transformer[Token, Expression]):
 
     def character(self, token: Token) -> Expression:
         wide = token.startswith("L")
-        text = unescape(token[2:-1] if wide else token[1:-1])
-        return Literal(ord(text[0]), "wchar_t" if wide else "char", str(token), _at(token))
+        text = unescape(token[2:-1] if wide else token[1:-1], digits=4 if wide else 2)
+        value = ord(text[0]) & 0xFFFF if wide else signed(ord(text[0]), 1)
+        return Literal(value, "wchar_t" if wide else "char", str(token), _at(token))
 
     def register(self, token: Token) -> Expression:
         return Register(token[1:].lower(), _at(token))
@@ -120,16 +128,17 @@ class CppBuilder(Transformer[Token, Expression]):
 
     # ---- types ------------------------------------------------------------------------------
 
-    def type(self, base: tuple[str, int], *parts: int | Literal) -> TypeName:
+    def type(self, base: TypeName, *parts: int | Literal) -> TypeName:
         dimensions = tuple(int(part.value) for part in parts if isinstance(part, Literal))
-        name, column = base
-        return TypeName(name, len(parts) - len(dimensions), dimensions, column)
+        return dataclasses.replace(
+            base, pointers=len(parts) - len(dimensions), dimensions=dimensions
+        )
 
-    def builtin(self, *words: Token) -> tuple[str, int]:
-        return _builtin_name([str(word) for word in words]), _at(words[0])
+    def builtin(self, *words: Token) -> TypeName:
+        return TypeName(_builtin_name([str(word) for word in words]), column=_at(words[0]))
 
-    def named(self, name: Token) -> tuple[str, int]:
-        return str(name), _at(name)
+    def named(self, name: Token) -> TypeName:
+        return TypeName(str(name), column=_at(name), tagged=name.type == "NAME")
 
     def pointer(self, _: Token) -> int:
         return 1
@@ -145,11 +154,9 @@ def _literal(token: str) -> tuple[int, str]:
     digits, suffix = found[1].replace("`", "").lower(), found[2].lower()
     decimal = not digits.startswith("0") or digits == "0"
     if digits.startswith("0x"):
-        value = int(digits[2:] or "0", 16)
+        value = integer(digits[2:], 16)
     else:
-        value = int(digits, 10 if decimal or set(digits) - set("01234567") else 8)
-    if value > MASK:
-        raise TooBig(token)
+        value = integer(digits, 10 if decimal else 8)
     kind = next(name for name, bits in (_DECIMAL if decimal else _OTHER) if value >> bits == 0)
     if "i64" in suffix or suffix.count("l") == 2:
         kind = "unsigned int64" if value >> 63 else "int64"
@@ -162,13 +169,19 @@ def _literal(token: str) -> tuple[int, str]:
     return value, kind
 
 
+_SIZED = {"__int8": "char", "__int16": "short", "__int32": "int"}
+
+
 def _builtin_name(words: list[str]) -> str:
     """One spelling for `unsigned long int`, `long unsigned`, `unsigned long`."""
     unsigned = "unsigned" in words
     if words.count("long") > 1 or "__int64" in words or "int64" in words:
         core = "int64"
+    elif "double" in words:
+        core = "double"  # as Windows' compilers have it, a long one, too
     else:
-        core = next((w for w in words if w not in ("unsigned", "signed", "int")), "int")
+        plain = (_SIZED.get(word, word) for word in words)
+        core = next((word for word in plain if word not in ("unsigned", "signed", "int")), "int")
     return f"unsigned {core}" if unsigned else core
 
 

@@ -31,8 +31,7 @@ class LineBuilder(Transformer[Token, syntax.Program]):
         return syntax.While(condition, body, body_first=True)
 
     def for_loop(self, *parts: Text) -> syntax.Statement:
-        *clauses, body = parts
-        start, condition, *steps = [*clauses, Text(""), Text("")][: max(len(clauses), 2)]
+        start, condition, *steps, body = parts
         return syntax.For(start, condition, tuple(steps), body)
 
     def foreach(self, *parts: object) -> syntax.Statement:
@@ -88,10 +87,11 @@ class LineBuilder(Transformer[Token, syntax.Program]):
 
     def jump(self, first: Token, *others: Token) -> syntax.Statement:
         second = next((_stripped(token) for token in others if token.type == "BRANCH"), None)
-        return syntax.Jump(_stripped(first), second)
+        return syntax.Jump(_stripped(first), second if second and second.text else None)
 
-    def repeat(self, condition: Token) -> syntax.Statement:
-        return syntax.Repeat(Text(condition.rstrip(), _at(condition)))
+    def repeat(self, z: Token, condition: Token) -> syntax.Statement:
+        processor = int(z[:-1]) if z[:-1] else None
+        return syntax.Repeat(Text(condition.rstrip(), _at(condition)), processor)
 
     def alias(self, *pieces: Token | Text) -> syntax.Statement:
         whole = _join(pieces)

@@ -43,7 +43,10 @@ class Context(Protocol):
         """The local variable of the current frame: `$!x`."""
 
     def typed_symbol(self, name: str) -> Typed | None:
-        """A variable or function with its type, as an lvalue. A local wins over a global."""
+        """A variable or function with its type, as an lvalue; an enumerator with its value.
+
+        A local wins over a global, unless the name begins with `!` or a module.
+        """
 
     def type(self, name: str) -> Type | None:
         """`_EPROCESS` or `nt!_EPROCESS`, complete."""
@@ -58,7 +61,10 @@ class Context(Protocol):
         """Set `$t0` ... `$t19`, `$exp`, `$p`."""
 
     def source_line(self, module: str, file: str, line: int) -> int | None:
-        """Address of a line; empty strings mean the current module or file."""
+        """Address of a line, of the file's start for line 0.
+
+        Empty strings mean any module and the current file.
+        """
 
     def describe(self, va: int) -> str:
         """`nt!Name+0x12`, or the plain address when no symbol is near."""

@@ -33,7 +33,7 @@ from kdsim.debugger.language.problems import (
 from kdsim.debugger.language.syntax_masm import Register, Switch
 from kdsim.debugger.language.typed import Typed
 from kdsim.errors import CommandSyntaxError, MemoryFault
-from kdsim.symbols.types import Array, BitField, Function, Pointer, Record, Type
+from kdsim.symbols.types import Array, BitField, Enum, Function, Pointer, Record, Type
 
 _COMPARE: dict[str, Callable[[Number, Number], bool]] = {
     "==": operator.eq,
@@ -49,6 +49,9 @@ _BITS: dict[str, Callable[[int, int], int]] = {
     "^": operator.xor,
 }
 
+MOST_POINTERS = 32
+"""Stars of a type: more are a slip of the keyboard."""
+
 
 def evaluate_prefix(context: Context, text: str, start: int) -> tuple[Typed, int]:
     """Value and end of the longest expression at `start`."""
@@ -60,7 +63,7 @@ def evaluate_whole(context: Context, text: str) -> Typed:
     """The value of an expression that fills `text`; the comma operator is allowed."""
     parsed = parse.cpp(text, is_type=lambda name: named_type(context, name) is not None, full=True)
     rest = text[parsed.end :].lstrip()
-    if rest:
+    if rest and not rest.startswith("//"):
         raise CommandSyntaxError(EXTRA, text, len(text) - len(rest))
     return _Cpp(context, text).value(parsed.tree)
 
@@ -111,6 +114,11 @@ class _Cpp:
             case cpp.Variable():
                 found = self._variable(tree)
                 return None if found.address is None else (found.type, found.address)
+            case Register():
+                # `r? $t1 = *(T *)x` keeps a structure, which is as good as the variable itself.
+                held = self._register(tree)
+                structured = isinstance(held.type, Record | Array)
+                return (held.type, held.number() & MASK) if structured else None
             case cpp.Member():
                 return self._member(tree)
             case cpp.Index():
@@ -122,10 +130,24 @@ class _Cpp:
     # ---- operands ---------------------------------------------------------------------------
 
     def _variable(self, tree: cpp.Variable) -> Typed:
-        found = self._context.typed_symbol(tree.name)
+        name = tree.name
+        if name.startswith("$!"):
+            found = self._context.local(name[2:])
+        elif name.startswith("::"):
+            found = self._context.typed_symbol("!" + name[2:])
+        else:
+            found = self._context.typed_symbol(name) or self._enumerator(name)
         if found is None:
             raise self._error(UNRESOLVED, tree.column)
         return found
+
+    def _enumerator(self, name: str) -> Typed | None:
+        """`_KWAIT_REASON::Executive`."""
+        scope, _, plain = name.rpartition("::")
+        kind = named_type(self._context, scope) if scope else None
+        if isinstance(kind, Enum) and plain in kind.values:
+            return Typed(kind, kind.values[plain])
+        return None
 
     def _register(self, tree: Register) -> Typed:
         if not tree.name.startswith("$"):
@@ -295,7 +317,9 @@ class _Cpp:
         target = kind.target
         if isinstance(target, Record):
             target = self._complete(target, column)
-        # A pointer to void or to a function counts in bytes.
+        if isinstance(target, Function):
+            raise self._error(TYPE, column)
+        # A pointer to void counts in bytes.
         step = (target.size or 1) * count.number() * direction
         return Typed(kind, (pointer.number() + step) & MASK)
 
@@ -418,6 +442,8 @@ class _Cpp:
         kind = named_type(self._context, tree.base)
         if kind is None:
             raise self._error(UNRESOLVED, tree.column)
+        if tree.pointers > MOST_POINTERS:
+            raise self._error(TYPE, tree.column)
         for _ in range(tree.pointers):
             kind = self._pointer(kind)
         for count in reversed(tree.dimensions):

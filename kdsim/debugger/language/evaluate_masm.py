@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_masm as syntax
 from kdsim.debugger.language.context import Context
-from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.evaluate import Evaluator, whole_number
 from kdsim.debugger.language.functions import call
 from kdsim.debugger.language.numbers import MASK, TooBig, plain_number, signed
 from kdsim.debugger.language.problems import (
@@ -20,7 +21,7 @@ from kdsim.debugger.language.problems import (
     ExpressionError,
 )
 from kdsim.debugger.language.typed import Typed
-from kdsim.errors import CommandSyntaxError, MemoryFault
+from kdsim.errors import CommandSyntaxError, FormatError, MemoryFault
 
 # These need no `@` and are tried before the symbols, so that `? rsp` does not search every module.
 _STEMS = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
@@ -67,31 +68,16 @@ class _Masm:
 
     def value(self, tree: syntax.Expression) -> int:
         """An unsigned 64-bit number."""
-        match tree:
-            case syntax.Number():
-                return self._constant(tree.value, tree.ticked)
-            case syntax.Word():
-                return self._word(tree)
-            case syntax.Symbol():
-                return self._symbol(tree)
-            case syntax.Register():
-                return self._register(tree.name, tree.column)
-            case syntax.Here():
-                return self._context.here()
-            case syntax.Characters():
-                return self._characters(tree)
-            case syntax.SourceLine():
-                return self._source_line(tree)
-            case syntax.Unary():
-                return self._unary(tree)
-            case syntax.Binary():
-                return self._binary(tree)
-            case syntax.Switch():
-                return self._switch(tree)
-            case syntax.Function():
-                return self._function(tree)
-            case syntax.String():
-                raise self._error(OPERAND, tree.column)
+        return _RULES[type(tree)](self, tree)
+
+    def _number(self, tree: syntax.Number) -> int:
+        return self._constant(tree.value, tree.ticked)
+
+    def _string(self, tree: syntax.String) -> int:
+        raise self._error(OPERAND, tree.column)
+
+    def _here(self, _: syntax.Here) -> int:
+        return self._context.here()
 
     def _constant(self, value: int, ticked: bool) -> int:
         # Sign extension of bare 32-bit constants belongs to 32-bit targets; a tick prevents it.
@@ -108,11 +94,11 @@ class _Masm:
             return self._constant(*number)
         name = tree.text.lower()
         if name in COMMON_REGISTERS:
-            return self._register(name, tree.column)
+            return self._named_register(name, tree.column)
         if name.startswith("$"):
             value = self._context.pseudo(name)
             if value is not None:
-                return _number(value)
+                return _integer(value)
         address = self._context.symbol(tree.text)
         if address is None and "__" in tree.text.strip("_"):
             address = self._context.symbol(tree.text.replace("__", "::"))
@@ -132,12 +118,15 @@ class _Masm:
             raise self._error(UNRESOLVED, tree.column)
         return address & MASK
 
-    def _register(self, name: str, column: int) -> int:
+    def _register(self, tree: syntax.Register) -> int:
+        return self._named_register(tree.name, tree.column)
+
+    def _named_register(self, name: str, column: int) -> int:
         pseudo = name.startswith("$")
         value = self._context.pseudo(name) if pseudo else self._context.register(name)
         if value is None:
             raise self._error(REGISTER, column)
-        return _number(value) & MASK
+        return _integer(value) & MASK
 
     def _characters(self, tree: syntax.Characters) -> int:
         data = tree.text.encode("latin-1", "replace")
@@ -194,7 +183,7 @@ class _Masm:
         try:
             if tree.language == "masm":
                 return evaluator.masm(tree.text)
-            return evaluator.cpp(tree.text).number() & MASK
+            return whole_number(evaluator.cpp(tree.text), tree.text, 0)
         except CommandSyntaxError as error:
             error.text, error.column = self._text, error.column + tree.text_column
             raise
@@ -208,6 +197,8 @@ class _Masm:
             return call(tree.name, arguments, self._context)
         except MemoryFault as fault:
             raise self._error(MEMORY, tree.column, fault.reason) from fault
+        except FormatError as error:
+            raise self._error(OPERAND, tree.column, str(error)) from error
         except TypeError:
             raise self._error(OPERAND, tree.column) from None
 
@@ -215,5 +206,21 @@ class _Masm:
         return ExpressionError(message, self._text, column, reason)
 
 
-def _number(value: Typed | int) -> int:
+_RULES: dict[type, Callable[[_Masm, Any], int]] = {
+    syntax.Number: _Masm._number,
+    syntax.Word: _Masm._word,
+    syntax.Symbol: _Masm._symbol,
+    syntax.Register: _Masm._register,
+    syntax.Here: _Masm._here,
+    syntax.Characters: _Masm._characters,
+    syntax.String: _Masm._string,
+    syntax.SourceLine: _Masm._source_line,
+    syntax.Unary: _Masm._unary,
+    syntax.Binary: _Masm._binary,
+    syntax.Switch: _Masm._switch,
+    syntax.Function: _Masm._function,
+}
+
+
+def _integer(value: Typed | int) -> int:
     return value if isinstance(value, int) else value.number()

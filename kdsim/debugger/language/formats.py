@@ -11,8 +11,6 @@ from kdsim.debugger.language.numbers import signed
 
 # Values up to here are read as seconds since 1970, larger ones as FILETIME.
 _LAST_TIME_STAMP = (1 << 32) - 1
-# The last FILETIME of the year 9999, where the C library's calendar ends.
-_LAST_FILETIME = 2_650_467_743_999_999_999
 
 
 def ticked(value: int) -> str:
@@ -48,8 +46,8 @@ class Formats:
 def _time(value: int) -> str:
     if value <= _LAST_TIME_STAMP:
         return times.image_time(value)
-    if value > _LAST_FILETIME:
-        return "***** Invalid FILETIME"
+    if value > times.LAST_FILETIME:
+        return times.INVALID
     return times.session_time(value)
 
 

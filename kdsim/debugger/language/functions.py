@@ -54,11 +54,14 @@ def _succeeded(context: Context, function: int, value: int, flag: int) -> bool:
     if not isinstance(declared, Function):
         raise SymbolError(f"no type is known for the function at {context.describe(function)}")
     result = declared.result
+    value &= (1 << 8 * (result.size or 8)) - 1
     if isinstance(result, Pointer):
-        # HANDLE is a pointer too: INVALID_HANDLE_VALUE fails like NULL does.
-        return value not in (0, (1 << 64) - 1)
-    if isinstance(result, BaseType) and result.c_name in ("long", "HRESULT", "NTSTATUS"):
+        # A HANDLE is a pointer to void, and INVALID_HANDLE_VALUE is one that failed.
+        is_handle = isinstance(result.target, BaseType) and result.target.kind == "void"
+        return value != 0 and not (is_handle and value == (1 << 64) - 1)
+    name = result.c_name if isinstance(result, BaseType) else ""
+    if name in ("long", "HRESULT"):
         return signed(value, 4) >= 0
-    if isinstance(result, BaseType) and result.c_name in ("int", "BOOL", "unsigned char"):
+    if name in ("int", "bool", "unsigned char"):
         return value != 0
     return (value == 0) if flag else (value != 0)

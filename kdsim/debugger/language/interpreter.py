@@ -5,20 +5,24 @@ from __future__ import annotations
 import enum
 import operator
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_lines as syntax
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
+from kdsim.debugger.language.problems import SYNTAX
 from kdsim.errors import CommandSyntaxError, KdsimError, SimBug, TargetGone, UserError
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.context import Context
+
+MAX_LENGTH = 4096
+"""Characters of a command line, as in WinDbg."""
 
 MAX_DEPTH = 50
 """Blocks and scripts inside one another; far below Python's own limit on recursion."""
@@ -44,6 +48,9 @@ class Host(Protocol):
         the line, raise an exception that is no KdsimError; it passes through the interpreter.
         """
 
+    def on_processor(self, number: int) -> AbstractContextManager[None]:
+        """Looks at another processor's registers meanwhile."""
+
     def write(self, text: str) -> None: ...
 
     def capture(self) -> AbstractContextManager[list[str]]:
@@ -51,6 +58,9 @@ class Host(Protocol):
 
     def report(self, error: KdsimError) -> None:
         """Print an error that ends no more than a `.catch` block or a script's line."""
+
+    def check_interrupt(self) -> None:
+        """Called at every turn of a loop; raises KeyboardInterrupt when the user pressed Ctrl+C."""
 
 
 class Flow(enum.Enum):
@@ -62,22 +72,46 @@ class Flow(enum.Enum):
     LEAVE = "leave"
 
 
+Piece = syntax.Text | syntax.Command | syntax.AliasCommand
+
+
+class Place(NamedTuple):
+    """Where in a line that the user typed a program stands, letter for letter."""
+
+    line: str
+    start: int
+    end: int
+
+    def inside(self, block: syntax.Text) -> Place:
+        start = self.start + block.column
+        return Place(self.line, start, start + len(block.text))
+
+
 class Interpreter:
-    """The first error ends a line and is raised, except inside `.catch` and in plain scripts."""
+    """The first error ends a line and is raised, except inside `.catch` and in plain scripts.
+
+    Nothing is parsed twice: a block's text is looked up whenever the block is entered, and as long
+    as its aliases leave it as it is, `parse.line` has its program already.
+    """
 
     def __init__(self, host: Host, aliases: Aliases | None = None) -> None:
         self.host = host
         self.aliases = Aliases() if aliases is None else aliases
         self._depth = 0
+        self._place: Place | None = None
 
     def run(self, line: str, *, keep_going: bool = False) -> None:
         """Execute a line as the user typed it; `keep_going`: an error ends its own command only."""
-        text = self.aliases.expand_line(line)
-        self._program(text, typed=text == line, keep_going=keep_going)
+        if len(line) > MAX_LENGTH:
+            raise UserError(f"Command line of {len(line)} characters; at most {MAX_LENGTH} fit")
+        text = self.aliases.expand(line)
+        place = Place(line, 0, len(line)) if text == line else None
+        self._program(text, place, keep_going=keep_going)
 
     def run_lines(self, text: str, *, echo: bool = False) -> None:
         """Execute the lines of a file one by one; an error ends its own line only."""
         for line in text.splitlines():
+            self.host.check_interrupt()
             if echo:
                 self.host.write(f"{self.host.prompt}{line}\n")
             try:
@@ -91,47 +125,65 @@ class Interpreter:
 
     def _enter(self, block: syntax.Text) -> Flow:
         """Run a block's body; aliases are replaced as they are now."""
-        return self._program(self.aliases.expand(block.text))
+        text, place = self.aliases.expand(block.text), self._place
+        if place is not None:
+            place = place.inside(block) if text == block.text else None
+        return self._program(text, place)
 
-    def _program(self, text: str, *, typed: bool = False, keep_going: bool = False) -> Flow:
-        """Run commands; `typed`: the user has this text before him, so errors point into it."""
-        with self._nested():
-            statements = parse.line(text).statements
-            index = 0
-            while index < len(statements):
-                statement = statements[index]
-                index += 1
-                try:
-                    with _anchored(statement, text) if typed else nullcontext():
-                        if isinstance(statement, syntax.Repeat):
-                            index = 0 if self._true(statement.condition) else index
-                            continue
-                        flow = self._statement(statement)
-                except (SimBug, TargetGone):
-                    raise
-                except KdsimError as error:
-                    if not keep_going:
-                        raise
-                    self.host.report(error)
-                    continue
-                if flow is not Flow.NEXT:
-                    return flow
-        return Flow.NEXT
-
-    @contextmanager
-    def _nested(self) -> Iterator[None]:
+    def _program(self, text: str, place: Place | None, *, keep_going: bool = False) -> Flow:
         if self._depth >= MAX_DEPTH:
             raise UserError(f"Blocks and scripts are nested more than {MAX_DEPTH} deep")
+        outer = self._place
+        self._place = place
         self._depth += 1
         try:
-            yield
+            return self._statements(self._parsed(text), keep_going=keep_going)
         finally:
             self._depth -= 1
+            self._place = outer
+
+    def _parsed(self, text: str) -> tuple[syntax.Statement, ...]:
+        try:
+            return parse.line(text).statements
+        except CommandSyntaxError as error:
+            self._point(error, syntax.Text(text))
+            raise
+
+    def _statements(self, statements: tuple[syntax.Statement, ...], *, keep_going: bool) -> Flow:
+        index = 0
+        while index < len(statements):
+            statement = statements[index]
+            index += 1
+            try:
+                if isinstance(statement, syntax.Repeat):
+                    index = 0 if self._again(statement) else index
+                    continue
+                flow = self._statement(statement)
+            except (SimBug, TargetGone):
+                raise
+            except KdsimError as error:
+                if not keep_going:
+                    raise
+                self.host.report(error)
+                continue
+            if flow is not Flow.NEXT:
+                return flow
+        return Flow.NEXT
+
+    def _point(self, error: CommandSyntaxError, piece: Piece) -> None:
+        """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
+        place = self._place
+        if place is not None and error.text == piece.text:
+            error.move(place.line, place.start + piece.column, place.end)
 
     def _statement(self, statement: syntax.Statement) -> Flow:
         match statement:
             case syntax.Command():
-                self.host.dispatch(statement.text)
+                try:
+                    self.host.dispatch(statement.text)
+                except CommandSyntaxError as error:
+                    self._point(error, statement)
+                    raise
             case syntax.If():
                 return self._if(statement)
             case syntax.While():
@@ -152,8 +204,20 @@ class Interpreter:
                 self._script(statement)
         return Flow.NEXT
 
+    def _again(self, statement: syntax.Repeat) -> bool:
+        """Whether a `z` repeats what stands to its left."""
+        self.host.check_interrupt()
+        if statement.processor is None:
+            return self._true(statement.condition)
+        with self.host.on_processor(statement.processor):
+            return self._true(statement.condition)
+
     def _true(self, condition: syntax.Text) -> bool:
-        return Evaluator(self.host.context).evaluate(condition.text) != 0
+        try:
+            return Evaluator(self.host.context).evaluate(condition.text) != 0
+        except CommandSyntaxError as error:
+            self._point(error, condition)
+            raise
 
     # ---- control flow -----------------------------------------------------------------------
 
@@ -163,32 +227,32 @@ class Interpreter:
                 return self._enter(body)
         return Flow.NEXT if statement.otherwise is None else self._enter(statement.otherwise)
 
+    def _turn(self, body: syntax.Text) -> Flow:
+        """Run a loop's body once; anything but NEXT ends the loop."""
+        self.host.check_interrupt()
+        flow = self._enter(body)
+        return Flow.NEXT if flow is Flow.CONTINUE else flow
+
     def _while(self, statement: syntax.While) -> Flow:
-        skip_test = statement.body_first
-        while skip_test or self._true(statement.condition):
-            skip_test = False
-            flow = self._enter(statement.body)
-            if flow is Flow.BREAK:
-                break
-            if flow is Flow.LEAVE:
-                return flow
-        return Flow.NEXT
+        flow = self._turn(statement.body) if statement.body_first else Flow.NEXT
+        while flow is Flow.NEXT and self._true(statement.condition):
+            flow = self._turn(statement.body)
+        return _after_loop(flow)
 
     def _for(self, statement: syntax.For) -> Flow:
         self._enter(statement.start)
-        while not statement.condition.text.strip() or self._true(statement.condition):
-            flow = self._enter(statement.body)
-            if flow is Flow.BREAK:
+        flow, endless = Flow.NEXT, not statement.condition.text.strip()
+        while endless or self._true(statement.condition):
+            flow = self._turn(statement.body)
+            if flow is not Flow.NEXT:
                 break
-            if flow is Flow.LEAVE:
-                return flow
             for step in statement.steps:
                 self._enter(step)
-        return Flow.NEXT
+        return _after_loop(flow)
 
     def _foreach(self, statement: syntax.ForEach) -> Flow:
         if statement.kind == "commands":
-            source = self._output(statement.source.text)
+            source = self._output(statement.source)
         elif statement.kind == "file":
             source = _read_file(statement.source.text)
         else:
@@ -198,11 +262,9 @@ class Interpreter:
         with self.aliases.scoped(statement.variable) as give:
             for token in source.split()[first :: each + 1]:
                 give(token)
-                flow = self._enter(statement.body)
-                if flow is Flow.BREAK:
-                    break
-                if flow is Flow.LEAVE:
-                    return flow
+                flow = self._turn(statement.body)
+                if flow is not Flow.NEXT:
+                    return _after_loop(flow)
         return Flow.NEXT
 
     def _catch(self, statement: syntax.Block) -> Flow:
@@ -216,24 +278,42 @@ class Interpreter:
         return Flow.NEXT if flow is Flow.LEAVE else flow
 
     def _jump(self, statement: syntax.Jump) -> Flow:
-        arguments = Arguments(statement.first.text, self.host.context)
-        chosen = statement.first.text if arguments.expression() else ""
-        if chosen:
-            chosen = arguments.rest()
+        first = statement.first
+        arguments = Arguments(first.text, self.host.context)
+        try:
+            holds = arguments.expression()
+        except CommandSyntaxError as error:
+            self._point(error, first)
+            raise
+        if holds:
+            column = arguments.position
+            chosen = syntax.Text(first.text[column:], first.column + column)
         elif statement.second is not None:
-            chosen = statement.second.text
-        quoted = _QUOTED.fullmatch(chosen)
-        return self._enter(syntax.Text(quoted[1] if quoted else chosen))
+            chosen = statement.second
+        else:
+            return Flow.NEXT
+        quoted = _QUOTED.fullmatch(chosen.text)
+        if quoted:
+            chosen = syntax.Text(quoted[1], chosen.column + quoted.start(1))
+        return self._enter(chosen)
 
     # ---- aliases and scripts ----------------------------------------------------------------
 
-    def _output(self, commands: str) -> str:
+    def _output(self, commands: syntax.Text) -> str:
         with self.host.capture() as pieces:
-            self._enter(syntax.Text(commands))
+            self._enter(commands)
         return "".join(pieces)
 
     def _alias(self, statement: syntax.AliasCommand) -> None:
-        shown = self.aliases.command(statement.text, self.host.context, self._output)
+        def run(commands: str) -> str:
+            column = statement.column + statement.text.rindex(commands)
+            return self._output(syntax.Text(commands, column))
+
+        try:
+            shown = self.aliases.command(statement.text, self.host.context, run)
+        except CommandSyntaxError as error:
+            self._point(error, statement)
+            raise
         if shown is not None:
             self.host.write("\n".join(shown.lines()) + "\n")
 
@@ -241,19 +321,22 @@ class Interpreter:
         words = [quoted or plain for quoted, plain in _SCRIPT_WORD.findall(statement.text)]
         takes_arguments = statement.form == "$$>a<"
         name = words[0] if takes_arguments and words else statement.text.strip('"')
+        if not name:
+            column = statement.column + len(statement.form)
+            raise CommandSyntaxError(SYNTAX, str(statement), column)
         self.run_script(name, words[1:] if takes_arguments else (), form=statement.form)
 
     def run_script(self, name: str, arguments: Sequence[str] = (), *, form: str = "$$>a<") -> None:
         """Execute a script file as one of the `$<` forms does."""
         text = _read_file(name)
-        with self._nested():
-            if form in ("$<", "$$<"):
-                self.run_lines(text, echo=True)
-                return
-            block = _one_line(text)
-            if form != "$$>a<":
-                self.host.write(f"{self.host.prompt}{block}\n")
-            self._program(self.aliases.expand(self.aliases.expand_arguments(block, arguments)))
+        if form in ("$<", "$$<"):
+            self.run_lines(text, echo=True)
+            return
+        block = _one_line(text)
+        if form != "$$>a<":
+            self.host.write(f"{self.host.prompt}{block}\n")
+        text = self.aliases.expand(self.aliases.expand_arguments(block, arguments))
+        self._program(text, None)
 
 
 def _one_line(text: str) -> str:
@@ -266,31 +349,9 @@ def _one_line(text: str) -> str:
     return "".join(map(operator.add, lines, ends)).rstrip("; ")
 
 
-@contextmanager
-def _anchored(statement: syntax.Statement, source: str) -> Iterator[None]:
-    """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
-    try:
-        yield
-    except CommandSyntaxError as error:
-        for piece in _pieces(statement):
-            if error.text == piece.text and error.text != source:
-                error.text, error.column = source, error.column + piece.column
-                break
-        raise
-
-
-def _pieces(statement: syntax.Statement) -> tuple[syntax.Text, ...]:
-    """The parts of a statement that are evaluated as they stand, not entered as a block."""
-    match statement:
-        case syntax.Command() | syntax.AliasCommand():
-            return (syntax.Text(statement.text, statement.column),)
-        case syntax.If():
-            return tuple(condition for condition, _ in statement.branches)
-        case syntax.While() | syntax.For() | syntax.Repeat():
-            return (statement.condition,)
-        case syntax.Jump():
-            return (statement.first,)
-    return ()
+def _after_loop(flow: Flow) -> Flow:
+    """How a loop ended, to those around it: a `.leave` goes on to its `.catch`."""
+    return flow if flow is Flow.LEAVE else Flow.NEXT
 
 
 def _read_file(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MASK = (1 << 64) - 1
 
@@ -12,7 +13,7 @@ _PLAIN = {
     10: re.compile(r"[0-9]+"),
     16: re.compile(r"[0-9A-Fa-f`]*[0-9A-Fa-f]`*"),
 }
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b"}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b"}
 
 
 class TooBig(ValueError):
@@ -29,6 +30,7 @@ def prefixed_number(text: str) -> tuple[int, bool]:
     return _digits(text[2:], base)
 
 
+@lru_cache(maxsize=1024)
 def plain_number(text: str, radix: int) -> tuple[int, bool] | None:
     """Value of bare digits, and whether a tick divides it; None for anything else."""
     if not _PLAIN[radix].fullmatch(text):
@@ -36,14 +38,23 @@ def plain_number(text: str, radix: int) -> tuple[int, bool] | None:
     return _digits(text, radix)
 
 
+def integer(digits: str, base: int) -> int:
+    """A number of at most 64 bits; no digits are zero."""
+    digits = digits.lstrip("0")
+    # As many as a number in base 2 has; Python itself refuses to read thousands of them.
+    if len(digits) > 64 or (value := int(digits or "0", base)) > MASK:
+        raise TooBig(digits)
+    return value
+
+
 def _digits(digits: str, base: int) -> tuple[int, bool]:
     # The tick stands between the high and the low 32 bits, so 1`0 is 0x100000000.
     high, tick, low = digits.partition("`")
     low = low.replace("`", "")
     if tick and base == 16 and len(low) <= 8:
-        value = int(high or "0", 16) << 32 | int(low or "0", 16)
+        value = integer(high, 16) << 32 | integer(low, 16)
     else:
-        value = int(digits.replace("`", "") or "0", base)
+        value = integer(digits.replace("`", ""), base)
     if value > MASK:
         raise TooBig(digits)
     return value, bool(tick)
@@ -53,8 +64,8 @@ def line_number(text: str) -> int:
     """A source line: decimal unless it says 0x; nothing is the start of the file."""
     text = text.strip()
     if text[:2].lower() == "0x":
-        return int(text[2:] or "0", 16)
-    return int(text or "0")
+        return integer(text[2:], 16)
+    return integer(text, 10)
 
 
 def signed(value: int, size: int = 8) -> int:
@@ -64,13 +75,21 @@ def signed(value: int, size: int = 8) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-def unescape(text: str) -> str:
-    r"""C escapes: `\n`, `\t`, `\"`, `\x41`; an unknown one stands for its character."""
+def unescape(text: str, digits: int = 2) -> str:
+    r"""C escapes: `\n`, `\t`, `\"`, `\x41`, `\101`; an unknown one stands for its character.
+
+    Args:
+        text: what stands between the quotes.
+        digits: how many digits `\x` takes.
+    """
 
     def replace(match: re.Match[str]) -> str:
         escape = match[1]
         if escape[0] == "x" and len(escape) > 1:
             return chr(int(escape[1:], 16))
+        if escape[0] in "01234567":
+            return chr(int(escape, 8) & 0xFF)
         return _ESCAPES.get(escape, escape)
 
-    return re.sub(r"\\(x[0-9A-Fa-f]{1,2}|.)", replace, text, flags=re.DOTALL)
+    pattern = rf"\\(x[0-9A-Fa-f]{{1,{digits}}}|[0-7]{{1,3}}|.)"
+    return re.sub(pattern, replace, text, flags=re.DOTALL)

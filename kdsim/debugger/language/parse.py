@@ -6,6 +6,7 @@ valid prefix and says where that was. A prefix that is not complete there is an 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kdsim.debugger.language.numbers import TooBig
-from kdsim.debugger.language.problems import OVERFLOW, SYNTAX, MissingExpression
+from kdsim.debugger.language.problems import (
+    DEEP,
+    OVERFLOW,
+    SYNTAX,
+    ExpressionError,
+    MissingExpression,
+)
 from kdsim.debugger.language.syntax_lines import Command, Program
 from kdsim.debugger.language.tables import parser
 from kdsim.errors import CommandSyntaxError
@@ -28,8 +35,15 @@ if TYPE_CHECKING:
 Tree = TypeVar("Tree")
 IsType = Callable[[str], bool]
 
-# In front of a type: `(`, the `<` of a named cast, the comma between a macro's arguments, `const`.
-_BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER"})
+# In front of a type: `(`, the `<` of a named cast, the comma between a macro's arguments, `const`;
+# and `sizeof`, so that `sizeof _EPROCESS` is refused, as in C, rather than taken for a variable.
+_BEFORE_TYPES = frozenset({"LPAR", "LESS", "COMMA", "_QUALIFIER", "_SIZEOF"})
+
+_KEPT = 1024
+"""Trees of each kind that are kept, so that a loop's text is parsed once."""
+
+MOST_PARENTHESES = 100
+"""Inside one another. What is inside a `@@( )` is read once for every one of them around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +59,15 @@ def never_type(_: str) -> bool:
     return False
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_KEPT)
 def masm(text: str, start: int = 0) -> Parsed[syntax_masm.Expression]:
     """The longest MASM expression that begins at `start`."""
     return _longest("masm", text, start)
+
+
+# A tree depends on which names are types, so it is kept together with what was asked. Modules
+# come and go, and with them types; most expressions ask for none.
+_cpp_trees: dict[tuple[str, int, bool], tuple[Parsed[syntax_cpp.Expression], dict[str, bool]]] = {}
 
 
 def cpp(
@@ -59,20 +78,34 @@ def cpp(
     `is_type` says whether a name is a type, which decides between a cast and a value. A `full`
     expression has the text for itself, so a comma is an operator.
     """
-    return _longest("cpp", text, start, "full" if full else "start", is_type)
+    key = (text, start, full)
+    known = _cpp_trees.get(key)
+    if known and all(is_type(name) is answer for name, answer in known[1].items()):
+        return known[0]
+    asked: dict[str, bool] = {}
+
+    def ask(name: str) -> bool:
+        asked[name] = is_type(name)
+        return asked[name]
+
+    parsed = _longest("cpp", text, start, "full" if full else "start", ask)
+    if len(_cpp_trees) >= _KEPT:
+        _cpp_trees.clear()
+    _cpp_trees[key] = parsed, asked
+    return parsed
 
 
 # Most lines are one command with nothing in it that the grammar cares about. They need no parser,
 # so a session that evaluates nothing never loads it. The tests compare this with the grammar.
 _PLAIN = re.compile(
     r"""[ \t\r]*(?!\.(?:if|for|while|do|foreach|catch|block|break|continue|leave|shell)(?!\w)
-             |a[sSdl](?![^ \t])|j[ \t(]|z[ \t]*\()
+             |(?:as|ad|al)(?!\S)|j(?:[\s(;]|$)|[0-9]*z[ \t]*\()
         ([\w!.?~|\#][^;{}"'$\n]*)""",
     re.VERBOSE | re.IGNORECASE,
 )
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_KEPT)
 def line(text: str) -> Program:
     """The commands of a line or of a block's body."""
     plain = _PLAIN.fullmatch(text)
@@ -99,22 +132,35 @@ def _longest(
 ) -> Parsed[Any]:
     from lark import TextSlice, Token, UnexpectedInput
 
+    if _nesting(text, start) > MOST_PARENTHESES:
+        raise CommandSyntaxError(DEEP, text, start)
     interactive = parser(grammar).parse_interactive(TextSlice(text, start, len(text)), rule)
     state = interactive.parser_state
     end = start
+    functions: list[Token] = []
     try:
         try:
             for token in _typed_names(interactive.lexer_thread.lex(state), is_type):  # type: ignore[no-untyped-call]
                 state.feed_token(token)
                 end = token.end_pos or end
+                if token.type == "FUNCTION":
+                    functions.append(token)
         except UnexpectedInput:
             pass  # the expression ends here, if it may
         tree = state.feed_token(Token("$END", ""), is_end=True)
     except UnexpectedInput:
-        raise _incomplete(state, text, end) from None
+        raise _incomplete(state, text, end, functions) from None
     except TooBig as error:
         raise CommandSyntaxError(OVERFLOW, text, error.column) from None
     return Parsed(tree, end)
+
+
+def _nesting(text: str, start: int) -> int:
+    """How deep parentheses are nested, at most; exact only where it matters."""
+    if text.count("(", start) <= MOST_PARENTHESES:
+        return 0
+    depths = itertools.accumulate((char == "(") - (char == ")") for char in text[start:])
+    return max(depths)
 
 
 def _typed_names(tokens: Iterator[Token], is_type: IsType) -> Iterator[Token]:
@@ -127,12 +173,20 @@ def _typed_names(tokens: Iterator[Token], is_type: IsType) -> Iterator[Token]:
         yield token
 
 
-def _incomplete(state: ParserState[object], text: str, end: int) -> CommandSyntaxError:
-    """Why the text cannot end at `end`: an operand is missing, or something else is wrong."""
+def _incomplete(
+    state: ParserState[object], text: str, end: int, functions: list[Token]
+) -> CommandSyntaxError:
+    """Why the text cannot end at `end`: an operand is missing, or something else is wrong.
+
+    What is wrong with the operands of a function, mostly a string's escapes, is told at the
+    parenthesis that opens them.
+    """
     column = _skip_blanks(text, end)
     expected = state.parse_conf.parse_table.states[state.position]
     if "WORD" in expected or "REGISTER" in expected:
         return MissingExpression(text, column)
+    if functions and "COMMA" in expected:
+        return ExpressionError(SYNTAX, text, text.index("(", functions[-1].end_pos))
     return CommandSyntaxError(SYNTAX, text, column)
 
 

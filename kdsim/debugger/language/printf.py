@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.context import Context
@@ -14,16 +15,26 @@ from kdsim.debugger.language.strings import counted, zero_terminated
 from kdsim.errors import CommandSyntaxError
 
 _SPECIFIER = re.compile(
-    r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?:\.(?P<precision>\d*))?"
-    r"(?:%|(?P<kind>msa|msu|ma|mu|ly|y|p|N|(?P<size>I64|I32|ll|l|h)?[diuxXocfegEG]))"
+    r"%(?P<flags>[-+ #0]*)(?P<width>\d*|\*)(?:\.(?P<precision>\d*|\*))?"
+    r"(?:%|(?P<kind>msa|msu|ma|mu|ly|y|p|N|(?P<size>I64|I32|I|ll|l|hh|h)?[diuxXocfegEGaA]))"
 )
-_SIZES = {"I64": 8, "ll": 8, "h": 2}
+_SIZES = {"I64": 8, "I": 8, "ll": 8, "h": 2, "hh": 1}
+# The tags and entities of the Debugger Markup Language. A quoted attribute may hold a `>`.
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&amp;": "&"}
+_ENTITY = re.compile("|".join(_ENTITIES))
+_TAG = re.compile(r"""<(?:"[^"]*"|'[^']*'|[^>"'])*>""")
+_WIDEST = 0x4000
+"""Columns; a mistyped width must not fill the memory."""
 _COLOURS = ("od", "oD", "oe", "on", "op", "oP", "os", "ov", "ow")
 
 
 def printf(arguments: Arguments) -> str:
-    """The text of `.printf [/D] [/oX] "format" [, argument ...]`."""
-    arguments.switches("D", *_COLOURS)
+    """The text of `.printf [/D] [/oX] "format" [, argument ...]`.
+
+    A text console shows no markup, so `/D` leaves the text between the tags; nor has it a colour
+    for each of WinDbg's kinds of message, which the options `/oX` choose from.
+    """
+    given = arguments.switches("D", *_COLOURS)
     template = arguments.string(escapes=True)
     if template is None:
         raise arguments.error()
@@ -32,13 +43,13 @@ def printf(arguments: Arguments) -> str:
     while not arguments.done:
         values.append(arguments.expression())
     try:
-        return format_text(arguments.context, template, values)
+        return format_text(arguments.context, template, values, markup="D" in given)
     except ValueError:
         raise CommandSyntaxError(SYNTAX, arguments.text, column) from None
 
 
-def format_text(context: Context, template: str, values: list[int]) -> str:
-    """`template` with its conversions filled in.
+def format_text(context: Context, template: str, values: list[int], *, markup: bool = False) -> str:
+    """`template` with its conversions filled in, and freed of markup.
 
     Raises:
         ValueError: an unknown conversion, or one without a value.
@@ -50,31 +61,83 @@ def format_text(context: Context, template: str, values: list[int]) -> str:
         found = _SPECIFIER.match(template, percent)
         if found is None:
             raise ValueError(template[percent:])
-        pieces += (template[position:percent], _convert(context, found, remaining))
+        text = _convert(context, found, remaining)
+        pieces += (template[position:percent], _escaped(text) if markup else text)
         position = found.end()
-    return "".join(pieces) + template[position:]
+    text = "".join(pieces) + template[position:]
+    return _plain(text) if markup else text
+
+
+def _plain(text: str) -> str:
+    """What a text console shows of the Debugger Markup Language."""
+    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], _TAG.sub("", text))
+
+
+def _escaped(text: str) -> str:
+    """A value inside markup, which is no markup itself."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Flags, width and precision of a conversion."""
+
+    flags: str
+    width: int
+    precision: int | None
+
+    @property
+    def template(self) -> str:
+        """As Python's `%` wants it, without the letter."""
+        digits = "" if self.precision is None else f".{self.precision}"
+        return f"%{self.flags}{self.width or ''}{digits}"
+
+    def pad(self, text: str) -> str:
+        """Of a text: at most as long as the precision, at least as long as the width."""
+        if self.precision is not None:
+            text = text[: self.precision]
+        return text.ljust(self.width) if "-" in self.flags else text.rjust(self.width)
+
+
+def _layout(found: re.Match[str], values: Iterator[int]) -> _Layout:
+    """A `*` takes its number from the arguments; a negative width aligns to the left."""
+    flags, width, precision = found["flags"], found["width"], found["precision"]
+    columns = signed(_next(values), 4) if width == "*" else int(width or 0)
+    if columns < 0:
+        flags, columns = f"-{flags}", -columns
+    digits: int | None = None
+    if precision is not None:
+        digits = signed(_next(values), 4) if precision == "*" else int(precision or 0)
+        # A negative one counts as none.
+        digits = min(digits, _WIDEST) if digits >= 0 else None
+    return _Layout(flags, min(columns, _WIDEST), digits)
+
+
+def _next(values: Iterator[int]) -> int:
+    value = next(values, None)
+    if value is None:
+        raise ValueError("too few arguments")
+    return value & MASK
 
 
 def _convert(context: Context, found: re.Match[str], values: Iterator[int]) -> str:
     kind = found["kind"]
     if kind is None:
         return "%"
-    value = next(values, None)
-    if value is None:
-        raise ValueError("too few arguments")
-    value &= MASK
+    layout = _layout(found, values)
+    value = _next(values)
     match kind:
         case "ma" | "mu":
             text = zero_terminated(context.memory, value, wide=kind == "mu")
         case "msa" | "msu":
             text = counted(context, value, wide=kind == "msu")
         case "p" | "N":
-            return f"{value:0{context.pointer_size * 2}x}"
+            text = f"{value:0{context.pointer_size * 2}x}"
         case "y" | "ly":
             text = describe(context, value, line=kind == "ly")
         case _:
-            return _number(found, kind[-1], value)
-    return _padded(found, text)
+            return _number(layout, found["size"] or "", kind[-1], value)
+    return layout.pad(text)
 
 
 def describe(context: Context, va: int, *, line: bool = False) -> str:
@@ -84,35 +147,28 @@ def describe(context: Context, va: int, *, line: bool = False) -> str:
     return f"{text} [{place}]" if place else text
 
 
-def _number(found: re.Match[str], letter: str, value: int) -> str:
-    size = _SIZES.get(found["size"] or "", 4)
+def _number(layout: _Layout, size: str, letter: str, value: int) -> str:
     if letter == "c":
-        return _padded(found, chr(value & 0xFF))
-    template = "%" + found["flags"] + found["width"]
-    if found["precision"] is not None:
-        template += "." + found["precision"]
+        return layout.pad(chr(value & 0xFF))
+    if letter in "aA":
+        text = _float(size, value).hex()
+        return layout.pad(text.upper() if letter == "A" else text)
     if letter in "fegEG":
-        return (template + letter) % _float(found["size"], value)
+        return (layout.template + letter) % _float(size, value)
+    length = _SIZES.get(size, 4)
     if letter in "di":
-        return (template + "d") % signed(value, size)
-    value &= (1 << size * 8) - 1
-    if letter == "o" and "#" in found["flags"]:
+        return (layout.template + "d") % signed(value, length)
+    value &= (1 << length * 8) - 1
+    if letter == "o" and "#" in layout.flags:
         # Python would write 0o17.
-        return (template.replace("#", "") + "s") % f"0{value:o}"
-    return (template + ("d" if letter == "u" else letter)) % value
+        return (layout.template.replace("#", "") + "s") % f"0{value:o}"
+    return (layout.template + ("d" if letter == "u" else letter)) % value
 
 
-def _float(size: str | None, value: int) -> float:
+def _float(size: str, value: int) -> float:
     """The argument's bits as a float, or with `l` as a double."""
     if size == "l":
         number: float = struct.unpack("<d", value.to_bytes(8, "little"))[0]
     else:
         number = struct.unpack("<f", (value & 0xFFFF_FFFF).to_bytes(4, "little"))[0]
     return number
-
-
-def _padded(found: re.Match[str], text: str) -> str:
-    if found["precision"]:
-        text = text[: int(found["precision"])]
-    width = int(found["width"] or 0)
-    return text.ljust(width) if "-" in found["flags"] else text.rjust(width)

@@ -17,6 +17,7 @@ OPERAND = "Operand error"
 MEMORY = "Memory access error"
 UNRESOLVED = "Couldn't resolve error"
 TYPE = "Type conflict error"
+DEEP = "Operators nested too deeply"
 MISSING = "Numeric expression missing"
 
 
@@ -27,8 +28,7 @@ class MissingExpression(CommandSyntaxError):
         super().__init__(MISSING, text, column)
 
     def __str__(self) -> str:
-        rest = self.text[self.column :].strip() or "<EOL>"
-        return f"{' ' * self.column}^ {self.message} from '{rest}'"
+        return f"{' ' * self.column}^ {self.message} from '{self.rest}'"
 
 
 class ExpressionError(CommandSyntaxError):
@@ -39,6 +39,5 @@ class ExpressionError(CommandSyntaxError):
         self.reason = reason
 
     def __str__(self) -> str:
-        rest = self.text[self.column :].strip() or "<EOL>"
         reason = f" ({self.reason})" if self.reason else ""
-        return f"{self.message} at '{rest}'{reason}"
+        return f"{self.message} at '{self.rest}'{reason}"

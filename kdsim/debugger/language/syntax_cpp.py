@@ -15,16 +15,21 @@ def _column() -> int:
 
 @dataclass(frozen=True, slots=True)
 class TypeName:
-    """A type as written: `base` may name its module, `pointers` counts the stars."""
+    """A type as written: `base` may name its module, `pointers` counts the stars.
+
+    A `tagged` one need not be known to be read as a type: `struct _NODE`.
+    """
 
     base: str
     pointers: int = 0
     dimensions: tuple[int, ...] = ()
     column: int = _column()
+    tagged: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
+        tag = "struct " if self.tagged else ""
         stars = " " + "*" * self.pointers if self.pointers else ""
-        return self.base + stars + "".join(f"[{n}]" for n in self.dimensions)
+        return tag + self.base + stars + "".join(f"[{n}]" for n in self.dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Step:
 
     def __str__(self) -> str:
         if self.after:
-            return f"({self.operand} {self.operator})"
+            return f"({_primary(self.operand)} {self.operator})"
         return f"({self.operator} {self.operand})"
 
 
@@ -138,7 +143,7 @@ class Index:
     column: int = _column()
 
     def __str__(self) -> str:
-        return f"{self.base}[{self.subscript}]"
+        return f"{_primary(self.base)}[{self.subscript}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ class Member:
     column: int = _column()
 
     def __str__(self) -> str:
-        return f"{self.base}{'->' if self.arrow else '.'}{self.name}"
+        return f"{_primary(self.base)}{'->' if self.arrow else '.'}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,11 @@ class Macro:
 
     def __str__(self) -> str:
         return f"#{self.name}({', '.join(map(str, self.arguments))})"
+
+
+def _primary(tree: Expression) -> str:
+    """A tree in front of a postfix operator; `sizeof` binds less, and `0.x` begins with a float."""
+    return f"({tree})" if isinstance(tree, SizeOf | Literal) else str(tree)
 
 
 Expression = (

@@ -131,12 +131,14 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`z(condition)`."""
+    """`z(condition)`, and with a processor's number in front `1z(condition)`."""
 
     condition: Text
+    processor: int | None = None
 
     def __str__(self) -> str:
-        return f"z{self.condition}"
+        number = "" if self.processor is None else self.processor
+        return f"{number}z{self.condition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +176,5 @@ class Program:
     statements: tuple[Statement, ...]
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.statements))
+        # No semicolons: `as x a` takes them for its own.
+        return "\n".join(map(str, self.statements))

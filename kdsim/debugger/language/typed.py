@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from kdsim.symbols.types import Type
+
+INDEFINITE = -(1 << 63)
+"""The "integer indefinite" of the processor's conversion from floating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +30,7 @@ class Typed:
         return self.number() if self.address is None else self.address
 
     def number(self) -> int:
-        """The value as an integer."""
+        """The value as an integer; what none can hold becomes what the processor makes of it."""
+        if isinstance(self.value, float) and not math.isfinite(self.value):
+            return INDEFINITE
         return int(self.value)

@@ -82,4 +82,9 @@ def _quoted(context: Context, kind: Type, va: int) -> str:
             text = zero_terminated(context.memory, va, wide=wide)
     except MemoryFault:
         return '"--- memory read error at address 0x' + address(va) + ' ---"'
-    return f'"{text[:_STRING_LIMIT]}"'
+    return f'"{"".join(_shown(char, wide) for char in text[:_STRING_LIMIT])}"'
+
+
+def _shown(char: str, wide: bool) -> str:
+    """Bytes above 127 are letters only to who knows their code page."""
+    return char if char.isprintable() and (wide or char.isascii()) else "."

@@ -177,6 +177,7 @@ class FakeHost:
         self.context = context
         self.ran: list[str] = []
         self.errors: list[str] = []
+        self.interrupted = False
         self._captures: list[list[str]] = [[]]
 
     @property
@@ -196,6 +197,15 @@ class FakeHost:
 
     def report(self, error: KdsimError) -> None:
         self.errors.append(str(error))
+
+    @contextmanager
+    def on_processor(self, number: int) -> Iterator[None]:
+        self.ran.append(f"processor {number}")
+        yield
+
+    def check_interrupt(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def dispatch(self, text: str) -> None:
         from kdsim.debugger.language import commands

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kdsim.debugger.language import parse
 from kdsim.debugger.language.aliases import Aliases
+from kdsim.debugger.language.interpreter import MAX_LENGTH
 from kdsim.errors import CommandSyntaxError, TargetGone, UnknownCommand, UserError
 
 from tests.debugger.language.language_fakes import ANSI_AT, TEXT_AT, UNICODE_AT, WIDE_AT  # isort: skip
@@ -84,6 +86,22 @@ ALIASES = [
     (["aS x val", ".echo ${x} ${/d:x} <${/f:x}> ${/n:x} ${/v:x}"], "val 1 <val> x ${/v:x}"),
     ([".echo ${$ntnsym}!Foo"], "nt!Foo"), (["aS if .echo", "if yes"], "yes"),
     (["aS cmd .echo a", "cmd;cmd"], "a a"),
+    # the manual's own examples
+    (["aS /x myAlias 5 + 1; .block{.echo myAlias}"], "0x6"),
+    (["aS /x myAlias 5 + 1; .echo myAlias"], "myAlias"),
+    (["r $.u2=2", "r $.u1=1+$u2", "r $.u2=6", '.printf "%d", $u1'], "3"),
+    (["as fred 2", "r $.u1= 1 + fred", "as fred 6", '.printf "%d", $u1'], "3"),
+    (["r $.u0=2", "r $.u0=7+$u0", '.printf "%d", $u0'], "9"),
+    ([".foreach /pS 2 /ps 2 (Token {? 5}) {as myAlias Token}", ".echo ${myAlias}"], "Token"),
+    ([".foreach /pS 2 /ps 2 (Token {? 5}) {;as myAlias Token}", ".echo ${myAlias}"], "5"),
+    (['.foreach /s (value "1 2 3") {;as /x ${/v:myAlias} value + 1; .echo value myAlias}'],
+     "1 myAlias 2 0x2 3 0x3"),
+    (['.foreach /s (value "1 2") {;as /x ${/v:myAlias} value + 1; .block{.echo value myAlias}}'],
+     "1 0x2 2 0x3"),
+    # the other alias commands
+    (["aS x 1", "AD x", "AL"], "No aliases"), (["aS t a b  ;.echo c", ".echo <${t}>"], "c <a b >"),
+    ([".echo $ntsym '$ntsym' x$ntsym"], "nt 'nt' x$ntsym"), (["ad *", ".echo $ntnsym"], "nt"),
+    ([".foreach /s (x \"1 2\") { aS ${/v:y} x ; }", ".echo y"], "2"),
     # fixed names
     (["r $.u3=.echo", "$u3 hi"], "hi"), ([".echo <$u5>"], "<>"),
     (["r $.u1=he", ".echo $u1llo"], "hello"),
@@ -107,6 +125,9 @@ def test_as_takes_the_whole_line(interpreter, host):
 
 def test_as_keeps_the_output_of_commands(interpreter):
     interpreter.run("as /c out .echo one; .echo two")
+    assert interpreter.aliases.user == {"out": "one\ntwo\n"}
+    interpreter.run("ad *")
+    interpreter.run("aS /c out .echo one; .echo two")
     assert interpreter.aliases.user == {"out": "one\n"}
     interpreter.run("aS /c both .block { .echo one; .echo two }")
     assert interpreter.aliases.user["both"] == "one\ntwo\n"
@@ -200,16 +221,138 @@ def test_catch_lets_a_lost_target_pass(interpreter, host, monkeypatch):
         interpreter.run(".catch { k }")
 
 
-def test_the_caret_fits_the_line(interpreter):
-    with pytest.raises(CommandSyntaxError) as caught:
-        interpreter.run(".echo a; ? (1")
-    assert str(caught.value) == "             ^ Syntax error in '.echo a; ? (1'"
+CARETS = [
+    pytest.param(".echo a; ? (1", 13, "Syntax error", id="behind other commands"),
+    pytest.param(".if (1 {}", 6, "Syntax error", id="a condition"),
+    pytest.param(".if (1) { ? (1 }", 14, "Syntax error", id="a block"),
+    pytest.param(".if (1) { .if (2 { k } }", 16, "Syntax error", id="a condition in a block"),
+    pytest.param(".block { .echo a; .foo } { k }", 25, "Syntax error", id="the line itself"),
+    pytest.param(".block { .if (1) k }", 18, "Syntax error", id="the structure of a block"),
+    pytest.param(".for (r $t0=0;1;) { .block { ? (1 } }", 33, "Syntax error", id="two blocks deep"),
+    pytest.param(".for (? (1;1;) {}", 15, "Syntax error", id="the start of a loop"),
+    pytest.param(".for (;1;? (1 ) {}", 16, "Syntax error", id="the increment of a loop"),
+    pytest.param("j (1 'k'", 5, "Syntax error", id="the condition of a j"),
+    pytest.param("j 1 '? (1' ; 'k'", 9, "Syntax error", id="the first command of a j"),
+    pytest.param("j 0 'k' ; '? (1' ", 15, "Syntax error", id="the second command of a j"),
+    pytest.param(".echo a; z(1", 12, "Syntax error", id="the condition of a z"),
+    pytest.param("aS /x n 1)", 9, "Extra character error", id="an alias command"),
+    pytest.param('.foreach /s (x "a") { ? (1 }', 26, "Syntax error", id="the body of a .foreach"),
+    pytest.param(".foreach (x { ? (1 }) { k }", 18, "Syntax error", id="what a .foreach runs"),
+]  # fmt: skip
 
 
-def test_the_caret_of_a_condition(interpreter):
+@pytest.mark.parametrize(("line", "column", "message"), CARETS)
+def test_the_caret_points_into_the_line(interpreter, line, column, message):
     with pytest.raises(CommandSyntaxError) as caught:
-        interpreter.run(".if (1 {}")
-    assert str(caught.value) == "      ^ Syntax error in '.if (1 {}'"
+        interpreter.run(line)
+    assert str(caught.value) == f"{' ' * column}^ {message} in '{line}'"
+
+
+def test_the_caret_of_an_error_that_is_caught(interpreter, host):
+    interpreter.run(".block { .catch { ? (1 } }")
+    assert host.errors == [f"{' ' * 22}^ Syntax error in '.block {{ .catch {{ ? (1 }} }}'"]
+
+
+def test_the_caret_points_into_what_an_alias_stands_for(interpreter):
+    interpreter.run("aS x (1")
+    with pytest.raises(CommandSyntaxError) as caught:
+        interpreter.run(".block { ? x }")
+    assert str(caught.value) == "    ^ Syntax error in '? (1'"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param("? 1 +; .echo b", "from '; .echo b'", id="the rest of the line"),
+        pytest.param(".block { ? 1 + } k", "from '<EOL>'", id="nothing of what is behind a block"),
+        pytest.param(".block { ? 1 +; k } r", "from '; k'", id="the rest of the block"),
+        pytest.param(".if (nosuch) { k }", "at 'nosuch) { k }'", id="the rest of a condition"),
+        pytest.param(".catch { ? nosuch; k } r", "at 'nosuch; k'", id="the same for a value"),
+    ],
+)
+def test_what_a_message_quotes(interpreter, host, line, message):
+    try:
+        interpreter.run(line)
+    except CommandSyntaxError as error:
+        host.report(error)
+    assert host.errors[0].endswith(message)
+
+
+def test_the_longest_line(interpreter, host):
+    line = ".echo " + "x" * (MAX_LENGTH - 6)
+    interpreter.run(line)
+    assert host.output == line[6:] + "\n"
+    with pytest.raises(UserError, match="4097 characters"):
+        interpreter.run(line + "x")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [".for (;;) {}", ".while (1) {}", ".do {} (1)", "z(1)", '.foreach /s (x "a b") {}',
+     ".catch { .while (1) {} }"],
+)  # fmt: skip
+def test_ctrl_c_ends_a_loop(interpreter, host, line):
+    host.interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        interpreter.run(line)
+    assert interpreter._depth == 0
+
+
+@pytest.mark.parametrize("inside", [".if (1)", ".block", ".catch", ".if (0) {} .else"])
+@pytest.mark.parametrize(("word", "left"), [(".break", "0 "), (".continue", "0 2 ")])
+def test_leaving_a_loop_from_deep_inside(interpreter, host, inside, word, left):
+    body = f"{inside} {{ .block {{ .if (@$t0 = 1) {{ {inside} {{ {word} }} }} }} }}"
+    interpreter.run(
+        f'.for (r $t0=0; @$t0 < 3; r $t0=@$t0+1) {{ {body} .printf "%d ", @$t0 }}; .echo end'
+    )
+    assert host.output == f"{left}end\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(".if (1 < 2 && 2 < 3) { .echo yes }", id=".if"),
+        pytest.param(".if (0 || sizeof(int) == 4) { .echo yes }", id="sizeof"),
+        pytest.param(".while (@$t0 < 1) { r $t0 = @$t0 + 1; .echo yes }", id=".while"),
+        pytest.param("j (1 && 1) '.echo yes'", id="j"),
+        pytest.param(".if (@@masm(poi(nt!Node) == nt!Node)) { .echo yes }", id="back to MASM"),
+    ],
+)
+def test_conditions_are_of_the_default_language(interpreter, host, line):
+    host.context.evaluator = "c++"
+    interpreter.run(line)
+    assert host.output == "yes\n"
+
+
+def test_z_looks_at_another_processor(interpreter, host):
+    interpreter.run(".echo a; 1z(0); .echo b")
+    assert host.ran == [".echo a", "processor 1", ".echo b"]
+
+
+class CountingParser:
+    """Counts what the grammar is asked for."""
+
+    def __init__(self, monkeypatch):
+        self.texts = []
+        parsed = parse.parsed_line
+        monkeypatch.setattr(
+            parse, "parsed_line", lambda text: self.texts.append(text) or parsed(text)
+        )
+        parse.line.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(".for (r $t0=0; @$t0<0n50; r $t0=@$t0+1) { .echo {a}; }", id=".for"),
+        pytest.param(".while (@$t0<0n50) { r $t0=@$t0+1; .if (1) { .echo {a}; } }", id=".while"),
+        pytest.param("aS x {a};.while (@$t0<0n50) { r $t0=@$t0+1; .echo ${x}; }", id="an alias"),
+    ],
+)
+def test_a_body_is_parsed_once(interpreter, monkeypatch, line):
+    counting = CountingParser(monkeypatch)
+    interpreter.run(line)
+    assert len(counting.texts) == len(set(counting.texts)) <= 4
 
 
 def test_an_interrupt_ends_the_line(interpreter, host, monkeypatch):
@@ -305,6 +448,33 @@ def test_endless_recursion_is_refused(interpreter, script, tmp_path):
     path = script(f"$$>a<{tmp_path}/script.txt")
     with pytest.raises(UserError, match="nested more than"):
         interpreter.run(f"$$>a<{path}")
+
+
+@pytest.mark.parametrize("form", ["$<", "$><", "$$<", "$$><", "$$>a<"])
+def test_a_script_needs_a_name(interpreter, form):
+    with pytest.raises(CommandSyntaxError, match="Syntax error"):
+        interpreter.run(form)
+
+
+@pytest.mark.parametrize(("form", "shown"), [("$$><", True), ("$><", True), ("$$>a<", False)])
+def test_which_forms_echo(interpreter, host, script, form, shown):
+    interpreter.run(f"{form}{script('.echo a')}")
+    assert host.output == ("kd> .echo a\n" if shown else "") + "a\n"
+
+
+def test_recursion_with_arguments_ends_where_the_script_says(interpreter, host, script, tmp_path):
+    path = script(
+        ".if (${$arg1})\n{\n  .echo turn ${$arg1}\n"
+        f'  $$>a<{tmp_path}/script.txt "${{$arg1}} - 1"\n}}\n'
+    )
+    interpreter.run(f"$$>a<{path} 2")
+    assert host.output == "turn 2\nturn 2 - 1\n"
+
+
+def test_an_alias_that_doubles_at_every_turn_is_stopped(interpreter):
+    interpreter.run("aS x ${/v:y} 1")
+    with pytest.raises(UserError, match="characters of this text"):
+        interpreter.run(".while (1) { ;as y y y }")
 
 
 def test_missing_script(interpreter):

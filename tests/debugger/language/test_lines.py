@@ -111,7 +111,7 @@ def test_line(text, statements):
     ("text", "column"),
     [
         ("}", 0), (".echo }", 6), (".if (1)", 7), (".if (1) k", 9), (".if {k}", 4),
-        (".if (1) {k", 10), (".else {k}", None), (".for (a) ", 8), (".for a;b;c {k}", 5),
+        (".if (1) {k", 10), (".else {k}", None), (".for (a) ", 7), (".for a;b;c {k}", 5),
         (".foreach x {k} {r}", 9), (".foreach (x) {k}", 11), (".do {k}", 7), (".while {k}", 7),
         ("{k}", 0), (".block k", 7), (".catch", 6), (".if (1) {k} .else r", 18),
     ],

@@ -139,6 +139,16 @@ def test_cpp_written_out_parses_to_the_same(text):
 
 
 @quick
+@given(text_of(LINE_PIECES))
+def test_lines_written_out_parse_to_the_same(text):
+    try:
+        program = parse.line(text)
+    except KdsimError:
+        return
+    assert parse.line(str(program)) == program
+
+
+@quick
 @given(st.integers(0, (1 << 64) - 1), st.sampled_from([8, 10, 16]))
 def test_numbers_are_read_in_every_radix(value, radix):
     context = FakeContext()
