@@ -19,10 +19,10 @@ from kdsim.debugger.backends.base import (
 from kdsim.debugger.breakpoints import Breakpoints
 from kdsim.debugger.control import RunControl, SessionEnded
 from kdsim.debugger.disassembly import Disassembler
-from kdsim.debugger.events import EventFilters
+from kdsim.debugger.events import EventFilters, EventLog
 from kdsim.debugger.memory import CachedMemory, VirtualMemory
 from kdsim.debugger.modules import Modules
-from kdsim.debugger.output import Output
+from kdsim.debugger.output import Kind, Output
 from kdsim.debugger.registers import SLOTS, RegisterFile
 from kdsim.debugger.scope import Cursor, Scope
 from kdsim.debugger.settings import Settings
@@ -35,6 +35,7 @@ from kdsim.errors import (
     SimBug,
     SymbolError,
     TargetGone,
+    UserError,
 )
 from kdsim.wire.context import Context, SpecialRegisters
 
@@ -78,6 +79,9 @@ class Session:
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
         errors: how many commands reported an error.
         ended: set by `q`, `qq` and `qd`.
+        quit_lock: the password without which it is not (`.quit_lock`).
+        shell_allowed: until `.noshell`.
+        events: what happened lately, for `.eventlog`.
         reached: the target has answered once, and is one that can be stopped.
         lost: the last error, when it says that the target does not answer any more.
     """
@@ -108,6 +112,7 @@ class Session:
         self.disassembler = Disassembler(self)
         self.breakpoints = Breakpoints(self)
         self.filters = EventFilters()
+        self.events = EventLog()
         self.control = RunControl(self)
         self.scope = Scope()
         self.cursor = Cursor()
@@ -120,6 +125,8 @@ class Session:
         self.break_on_load = break_on_load
         self.errors = 0
         self.ended: Literal["", "q", "qq", "qd"] = ""
+        self.quit_lock = ""
+        self.shell_allowed = True
         self._interrupted = False
         self.reached = False
         self.lost: TargetGone | None = None
@@ -204,6 +211,18 @@ class Session:
         self.memory.select_process(None)
         self._forget_target()
 
+    def reconnect(self) -> None:
+        """`.restart`: what was known of the target is forgotten, and it is asked to report anew."""
+        self._write_registers()
+        self.breakpoints.target_lost()
+        self.modules.clear()
+        self.scope = Scope()
+        self.flush_memory()
+        self.memory.select_process(None)
+        self._forget_target()
+        self.backend.restart()
+        self.control.wait_for_stop()
+
     def quit(self, how: Literal["q", "qq", "qd"]) -> None:
         """`q` and `qq` leave the target as it is, `qd` lets it run."""
         if how == "qd" and self.halted and Caps.RUN in self.backend.caps:
@@ -253,6 +272,18 @@ class Session:
         self.memory.flush()
         self.physical.flush()
         self.code_at_stop = b""
+
+    def require_execution(self) -> None:
+        """Before a command that runs the target."""
+        self.require_halted()
+        if not self.settings.allow_execution:
+            raise UserError("Execution commands are not allowed; .allow_exec_cmds 1 allows them")
+
+    def time_stamp(self) -> str:
+        """What `.echotimestamps` puts in front of a line; usually nothing."""
+        if not self.settings.time_stamps:
+            return ""
+        return f"{times.session_time(times.from_unix(self.clock()))}: "
 
     def require_halted(self) -> None:
         if not self.halted and not self.local and Caps.RUN in self.backend.caps:
@@ -470,7 +501,7 @@ class Session:
             return
         if isinstance(error, CommandSyntaxError) and text.lstrip().startswith("^"):
             text = " " * len(self.prompt) + text
-        self.out.line(text)
+        self.out.line(text, Kind.ERROR)
 
 
 def _no_runner(line: str, *, keep_going: bool = False) -> None:

@@ -235,6 +235,12 @@ class LiveBackend:
         self._known.restarting = True
         self._leave(Manipulate.request(Api.REBOOT))
 
+    def restart(self) -> None:
+        self._need_halt()
+        self._connection.discard(StateChange)
+        self._known = _Known()
+        self._connection.reset()
+
     def bugcheck(self) -> None:
         self._need_halt()
         self._leave(Manipulate.request(Api.CAUSE_BUGCHECK))

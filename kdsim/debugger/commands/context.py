@@ -144,10 +144,6 @@ class SessionContext:
         found = self.session.symbols.nearest(va)
         return found[0].symbol.type if found else None
 
-    def user_registers(self) -> dict[str, Typed | int]:
-        """`$t0` ... `$t19`, for `.push /r` and `.pop /r`."""
-        return {name: self._kept.get(name, 0) for name in USER_REGISTERS}
-
     def _variable(self, name: str) -> Variable | None:
         """The local of the current frame; nothing while there is no frame to look at."""
         session = self.session

@@ -123,8 +123,8 @@ def main() -> int:
     if options.check:
         good = options.path.exists() and options.path.read_text(encoding="utf-8") == wanted
         if not good:
-            print(f"{options.path} is stale: run python -m kdsim.debugger.commands.docs")
-        return int(not good)
+            raise SystemExit(f"{options.path} is stale: run python -m kdsim.debugger.commands.docs")
+        return 0
     options.path.write_text(wanted, encoding="utf-8")
     return 0
 
