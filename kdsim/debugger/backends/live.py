@@ -135,6 +135,9 @@ class LiveBackend:
     def close(self) -> None:
         self._connection.close()
 
+    def banner(self) -> list[str]:
+        return ["Kernel Debugger connection established."]
+
     def version(self) -> TargetVersion:
         if self._known.version is None:
             self._need_halt()
