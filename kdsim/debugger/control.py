@@ -156,9 +156,7 @@ class RunControl:
         """What is printed where the target stands."""
         self._reporter.location()
 
-    def aim(
-        self, addresses: Iterable[int], *, hardware: bool = False, commands: str = ""
-    ) -> None:
+    def aim(self, addresses: Iterable[int], *, hardware: bool = False, commands: str = "") -> None:
         """The break addresses of a `g`. A `g` without any, in a command string, keeps the old."""
         breakpoints = self._session.breakpoints
         self._aimed_commands = commands
@@ -222,7 +220,7 @@ class RunControl:
                 temporary.discard(address)
 
     def trace(self) -> Stop:
-        """One instruction; functions of `.step_filter` are run through, and left if we are in one."""
+        """One instruction; a function of `.step_filter` is run to its end."""
         if self._filtered():
             return self.up()
         stop = self.trace_plainly()
@@ -319,7 +317,7 @@ class RunControl:
                 self._prepare_restart()
 
     def _print(self, text: str) -> None:
-        """What the target prints, unless `.ofilter` hides it; `sxe out` makes it a reason to stop."""
+        """Show what the target prints, unless `.ofilter` hides it; `sxe out` makes it stop us."""
         session = self._session
         if events.shown(text, session.settings.output_filter):
             stamp = session.time_stamp() if session.out.at_line_start else ""
@@ -367,7 +365,7 @@ class RunControl:
         raise KeyboardInterrupt
 
     def _module_wants_stop(self, event: ModuleEvent) -> bool:
-        """Take note of the module, say so, and tell whether to stop: `sxe ld`, or a command of it."""
+        """Take note of the module and say so; True to stop, or to run the filter's command."""
         session = self._session
         wanted = session.filters.module_filter(event, self._unloaded_name(event))
         session.modules.note(event)

@@ -11,7 +11,7 @@ from kdsim.debugger.backends.base import ModuleEvent, StopEvent
 from kdsim.debugger.settings import OutputFilter
 from kdsim.debugger.text import address
 from kdsim.errors import ArgumentError
-from kdsim.symbols.wildcard import compile_wildcard
+from kdsim.symbols.wildcard import matches
 
 EVENT_LOG_LIMIT = 1024
 """Characters `.eventlog` shows."""
@@ -56,13 +56,17 @@ class Filter:
     second_command: str = ""
     continue_name: str = ""
 
+    @property
+    def is_exception(self) -> bool:
+        return self.code is not None or self.name == "*"
+
     def command_for(self, stop: StopEvent) -> str:
         """The command string of this chance."""
         return self.command if stop.first_chance else self.second_command
 
     def matches(self, text: str) -> bool:
         """Whether the argument, if there is one, fits a module's name or a text."""
-        return not self.argument or compile_wildcard(self.argument).fullmatch(text) is not None
+        return not self.argument or matches(self.argument, text)
 
 
 def _default_filters() -> tuple[Filter, ...]:
@@ -211,8 +215,7 @@ def shown(text: str, only: OutputFilter | None) -> bool:
     """Whether `.ofilter` lets a print of the target through."""
     if only is None:
         return True
-    found = compile_wildcard(f"*{only.pattern}*").fullmatch(text.rstrip("\r\n")) is not None
-    return found != only.inverted
+    return matches(f"*{only.pattern}*", text) != only.inverted
 
 
 def exception_name(code: int) -> str:

@@ -19,12 +19,13 @@ from kdsim.debugger.backends.base import (
 from kdsim.debugger.breakpoints import Breakpoints
 from kdsim.debugger.control import RunControl, SessionEnded
 from kdsim.debugger.disassembly import Disassembler
+from kdsim.debugger.driver_map import DriverMap
 from kdsim.debugger.events import EventFilters, EventLog
 from kdsim.debugger.memory import CachedMemory, VirtualMemory
 from kdsim.debugger.modules import Modules
 from kdsim.debugger.output import Kind, Output
 from kdsim.debugger.registers import SLOTS, RegisterFile
-from kdsim.debugger.scope import Cursor, Scope
+from kdsim.debugger.scope import Cursor, SavedState, Scope
 from kdsim.debugger.settings import Settings
 from kdsim.debugger.stack import Frame, walk
 from kdsim.errors import (
@@ -80,6 +81,7 @@ class Session:
         errors: how many commands reported an error.
         ended: set by `q`, `qq` and `qd`.
         quit_lock: the password without which it is not (`.quit_lock`).
+        saved: by `.push`, for `.pop`.
         shell_allowed: until `.noshell`.
         events: what happened lately, for `.eventlog`.
         reached: the target has answered once, and is one that can be stopped.
@@ -113,6 +115,7 @@ class Session:
         self.breakpoints = Breakpoints(self)
         self.filters = EventFilters()
         self.events = EventLog()
+        self.driver_map = DriverMap(self.report)
         self.control = RunControl(self)
         self.scope = Scope()
         self.cursor = Cursor()
@@ -126,6 +129,7 @@ class Session:
         self.errors = 0
         self.ended: Literal["", "q", "qq", "qd"] = ""
         self.quit_lock = ""
+        self.saved: list[SavedState] = []
         self.shell_allowed = True
         self._interrupted = False
         self.reached = False
@@ -202,7 +206,7 @@ class Session:
         self.out.line(f"Executable search path is: {self.image_path}")
         for problem in self.modules.kernel_problems():
             self.out.line(problem)
-        for line in (*facts.lines(), *kernel.clock_lines(self)):
+        for line in (*facts.lines(), *kernel.read_clock(self).lines()):
             self.out.line(line)
         self.breakpoints.resolve_deferred()
 
@@ -213,6 +217,9 @@ class Session:
             when = times.session_time(times.from_unix(self.clock()))
             self.out.line(f"Shutdown occurred at ({when})...unloading all symbol tables.")
             self.out.line(f"Waiting to reconnect...{f' ({reason})' if reason else ''}")
+        self._drop_target()
+
+    def _drop_target(self) -> None:
         self.breakpoints.target_lost()
         self.modules.clear()
         self.scope = Scope()
@@ -223,12 +230,7 @@ class Session:
     def reconnect(self) -> None:
         """`.restart`: what was known of the target is forgotten, and it is asked to report anew."""
         self._write_registers()
-        self.breakpoints.target_lost()
-        self.modules.clear()
-        self.scope = Scope()
-        self.flush_memory()
-        self.memory.select_process(None)
-        self._forget_target()
+        self._drop_target()
         self.backend.restart()
         self.control.wait_for_stop()
 
@@ -497,6 +499,11 @@ class Session:
         except KeyboardInterrupt:
             self.out.fresh_line()
             self.out.line("^C")
+
+    def report(self, line: str) -> None:
+        """A line that comes between other output."""
+        self.out.fresh_line()
+        self.out.line(line)
 
     def report_error(self, error: KdsimError) -> None:
         """Print an error. A caret points into the line as it stands behind the prompt."""

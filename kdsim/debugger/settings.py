@@ -14,6 +14,7 @@ SYMOPT_LOAD_LINES = 0x10
 class TypeOption(IntFlag):
     """`.typeopt`; each of the first three has a command of its own too."""
 
+    NONE = 0
     UNICODE = 1
     """16-bit arrays and pointers are strings (`.enable_unicode`)."""
     LONG_STATUS = 2
@@ -56,7 +57,7 @@ class Settings:
     radix: int = 16
     evaluator: str = "masm"
     symbol_options: int = KD_SYMBOL_OPTIONS
-    type_options: TypeOption = TypeOption(0)
+    type_options: TypeOption = TypeOption.NONE
     register_mask: int = 0xA
     stack_frames: int = 256
     show: frozenset[str] = frozenset({"dis", "ea", "src", "sym"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 
 from kdsim.debugger.backends.base import (
@@ -28,6 +29,7 @@ from kdsim.wire.messages import (
     AnyStateChange,
     CommandStringChange,
     ExceptionChange,
+    FileIo,
     GetString,
     LoadSymbolsChange,
     PrintString,
@@ -209,6 +211,10 @@ class LiveBackend:
         for handle in BREAKPOINT_HANDLES:
             self._requests.clear_breakpoint(handle)
         self._known.swept = True
+
+    def serve_files(self, answer: Callable[[FileIo], FileIo]) -> None:
+        """Let `answer` reply to the target's requests for files."""
+        self._connection.files = answer
 
     def break_in(self) -> None:
         self._connection.break_in()

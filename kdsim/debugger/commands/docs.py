@@ -24,8 +24,14 @@ _INTRODUCTION = (
     "The same text is at the prompt: `?`, `.help` and `!help` list the commands, `.hh NAME` tells",
     "about one. Under `--json` every record a command returns is printed as one JSON object.",
     "",
-    "Live: a target that is debugged over KDNET or KDCOM. Local: `kdsim kd -kl`.",
+    "Live: a target that is debugged over KDNET or KDCOM. Local: `kdsim kd -kl`. Dump: `-z`.",
     "",
+)
+
+_SESSIONS = (
+    ("Live", ~Caps.NONE),
+    ("local", Caps.READ | Caps.WRITE | Caps.PHYSICAL),
+    ("dump", Caps.READ | Caps.PHYSICAL | Caps.REGISTERS),
 )
 
 
@@ -70,8 +76,8 @@ def _entry(declared: Command) -> Iterator[str]:
 
 
 def _where(declared: Command) -> str:
-    live_only = Caps.RUN | Caps.BREAKPOINTS | Caps.REGISTERS | Caps.MSR | Caps.IO
-    return "Live." if declared.needs & live_only else "Live, local."
+    """The kinds of session that can do it; the backends declare the same."""
+    return f"{', '.join(kind for kind, caps in _SESSIONS if declared.needs in caps)}."
 
 
 def _absent() -> Iterator[str]:

@@ -212,7 +212,9 @@ class QuitLock:
     password: str
 
     def lines(self) -> list[str]:
-        return [f"Quit lock is set, password '{self.password}'" if self.password else "No quit lock"]
+        return [
+            f"Quit lock is set, password '{self.password}'" if self.password else "No quit lock"
+        ]
 
 
 @command(

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands.registry import Option, Param, command
-from kdsim.debugger.scope import Scope
-from kdsim.debugger.settings import SYMOPT_LOAD_LINES, Settings, TypeOption
+from kdsim.debugger.scope import SavedState
+from kdsim.debugger.settings import SYMOPT_LOAD_LINES, TypeOption
 from kdsim.errors import UserError
 
 if TYPE_CHECKING:
-    from kdsim.debugger.backends.base import ModuleEvent, StopEvent
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.language.typed import Typed
     from kdsim.debugger.session import Session
@@ -296,21 +295,6 @@ def _words(args: Arguments, known: tuple[str, ...]) -> list[str]:
             raise args.error(column=column)
         found.append(match)
     return found
-
-
-@dataclass(slots=True)
-class SavedState:
-    """What one `.push` keeps.
-
-    Attributes:
-        event: the stop that the context belongs to.
-        registers: `$t0` to `$t19`, after `.push /r`.
-    """
-
-    settings: Settings
-    scope: Scope
-    event: StopEvent | ModuleEvent | None
-    registers: dict[str, Typed | int]
 
 
 @command(
