@@ -32,6 +32,7 @@ from kdsim.errors import (
     ArgumentError,
     CommandSyntaxError,
     KdsimError,
+    MemoryFault,
     NotHalted,
     SimBug,
     SymbolError,
@@ -109,6 +110,7 @@ class Session:
         self.physical = CachedMemory(backend.read_physical, backend.write_physical)
         self.memory = VirtualMemory(backend, self.physical)
         self.memory.live_cr3 = self._live_cr3
+        self.memory.on_fault = self._tell_fault
         self.memory.on_write = self.physical.on_write = self.flush_memory
         self.modules = Modules(self)
         self.disassembler = Disassembler(self)
@@ -499,6 +501,10 @@ class Session:
         except KeyboardInterrupt:
             self.out.fresh_line()
             self.out.line("^C")
+
+    def _tell_fault(self, fault: MemoryFault) -> None:
+        if self.settings.read_failures:
+            self.report(str(fault))
 
     def report(self, line: str) -> None:
         """A line that comes between other output."""

@@ -205,9 +205,9 @@ def type_options(session: Session, args: Arguments, name: str) -> TypeOptions:
     settings = session.settings
     while not args.done:
         sign = args.take("+", "-")
-        chosen = args.take(*TYPE_OPTIONS)
         if sign is None:
             raise args.error()
+        chosen = args.take(*TYPE_OPTIONS)
         bits = TYPE_OPTIONS[chosen][0] if chosen else TypeOption(args.expression() & 0xF)
         if sign == "+":
             settings.type_options |= bits

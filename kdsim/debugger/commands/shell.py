@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NO_FILE = "-"
 """What stands for no file behind -i, -o and -e."""
 
+_DETACHED = 'sh -c "$1" </dev/null >/dev/null 2>&1 &'
+"""Starts its argument and leaves it to the system."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShellResult:
@@ -65,14 +68,8 @@ def run_shell(session: Session, args: Arguments, name: str) -> ShellResult | Non
     if not plan.command:
         raise UserError(".shell needs a command; a shell that stays open is not offered")
     if plan.detached:
-        subprocess.Popen(
-            plan.command,
-            shell=True,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        detached = ["/bin/sh", "-c", _DETACHED, "sh", plan.command]
+        subprocess.run(detached, start_new_session=True, check=False)
         return None
     text = None
     if plan.commands is not None:
