@@ -22,14 +22,14 @@ NTFS = "\\SystemRoot\\System32\\Drivers\\Ntfs.sys"
     [
         pytest.param("ntfs", NTFS, True, id="name without extension"),
         pytest.param("NTFS.sys", NTFS, True, id="name in other letters"),
-        pytest.param("windows\\system32\\drivers\\ntfs.sys", NTFS, True, id="windows is SystemRoot"),
+        pytest.param("windows\\system32\\drivers\\ntfs.sys", NTFS, True, id="SystemRoot"),
         pytest.param("\\Systemroot\\system32\\drivers\\ntfs.sys", NTFS, True, id="whole path"),
         pytest.param("\\??\\c:\\windows\\system32\\drivers\\ntfs", NTFS, True, id="with a drive"),
         pytest.param(NTFS, NTFS[1:], True, id="asked without the leading backslash"),
         pytest.param("fs.sys", NTFS, False, id="only whole parts"),
         pytest.param("system32\\ntfs.sys", NTFS, False, id="another folder"),
         pytest.param("ntf", NTFS, False, id="part of the name"),
-        pytest.param("a\\SystemRoot\\System32\\Drivers\\Ntfs.sys", NTFS, False, id="more than asked"),
+        pytest.param("a\\SystemRoot\\System32\\Drivers\\Ntfs.sys", NTFS, False, id="longer"),
         pytest.param("", NTFS, False, id="nothing"),
     ],
 )  # fmt: skip

@@ -133,7 +133,7 @@ SESSIONS = {
         ('.shell -ci "? 5; ? 6" wc -l', "2\n.shell: Process exited\n"),
         (".shell -i - -e - cat; echo no >&2", ".shell: Process exited\n"),
         (".shell exit 3", ".shell: Process exited (3)\n"),
-        (".shell -i /nosuch/file cat", "Unable to open '/nosuch/file': No such file or directory\n"),
+        (".shell -i /nosuch cat", "Unable to open '/nosuch': No such file or directory\n"),
         (".shell -x exit 3", ""),
         (".noshell", "Shell commands are prohibited\n"),
         (".push; .pop; .shell echo one", "Shell commands are prohibited (.noshell)\n"),
@@ -213,7 +213,8 @@ def test_filter_commands_run_whatever_else_is_done(
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        pytest.param("sxd av", "  av - Access violation - second-chance break - not handled", id="d"),
+        pytest.param("sxd av", "  av - Access violation - second-chance break - not handled",
+                     id="sxd"),
         pytest.param("sxe -h av", "  av - Access violation - break - handled", id="handling only"),
         pytest.param("sxi hc", "  hc - Invalid handle continue - not handled", id="hc"),
         pytest.param("sxe hc", "  hc - Invalid handle continue - handled", id="hc handled"),

@@ -61,18 +61,17 @@ def driver_files(session: Session, args: Arguments, name: str) -> FileMap | Mess
     backend, files = session.backend, session.driver_map
     if not isinstance(backend, FileServing):
         raise Unsupported(f"{backend.description} cannot be asked for files in '{name}'")
-    switch = args.take("-m ", "-s ", "-c", "/m ", "/s ", "/c")
-    kind = switch.strip()[1:] if switch else ""
-    if kind == "m":
+    given = args.lone_switches("m", "s", "c")
+    if "m" in given:
         old, new = args.word(), args.word()
         if not old or not new:
             raise args.error()
         args.at_end()
         files.add(old, new)
         result: FileMap | Message | None = Message("Added mapping for", old)
-    elif kind == "s":
+    elif "s" in given:
         result = _save(session, args)
-    elif kind == "c":
+    elif "c" in given:
         args.at_end()
         files.clear()
         result = None

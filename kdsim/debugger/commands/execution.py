@@ -13,6 +13,7 @@ from kdsim.debugger.backends.base import (
     Caps,
     StopEvent,
 )
+from kdsim.debugger.commands.options import zero_or_one
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.control import Motion
 from kdsim.errors import ArgumentError, UserError
@@ -180,12 +181,8 @@ class ExecutionPermission:
     see_also=("g", "p", "t"),
 )
 def allow_execution(session: Session, args: Arguments, name: str) -> ExecutionPermission:
-    word = args.word()
-    args.at_end()
-    if word is not None:
-        if word not in ("0", "1"):
-            raise args.error(column=args.start)
-        session.settings.allow_execution = word == "1"
+    if not args.done:
+        session.settings.allow_execution = zero_or_one(args)
     return ExecutionPermission(session.settings.allow_execution)
 
 

@@ -39,7 +39,7 @@ class Chain:
 
     def lines(self) -> Iterator[str]:
         yield "Extension DLL search Path:"
-        yield f"    {self.path}".rstrip()
+        yield f"    {self.path or '<empty>'}"
         yield from chain_lines()
 
 

@@ -33,11 +33,19 @@ class Switch:
 
 def _position(args: Arguments, now: bool) -> bool:
     """`0`, `1`, or the other way round."""
-    word = args.word()
+    if args.done:
+        return not now
+    return zero_or_one(args)
+
+
+def zero_or_one(args: Arguments) -> bool:
+    """The only argument, `0` or `1`."""
+    args.peek()
+    column, word = args.position, args.word()
     args.at_end()
-    if word not in (None, "0", "1"):
-        raise args.error(column=args.start)
-    return not now if word is None else word == "1"
+    if word not in ("0", "1"):
+        raise args.error(column=column)
+    return word == "1"
 
 
 def _on_off(on: bool) -> str:
