@@ -260,6 +260,17 @@ class RunControl:
             lambda e: e.thread == thread and self._session.registers["rsp"] >= depth,
         )
 
+    def met(self, stop: Stop) -> Stop:
+        """The end of a step; a breakpoint where it arrived ends a longer walk.
+
+        It has not been hit yet: the step ended in front of it.
+        """
+        if stop.kind != "step":
+            return stop
+        there = self._session.breakpoints.at(self._session.live_ip)
+        hits = tuple([hit for hit in there if self._due(hit)])
+        return dataclasses.replace(stop, kind="breakpoint", hits=hits) if hits else stop
+
     def _filtered(self) -> bool:
         """Whether `.step_filter` names the function we stand in."""
         session = self._session

@@ -114,7 +114,7 @@ SESSIONS = {
         (".typeopt -longst", None),
         (".typeopt", "Type options are 0x1:\n"
          "  0x1 uni    - 16-bit arrays and pointers as Unicode strings\n"),
-        (".enable_unicode 2", "               ^ Syntax error in '.enable_unicode 2'\n"),
+        (".enable_unicode 2", "                ^ Syntax error in '.enable_unicode 2'\n"),
         (".typeopt uni", "         ^ Syntax error in '.typeopt uni'\n"),
     ],
     "the quit lock": [
@@ -372,3 +372,22 @@ def test_terminal_control_goes_past_the_output(kd: Kd) -> None:
     kd.session.out.control = sent.append
     assert kd.run(".cls; .beep; .wtitle my\x1b title") == ""
     assert sent == ["\x1b[2J\x1b[H", "\a", "\x1b]2;my title\a"]
+
+
+@pytest.mark.parametrize(
+    ("walk", "ends"),
+    [
+        pytest.param("tt", INNER, id="tt"),
+        pytest.param("pt", INNER, id="pt"),
+        pytest.param("ta nt!Loop+b", INNER, id="ta"),
+        pytest.param("pa nt!Loop+b", INNER, id="pa"),
+        pytest.param("tb 9", INNER, id="tb"),
+        pytest.param("wt nt!Loop+b", INNER, id="wt"),
+    ],
+)
+def test_a_breakpoint_ends_a_longer_walk(kd: Kd, walk: str, ends: str) -> None:
+    kd.run("g nt!Outer; bp nt!Inner")
+    printed = kd.run(walk)
+    assert printed.endswith(f"Breakpoint 0 hit\n{ends}")
+    kd.run('bs 0 "gc"; g =nt!Outer nt!Outer+4')
+    assert not kd.run(walk).endswith(ends)

@@ -91,6 +91,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "unassemble": ("u", "ub", "uu", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
+    "watch": ("wt",),
 }
 
 REGISTRY = Registry(CATALOGUE)

@@ -101,6 +101,7 @@ def _walk(session: Session, plan: StepPlan) -> Motion:
     control = session.control
     one = control.resumable(control.step if plan.over else control.trace)
     remaining = plan.count
+    far = plan.until is not None or bool(plan.kinds)
     shows = plan.until is not None or not plan.kinds
 
     def counts() -> bool:
@@ -118,6 +119,9 @@ def _walk(session: Session, plan: StepPlan) -> Motion:
             if counts():
                 remaining -= 1
             if remaining <= 0:
+                return stop
+            stop = control.met(stop) if far else stop
+            if stop.kind != "step":
                 return stop
             if shows:
                 control.show_location()
@@ -155,7 +159,7 @@ def _branches(session: Session, count: int) -> Motion:
         nonlocal remaining
         for _ in range(LONGEST_WALK):
             line = session.disassembler.line(session.instruction_pointer)
-            stop = control.trace_plainly()
+            stop = control.met(control.trace_plainly())
             if stop.kind != "step" or control.break_wanted:
                 return stop
             if not line.kind or session.instruction_pointer == line.next:
