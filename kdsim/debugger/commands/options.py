@@ -105,7 +105,7 @@ def ignore_missing_pages(session: Session, args: Arguments, name: str) -> Switch
     "sq",
     "sqe",
     "sqd",
-    summary="Quiet mode: no long message when you break in, and r needs no equals sign.",
+    summary="Quiet mode: no long message when you break in.",
     group="session",
 )
 def quiet(session: Session, args: Arguments, name: str) -> Switch:

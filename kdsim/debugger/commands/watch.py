@@ -148,6 +148,8 @@ def watch(session: Session, args: Arguments, name: str) -> None:
     for option in _USER_MODE:
         if option.rstrip(":") in given:
             raise UserError(f"wt -{option.rstrip(':')} works in user mode only")
+    if given.get("l") == "":
+        raise args.error()
     start(session, args)
     wanted = args.optional_address()
     args.at_end()
