@@ -269,7 +269,7 @@ class _NoLink:
     def receive(self) -> list[Arrival]:
         return []
 
-    def send(self, data: bytes, to: Address | None = None) -> None:
+    def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
         return
 
     def fileno(self) -> int:

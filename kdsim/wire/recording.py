@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from kdsim.wire.capture import TCP, UDP, Address, CaptureWriter, Segment
@@ -54,9 +54,10 @@ class RecordingLink:
                 self._write(arrival.source or self._ends[1], self._ends[0], arrival.data)
         return arrivals
 
-    def send(self, data: bytes, to: Address | None = None) -> None:
-        self._link.send(data, to)
-        self._write(self._ends[0], to or self._ends[1], data)
+    def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
+        self._link.send(pieces, to)
+        for data in pieces:
+            self._write(self._ends[0], to or self._ends[1], data)
 
     def close(self) -> None:
         self._link.close()

@@ -135,8 +135,7 @@ def open_host(transport: Transport) -> HostConnection:
             link = links.udp_listen(port, links.ANYWHERE if port else links.LOOPBACK)
             if target is not None:
                 host.knock()
-                for data in host.outgoing():
-                    link.send(data, (links.resolve(target), port))
+                link.send(host.outgoing(), (links.resolve(target), port))
             return HostConnection(host, link)
         case PipeTransport(path, reconnect):
             return HostConnection(KdcomHost(), links.unix_connect(path, reconnect))

@@ -82,7 +82,7 @@ class LiveBackend:
         self.refusals: dict[Caps, str] = {}
         self.description = connection.description
         self._connection = connection
-        self._requests = Requests(self._ask, READ_SIZE, WRITE_SIZE)
+        self._requests = Requests(self._ask, READ_SIZE, WRITE_SIZE, self._connection.burst)
         self._prompt: GetString | None = None
         self._known = _Known()
         self._pending: deque[Event] = deque()
