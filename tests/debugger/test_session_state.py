@@ -86,6 +86,16 @@ SESSIONS = {
         # On the command line a semicolon ends the g.
         ("g nt!Loop+b; .echo then", LOOP_B + "then\n"),
     ],
+    "a break address in a module that is not there waits for it": [
+        ("g nt!nosuch", "Couldn't resolve error at 'nt!nosuch'\n"),
+        ("g nosuch", "Couldn't resolve error at 'nosuch'\n"),
+        (
+            "g leaky!Worker",
+            "Bp expression 'leaky!Worker' could not be resolved, adding deferred bp\n"
+            "the toy program ended\n",
+        ),
+        ("bl", " 0 eu                      0001 (0001) (leaky!Worker)\n"),
+    ],
     "a bare r toggles the registers": [
         ("p r 0; .prompt_allow", None),
         ("pr", RET),
