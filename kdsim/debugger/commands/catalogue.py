@@ -23,16 +23,20 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("dds", "dps", "dqs", "dl", "dlb"),
         *("dda", "ddp", "ddu", "dpa", "dpp", "dpu", "dqa", "dqp", "dqu"),
     ),
+    "driver_files": (".kdfiles",),
     "edit": (
         *("e", "eb", "ew", "ed", "eq", "ep", "ef", "eD", "ea", "eza", "eu", "ezu"),
         *("f", "fp", "m", "c", ".readmem", ".writemem"),
     ),
+    "event_log": (".lastevent", ".eventlog", ".event_code", ".bugcheck", ".enumtag"),
     "execution": (
-        *("g", "ga", "gh", "gn", "gN", "gc", "gu"),
-        *("p", "pa", "pc", "pt", "pct", "ph", "t", "ta", "tc", "tt", "tct", "th"),
-        *(".reboot", ".crash", "q", "qq", "qd"),
+        *("g", "ga", "gh", "gha", "gn", "gna", "gN", "gNa", "gc", "gu"),
+        *(".reboot", ".crash", ".restart", ".allow_exec_cmds", "q", "qq", "qd", ".quit_lock"),
     ),
     "expressions": ("?", "??", ".formats", ".echo", ".printf", "n", ".expr"),
+    "extensions": (
+        *(".chain", ".load", ".loadby", ".unload", ".unloadall", ".setdll", ".extmatch"),
+    ),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
     "function_entry": (".fnent",),
     "headers": ("!dh",),
@@ -44,11 +48,18 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("!for_each_frame", "!for_each_local", "!for_each_register"),
     ),
     "lists": ("!list",),
+    "host_shell": (".shell", ".noshell"),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "module_info": ("!lmi", "!chksym", "!itoldyouso", "!imgreloc"),
     "model": ("dx", "dtx"),
     "modules": ("lm", "ld"),
     "objects": ("!object", "!drvobj", "!devobj"),
+    "options": (
+        *(".echocpunum", ".echotimestamps", ".prefer_dml", ".ignore_missing_pages"),
+        *("sq", "sqe", "sqd", ".lines", ".show_read_failures", ".show_sym_failures"),
+        *(".typeopt", ".enable_unicode", ".enable_long_status", ".force_radix_output"),
+        *("so", ".asm", ".asm-", ".push", ".pop"),
+    ),
     "paging": ("!pte", "!vtop"),
     "pool": ("!pool", "!poolused", "!poolfind"),
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
@@ -60,6 +71,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "reload": (".reload",),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
+    "screen": (".outmask", ".outmask-", ".ofilter", ".cls", ".beep", ".wtitle", ".locale"),
     "search": ("s",),
     "selectors": ("dg",),
     "stack": (
@@ -67,8 +79,12 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("kd", ".kframes", ".frame"),
     ),
     "status": (
-        *("vertarget", "version", ".time", ".lastevent", ".bugcheck", ".effmach", ".sleep"),
-        *(".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
+        *("vertarget", "version", "vercommand", ".time", ".echotime", ".effmach", ".sleep"),
+        *(".prompt_allow", ".pcmd", ".kdtargetmac"),
+    ),
+    "stepping": (
+        *("p", "pa", "pc", "pt", "pct", "ph", "t", "ta", "tc", "tt", "tct", "th"),
+        *("tb", ".step_filter"),
     ),
     "symbols": ("x", "ln"),
     "symbol_path": (
@@ -90,6 +106,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "variables": ("dv",),
     "verifier": ("!verifier",),
     "worker": (".pagein",),
+    "watch": ("wt",),
 }
 
 REGISTRY = Registry(CATALOGUE)
