@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kdsim.debugger.inspect import pool
+from kdsim.debugger.inspect import heaps, pool
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import UserError
 from kdsim.resources import resource_path
@@ -114,7 +114,7 @@ def test_pool_tags_add_up_to_the_blocks(machine):
     nt = next(iter(machine.kernel.modules()))
     symbols.add("nt", nt.base, nt.size)
     kernel = Nt(symbols, memory)
-    blocks = [block for heap in pool.heaps(kernel) for block in pool.small_blocks(kernel, heap)]
+    blocks = [block for heap in heaps.heaps(kernel) for block in heaps.all_blocks(kernel, heap)]
     blocks = [block for block in blocks if block.allocated] + list(pool.big_blocks(kernel))
     counted = Counter((block.tag & 0x7FFFFFFF, block.paged) for block in blocks)
     totals = machine.kernel.tag_totals()
