@@ -149,7 +149,7 @@ def _pool_facts(view: View) -> tuple[str, ...]:
 
 def _pool_concerns(view: View, address: int) -> bool:
     start: int = view.Address & ~1
-    return start <= address < start + max(view.Size, 1)
+    return bool(start <= address < start + max(view.Size, 1))
 
 
 def _irql_facts(view: View) -> tuple[str, ...]:
