@@ -47,12 +47,16 @@ def test_both_processors_are_up(machine):
 
 def test_the_module_list_names_what_lies_there(machine):
     modules = list(machine.kernel.modules())
-    assert names(modules) == ["ntoskrnl.exe", "hal.dll", "tidy.sys"]
+    system, drivers = "\\SystemRoot\\system32", "\\SystemRoot\\System32\\drivers"
     assert [module.path for module in modules] == [
-        "\\SystemRoot\\system32\\ntoskrnl.exe",
-        "\\SystemRoot\\system32\\hal.dll",
-        "\\SystemRoot\\System32\\drivers\\tidy.sys",
+        f"{system}\\ntoskrnl.exe",
+        f"{system}\\hal.dll",
+        f"{drivers}\\tidy.sys",
+        f"{drivers}\\pulse.sys",
+        f"{drivers}\\pulseflt.sys",
+        f"{drivers}\\monitor.sys",
     ]
+    assert [module.path.rpartition("\\")[2] for module in modules] == names(modules)
     files = ImageFiles()
     for module in modules:
         mapped = PeImage.from_memory(machine.system.memory, module.base)
