@@ -14,6 +14,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("br", "bs", "bsc", ".bpcmds"),
     ),
     "chkimg": ("!chkimg",),
+    "crashdump": (".dump",),
     "devices": ("!drvobj", "!devobj", "!devstack", "!vpb"),
     "display": (
         *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
