@@ -141,7 +141,7 @@ def find_irps(session: Session, args: Arguments, name: str) -> None:
     header = nt.record("_POOL_HEADER").size
     titled = False
     for block in search(session, nt, irps.TAG_PATTERN, kind, restart):
-        if block.address < restart:
+        if block.end <= restart:
             continue
         start = block.address + (0 if block.big else header)
         irp = irps.in_block(nt, start, block.end - start)

@@ -86,10 +86,10 @@ def slist(session: Session, args: Arguments, name: str) -> SingleList | list[str
     shown = ("Alignment", f"{words}Depth", f"{words}Sequence", f"{words}NextEntry")
     rows = [FieldLine(0, header.at(f) - address, f, f"{header[f]:x}") for f in shown]
     entry, entries, problem = header[f"{words}NextEntry"] << 4, [], ""
-    for _ in range(LIST_LIMIT):
-        if not entry:
-            break
+    seen: set[int] = set()
+    while entry and not problem:
         session.check_interrupt()
+        seen.add(entry)
         node = entry - offset
         fields = tuple(tree.fields(record, node)) if record is not None else ()
         entries.append((node, "" if record is not None else _words(session, node), fields))
@@ -97,7 +97,8 @@ def slist(session: Session, args: Arguments, name: str) -> SingleList | list[str
             entry = nt.read_integer(entry, POINTER)
         except MemoryFault as error:
             problem = str(error)
-            break
+        if entry in seen and not problem:
+            problem = f"the list comes back to {entry:016x} and has no end"
     return SingleList(tuple(rows), tuple(entries), problem)
 
 

@@ -181,6 +181,8 @@ class PoolPageReport:
             if wanted and block.allocated and described:
                 tag = pool.tag_text(block.tag)
                 yield f"\t\tPooltag {tag} : {meaning(tag)}"
+        if self.page.damaged:
+            yield f" {self.page.damaged:016x} is a damaged heap chunk header; see !poolval"
 
 
 def _content_lines(start: int, data: bytes) -> Iterator[str]:

@@ -10,7 +10,7 @@ from kdsim.debugger.commands.pool import block_line
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import heaps, pool
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.errors import ArgumentError
+from kdsim.errors import ArgumentError, MemoryFault
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -73,7 +73,10 @@ def search(
             if piece.start + piece.size <= restart:
                 continue
             _check(session, piece.start)
-            yield from region.walker.tagged(piece, matcher)
+            try:
+                yield from region.walker.tagged(piece, matcher)
+            except MemoryFault as error:
+                out.line(str(error))
 
 
 def pool_type(word: str) -> int:

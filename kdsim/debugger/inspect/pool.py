@@ -14,6 +14,7 @@ from typing import NamedTuple
 from kdsim.debugger.inspect import heaps
 from kdsim.debugger.inspect.heaps import NONPAGED, NONPAGED_NX, PAGE, PAGED, Heap, PoolBlock
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.errors import MemoryFault
 
 SPECIAL = -1
 """Stands for a heap index: special pool."""
@@ -227,12 +228,17 @@ def _region(walker: heaps.HeapWalker, pieces: list[heaps.Range]) -> Region:
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """What `!pool` shows of the page around an address."""
+    """What `!pool` shows of the page around an address.
+
+    Attributes:
+        damaged: the header from which on the page's run cannot be told apart, 0 for none.
+    """
 
     address: int
     heap: Heap
     blocks: tuple[PoolBlock, ...]
     wanted: PoolBlock | None
+    damaged: int = 0
 
 
 def page_of(nt: Nt, address: int) -> PoolPage | None:
@@ -246,11 +252,16 @@ def page_of(nt: Nt, address: int) -> PoolPage | None:
     if found is None:
         return None
     walker, piece = found
-    blocks = [block for block in walker.blocks(piece) if _touches(block, page)]
+    blocks: list[PoolBlock] = []
+    damaged = 0
+    try:
+        blocks.extend(block for block in walker.blocks(piece) if _touches(block, page))
+    except MemoryFault as error:
+        damaged = error.address
     if blocks:
         blocks[0] = replace(blocks[0], previous=0)
     wanted = next((b for b in blocks if b.address <= address < b.end), None)
-    return PoolPage(page, walker.heap, tuple(blocks), wanted)
+    return PoolPage(page, walker.heap, tuple(blocks), wanted, damaged)
 
 
 def big_block_at(nt: Nt, address: int) -> PoolBlock | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.errors import MemoryFault
+from kdsim.errors import ArgumentError, MemoryFault
 from kdsim.symbols.views import View
 
 # ERESOURCE.Flag.
@@ -65,7 +65,15 @@ def all_resources(nt: Nt) -> Iterator[Resource]:
 
 
 def resource_at(nt: Nt, address: int) -> Resource:
-    return _resource(nt, nt.view("_ERESOURCE", address).snapshot())
+    """ArgumentError when the system's list does not lead there and back."""
+    view = nt.view("_ERESOURCE", address)
+    try:
+        listed = nt.view("_LIST_ENTRY", view.SystemResourcesList.Flink).Blink == address
+    except MemoryFault:
+        listed = False
+    if not listed:
+        raise ArgumentError(f"{address:016x} is not an ERESOURCE")
+    return _resource(nt, view.snapshot())
 
 
 def contended(nt: Nt) -> list[Resource]:
