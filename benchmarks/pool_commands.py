@@ -21,6 +21,7 @@ LIMITS = {
     "!poolused 2 Hrd?": 0.5,
     "!poolfind Hrd3": 10.0,
     "!poolfind Hrd3 1": 10.0,
+    "!poolfind Abc ": 2.0,
     "!pool @$t1": 0.5,
 }
 """Seconds of each command, the first time it is given: nothing is cached."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kdsim.debugger.backends.base import Backend
 from kdsim.debugger.paging import PAGE_SIZE, USER_END, PageTables
@@ -190,6 +190,15 @@ class VirtualMemory(CachedMemory):
             return following if tables is None else tables.next_mapped(following, end)
         except KdsimError:
             return following
+
+    def lacks(self, va: int, size: int, patterns: Iterable[bytes]) -> bool:
+        """The target has looked and none of the patterns is in the range; False: one may be.
+
+        Asking costs a request a pattern, reading one a kilobyte.
+        """
+        if self.tables(va) is not None:
+            return False
+        return all(self._backend.lacks(va, size, pattern) for pattern in patterns)
 
     def _fetch_bytes(self, va: int, size: int) -> bytes:
         tables = self.tables(va)

@@ -16,6 +16,8 @@ from kdsim.wire.manipulate import (
     MemoryArguments,
     MsrArguments,
     RestoreBreakpointArguments,
+    SearchArguments,
+    Status,
     VersionArguments,
     WriteBreakpointArguments,
 )
@@ -67,6 +69,12 @@ class Requests:
             if not came or not reply.succeeded:
                 break
         return bytes(data)
+
+    def lacks(self, address: int, size: int, pattern: bytes) -> bool:
+        """The target has looked and `pattern` is not in the range; False when it may be."""
+        arguments = SearchArguments(address, size, len(pattern))
+        reply = self._ask(Manipulate.request(Api.SEARCH_MEMORY, arguments, pattern))
+        return reply.status in (Status.NOT_FOUND, Status.NO_MORE_ENTRIES)
 
     def write(self, api: Api, address: int, data: bytes) -> int:
         """How many bytes of `data` could be written."""

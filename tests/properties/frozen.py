@@ -127,6 +127,9 @@ class FrozenBackend:
     def _page(self, pa: int) -> bytes | bytearray | memoryview:
         return self._written.get(pa) or self._machine.ram[pa : pa + PAGE_SIZE]
 
+    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
+        return False
+
     def read_virtual(self, va: int, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:

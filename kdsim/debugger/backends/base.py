@@ -156,6 +156,9 @@ class Backend(Protocol):
     def read_virtual(self, va: int, size: int) -> bytes:
         """The readable prefix of the range: shorter than `size` (or empty) where it ends."""
 
+    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
+        """The target has looked for itself and the bytes are not there; False: they may be."""
+
     def write_virtual(self, va: int, data: bytes) -> int:
         """Bytes written."""
 

@@ -63,6 +63,9 @@ class LocalBackend(PassiveBackend):
     def read_virtual(self, va: int, size: int) -> bytes:
         return self._requests.read(Api.READ_VIRTUAL, va & ADDRESS_MASK, size)
 
+    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
+        return self._requests.lacks(va & ADDRESS_MASK, size, pattern)
+
     def write_virtual(self, va: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_VIRTUAL, va & ADDRESS_MASK, data)
 

@@ -54,6 +54,7 @@ def search(
     word, indexes = _pool(nt, kind)
     out = session.out
     matcher = pool.TagMatcher(wanted)
+    literal = pool.tag_bytes(wanted)
     label = wanted if isinstance(wanted, str) else pool.tag_text(wanted)
     if kind != pool_type("Special"):
         table, end = pool.big_table(nt)
@@ -73,6 +74,8 @@ def search(
             if piece.start + piece.size <= restart:
                 continue
             _check(session, piece.start)
+            if literal and session.memory.lacks(piece.start, piece.size, literal):
+                continue
             try:
                 yield from region.walker.tagged(piece, matcher)
             except MemoryFault as error:

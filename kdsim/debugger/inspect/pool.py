@@ -143,6 +143,15 @@ class TagMatcher(dict[int, bool]):
         return found
 
 
+def tag_bytes(wanted: str | int) -> tuple[bytes, ...]:
+    """What a wanted tag may look like in a header, plain and protected; nothing for a pattern."""
+    if isinstance(wanted, str):
+        if "*" in wanted or "?" in wanted:
+            return ()
+        wanted = int.from_bytes(wanted.encode("latin-1", "replace").ljust(4)[:4], "little")
+    return tuple(tag.to_bytes(4, "little") for tag in (wanted, wanted | PROTECTED))
+
+
 def tag_matches(tag: int, pattern: str) -> bool:
     """Match of a tag's four characters; `?` is one character, `*` any number, case counts."""
     text = unprotected(tag).to_bytes(4, "little").decode("latin-1")
