@@ -219,7 +219,7 @@ def _show(args: Arguments) -> list[str]:
     if args.done:
         raise ArgumentError("!analyze -show needs a bug check code")
     code, *parameters = _numbers(args)
-    if code not in bugchecks.names() and code not in bugchecks.BUGCHECKS:
+    if code not in bugchecks.names():
         raise ArgumentError(f"no description of bug check {code:x}")
     if len(parameters) > PARAMETERS:
         raise ArgumentError("a bug check has four parameters")

@@ -206,11 +206,18 @@ def names() -> dict[int, str]:
     return {int(code, 16): name for code, name in rows}
 
 
+@cache
+def described() -> dict[int, BugCheck]:
+    """The codes whose parameters are known."""
+    return BUGCHECKS | bugcheck_texts.BUGCHECKS
+
+
 def describe(code: int) -> BugCheck:
     """Code, text and parameters as far as they are known; just the name of a rare one."""
-    known = BUGCHECKS.get(code) or bugcheck_texts.BUGCHECKS.get(code)
+    texts = described()
+    known = texts.get(code)
     if known is None and code >> 28 == MINIDUMP_FORM:
-        known = BUGCHECKS.get(code & 0xFFFFFFF) or bugcheck_texts.BUGCHECKS.get(code & 0xFFFFFFF)
+        known = texts.get(code & 0xFFFFFFF)
     if known is not None:
         return replace(known, name=names().get(code, known.name))
     return BugCheck(names().get(code, f"Unknown bugcheck code ({code:x})"), "")

@@ -43,7 +43,7 @@ def check_page(nt: Nt, address: int) -> PageCheck | None:
     if found is None:
         return None
     walker, piece = found
-    blocks, regions = _check_run(nt, walker, piece)
+    blocks, regions = check_run(nt, walker, piece)
     return PageCheck(
         walker.heap,
         tuple(b for b in blocks if b.address < page + PAGE and b.end > page),
@@ -51,9 +51,10 @@ def check_page(nt: Nt, address: int) -> PageCheck | None:
     )
 
 
-def _check_run(
+def check_run(
     nt: Nt, walker: HeapWalker, piece: heaps.Range
 ) -> tuple[list[PoolBlock], list[BadRegion]]:
+    """Blocks and bad regions of a run."""
     if piece.type != heaps.VS_RANGE:
         return list(walker.blocks(piece)), []
     data = heaps.read_sparse(nt.memory, piece.start, piece.size)
