@@ -66,6 +66,9 @@ class FrozenBackend:
     def connect(self, timeout: float | None) -> None:
         pass
 
+    def banner(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         pass
 

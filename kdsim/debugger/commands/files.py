@@ -100,7 +100,7 @@ class FileReport:
     group="I/O",
     params=(Param("file", "expression", "its address"),),
     needs=Caps.READ,
-    see_also=("!irp", "!devobj", "!handle"),
+    see_also=("!irp", "!devobj"),
 )
 def show_file(session: Session, args: Arguments, name: str) -> FileReport:
     """Reads the FILE_OBJECT and its SECTION_OBJECT_POINTERS."""

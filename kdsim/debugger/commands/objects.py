@@ -72,7 +72,7 @@ class ObjectReport:
         ),
     ),
     needs=Caps.READ,
-    see_also=("!drvobj", "!devobj", "!handle"),
+    see_also=("!drvobj", "!devobj"),
 )
 def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | list[str] | None:
     """Reads the OBJECT_HEADER; walks directories from nt!ObpRootDirectoryObject."""
