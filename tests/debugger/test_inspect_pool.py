@@ -223,6 +223,8 @@ def test_tag_patterns(pattern: str, tag: bytes, matches: bool):
 def test_what_a_tag_looks_like_in_memory():
     assert pool.tag_bytes("Abc ") == (b"Abc ", b"Abc\xa0")
     assert pool.tag_bytes(0x20636241) == (b"Abc ", b"Abc\xa0")
+    assert pool.tag_bytes("Irp?") == (b"Irp", b"Ir\xf0")
+    assert pool.tag_bytes("*bcd") == (b"bcd", b"bc\xe4")
     assert pool.tag_bytes("Ab?d") == pool.tag_bytes("A*") == ()
 
 

@@ -144,12 +144,22 @@ class TagMatcher(dict[int, bool]):
 
 
 def tag_bytes(wanted: str | int) -> tuple[bytes, ...]:
-    """What a wanted tag may look like in a header, plain and protected; nothing for a pattern."""
-    if isinstance(wanted, str):
-        if "*" in wanted or "?" in wanted:
-            return ()
-        wanted = int.from_bytes(wanted.encode("latin-1", "replace").ljust(4)[:4], "little")
-    return tuple(tag.to_bytes(4, "little") for tag in (wanted, wanted | PROTECTED))
+    """What is in memory wherever a wanted tag is: the longest piece of it without wildcards.
+
+    The last byte of a tag may have the bit of a protected block. Nothing for a pattern that says
+    too little to be worth looking for.
+    """
+    if isinstance(wanted, int):
+        piece = wanted.to_bytes(TAG_SIZE, "little")
+    else:
+        text = wanted if "*" in wanted else wanted.ljust(TAG_SIZE)
+        piece = max(re.split(r"[*?]+", text), key=len).encode("latin-1", "replace")
+    if len(piece) < WORTHWHILE:
+        return ()
+    return piece, piece[:-1] + bytes([piece[-1] | 0x80])
+
+
+TAG_SIZE, WORTHWHILE = 4, 3
 
 
 def tag_matches(tag: int, pattern: str) -> bool:
