@@ -11,7 +11,7 @@ from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.kernel import SHARED_USER_DATA
-from kdsim.errors import ArgumentError, KdsimError
+from kdsim.errors import ArgumentError, KdsimError, Unsupported
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -166,6 +166,8 @@ def sysinfo(session: Session, args: Arguments, name: str) -> SystemInformation |
     if area in ("machineid", "smbios"):
         raise ArgumentError(_no_smbios(nt))
     if area == "registers":
+        if Caps.MSR not in session.backend.caps:
+            raise Unsupported(session.backend.refusals[Caps.MSR])
         return SystemInformation("MSRs", tuple(_registers(session)), csv=False, headers=True)
     title, rows = _processor_area(nt, area)
     return SystemInformation(title, rows, csv="csv" in given, headers="noheaders" not in given)

@@ -67,8 +67,12 @@ def timers(nt: Nt) -> Iterator[Timer]:
             first = int.from_bytes(entries[index * size + link_at :][:8], "little")
             if first in (head, 0):
                 continue
-            for view in nt.list_entries(head, "_KTIMER", "TimerListEntry"):
-                yield _timer(nt, view.snapshot(), processor, index % 256, never, always)
+            try:
+                for view in nt.list_entries(head, "_KTIMER", "TimerListEntry"):
+                    yield _timer(nt, view.snapshot(), processor, index % 256, never, always)
+            except MemoryFault:
+                # A target that runs has moved a timer to another list meanwhile.
+                continue
 
 
 def _timer(nt: Nt, view: View, processor: int, bucket: int, never: int, always: int) -> Timer:
