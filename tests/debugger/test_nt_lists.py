@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -21,7 +22,7 @@ def memory() -> Pages:
 
 
 def link(memory: Pages, *places: int) -> None:
-    for here, there in zip(places, places[1:], strict=False):
+    for here, there in pairwise(places):
         memory.poke(here, struct.pack("<Q", there))
 
 
