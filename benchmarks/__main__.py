@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from benchmarks import cpu, pdb, pool, pool_commands, start
+from benchmarks import cpu, pdb, pool, pool_commands, search, start
 
 if __name__ == "__main__":
-    results = [start.main(), cpu.main(), pool.main(), pool_commands.main()]
+    results = [start.main(), cpu.main(), pool.main(), search.main(), pool_commands.main()]
     if importlib.util.find_spec("ziglang"):
         results.append(pdb.main([]))
     else:

@@ -70,12 +70,6 @@ class Requests:
                 break
         return bytes(data)
 
-    def lacks(self, address: int, size: int, pattern: bytes) -> bool:
-        """The target has looked and `pattern` is not in the range; False when it may be."""
-        arguments = SearchArguments(address, size, len(pattern))
-        reply = self._ask(Manipulate.request(Api.SEARCH_MEMORY, arguments, pattern))
-        return reply.status in (Status.NOT_FOUND, Status.NO_MORE_ENTRIES)
-
     def write(self, api: Api, address: int, data: bytes) -> int:
         """How many bytes of `data` could be written."""
         done = 0
@@ -88,6 +82,20 @@ class Requests:
             if not written or not reply.succeeded:
                 break
         return done
+
+    def search(self, address: int, size: int, pattern: bytes) -> int:
+        """The place up to which `pattern` begins nowhere in a range, as far as the target tells.
+
+        The end of the range when it is not there at all; `address` itself when the target cannot
+        say: some know no such request, or give up where memory cannot be read.
+        """
+        pattern = pattern[: self._write_size]
+        arguments = SearchArguments(address, size, len(pattern))
+        reply = self._ask(Manipulate.request(Api.SEARCH_MEMORY, arguments, pattern))
+        if reply.status == Status.NOT_FOUND:
+            return address + size
+        found = reply.arguments(SearchArguments).address if reply.succeeded else address
+        return found if address <= found < address + size else address
 
     def context(self, processor: int) -> bytes:
         reply = self._ask(

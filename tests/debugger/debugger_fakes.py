@@ -207,9 +207,6 @@ class FakeBackend:
 
     # -- state ---------------------------------------------------------------------------------
 
-    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
-        return False
-
     def read_virtual(self, va: int, size: int) -> bytes:
         return self.virtual.peek(va, size)
 

@@ -66,11 +66,11 @@ class FrozenBackend:
     def connect(self, timeout: float | None) -> None:
         pass
 
-    def banner(self) -> list[str]:
-        return []
-
     def close(self) -> None:
         pass
+
+    def banner(self) -> list[str]:
+        return []
 
     def version(self) -> TargetVersion:
         return self._machine.version
@@ -129,9 +129,6 @@ class FrozenBackend:
 
     def _page(self, pa: int) -> bytes | bytearray | memoryview:
         return self._written.get(pa) or self._machine.ram[pa : pa + PAGE_SIZE]
-
-    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
-        return False
 
     def read_virtual(self, va: int, size: int) -> bytes:
         data = bytearray()

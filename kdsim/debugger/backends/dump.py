@@ -104,10 +104,6 @@ class DumpBackend(PassiveBackend):
 
     # -- memory --------------------------------------------------------------------------------
 
-    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
-        """Nobody looks for us; reading is cheap."""
-        return False
-
     def read_virtual(self, va: int, size: int) -> bytes:
         data = b""
         while len(data) < size:

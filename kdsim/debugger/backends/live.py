@@ -254,9 +254,6 @@ class LiveBackend:
     def read_virtual(self, va: int, size: int) -> bytes:
         return self._requests.read(Api.READ_VIRTUAL, va & ADDRESS_MASK, size)
 
-    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
-        return self._requests.lacks(va & ADDRESS_MASK, size, pattern)
-
     def write_virtual(self, va: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_VIRTUAL, va & ADDRESS_MASK, data)
 
@@ -265,6 +262,9 @@ class LiveBackend:
 
     def write_physical(self, pa: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_PHYSICAL, pa & ADDRESS_MASK, data)
+
+    def search_virtual(self, va: int, size: int, pattern: bytes) -> int:
+        return self._requests.search(va, size, pattern)
 
     def read_context(self, processor: int) -> bytes:
         context = self._requests.context(processor)

@@ -63,9 +63,6 @@ class LocalBackend(PassiveBackend):
     def read_virtual(self, va: int, size: int) -> bytes:
         return self._requests.read(Api.READ_VIRTUAL, va & ADDRESS_MASK, size)
 
-    def lacks(self, va: int, size: int, pattern: bytes) -> bool:
-        return self._requests.lacks(va & ADDRESS_MASK, size, pattern)
-
     def write_virtual(self, va: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_VIRTUAL, va & ADDRESS_MASK, data)
 
@@ -74,6 +71,9 @@ class LocalBackend(PassiveBackend):
 
     def write_physical(self, pa: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_PHYSICAL, pa & ADDRESS_MASK, data)
+
+    def search_virtual(self, va: int, size: int, pattern: bytes) -> int:
+        return self._requests.search(va, size, pattern)
 
     def read_control_space(self, processor: int, selector: int, size: int) -> bytes:
         """What the machine tells of a processor that runs; it may refuse."""

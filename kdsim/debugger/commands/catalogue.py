@@ -11,15 +11,14 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "analyze": ("!analyze",),
     "breakpoints": (
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
-        *("br", "bs", "bsc", ".bpcmds"),
+        *("br", "bs", "bsc", ".bpcmds", ".apply_dbp"),
     ),
+    "cache": (".cache",),
     "chkimg": ("!chkimg",),
     "crashdump": (".dump",),
     "devices": ("!drvobj", "!devobj", "!devstack", "!vpb"),
-    "display": (
-        *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
-        *("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du"),
-    ),
+    "display": ("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
+    "display_physical": (*("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du", "!eb", "!ed"),),
     "display_strings": ("da", "du", "ds", "dS", "dyb", "dyd"),
     "display_symbols": (
         *("dds", "dps", "dqs", "dl", "dlb"),
@@ -37,10 +36,13 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "expressions": ("?", "??", ".formats", ".echo", ".printf", "n", ".expr"),
     "files": ("!fileobj",),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
+    "function_entry": (".fnent",),
     "gflag": ("!gflag", "!dbgprint"),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
+    "holdmem": (".holdmem",),
     "idt": ("!idt",),
+    "images": (".imgscan",),
     "irps": ("!irp", "!irpfind"),
     "links": (
         *("!slist", "!dflink", "!dblink", "!validatelist"),
@@ -59,16 +61,20 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
     "processes": ("!process", "!thread", "!running"),
     "processors": ("!pcr", "!prcb", "!irql"),
-    "registers": ("r", "rM", "rF", "rX", "rm", "rdmsr", "wrmsr"),
+    "registers": (
+        *("r", "rM", "rF", "rX", "rY", "rYI", "rZ", "rZI", "rK", "rm"),
+        *("rdmsr", "wrmsr"),
+    ),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
     "search": ("s",),
+    "selectors": ("dg",),
     "stack": (
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),
     ),
     "status": (
         *("vertarget", "version", ".time", ".lastevent", ".bugcheck", ".effmach", ".sleep"),
-        *(".cache", ".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
+        *(".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
     ),
     "symbols": (
         "x",
@@ -86,9 +92,10 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "timers": ("!timer", "!dpcs"),
     "types": ("dt",),
-    "unassemble": ("u", "ub", "uu", "ur", "uf", "#"),
+    "unassemble": ("u", "ub", "uu", "up", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
+    "worker": (".pagein",),
 }
 
 REGISTRY = Registry(CATALOGUE)

@@ -74,12 +74,23 @@ def search(
             if piece.start + piece.size <= restart:
                 continue
             _check(session, piece.start)
-            if literal and session.memory.lacks(piece.start, piece.size, literal):
+            if literal and not _possible(session, piece, literal):
                 continue
             try:
                 yield from region.walker.tagged(piece, matcher)
             except MemoryFault as error:
                 out.line(str(error))
+
+
+def _possible(session: Session, piece: heaps.Range, patterns: tuple[bytes, ...]) -> bool:
+    """Whether any of the patterns may be in a run; the target looks for itself where it can.
+
+    That costs a request a pattern, reading the run one a kilobyte.
+    """
+    end = piece.start + piece.size
+    return any(
+        session.memory.rule_out(piece.start, piece.size, pattern) < end for pattern in patterns
+    )
 
 
 def pool_type(word: str) -> int:
