@@ -33,7 +33,6 @@ class LockReport:
     shown: tuple[resources.Resource, ...]
     total: int
     single: bool
-    performance: bool
     names: dict[int, str]
     threads: dict[int, tuple[str, ...]]
 
@@ -97,7 +96,7 @@ def _waiters(kind: str, threads: tuple[int, ...]) -> Iterator[str]:
     summary="Executive resources: owners and waiters.",
     group="locks",
     params=(
-        Param("options", "flags", "-v threads, -p performance, -d all resources", optional=True),
+        Param("options", "flags", "-v threads, -p all there is, -d all resources", optional=True),
         Param("address", "expression", "one ERESOURCE", optional=True),
     ),
     needs=Caps.READ,
@@ -121,14 +120,13 @@ def locks(session: Session, args: Arguments, name: str) -> LockReport:
         shown = [r for r in found if r.held or "d" in given]
     names = {r.address: session.symbols.format(r.address) for r in shown}
     threads: dict[int, tuple[str, ...]] = {}
-    if "v" in given:
+    if given.keys() & {"v", "p"}:
         for owner in (owner for r in shown for owner in r.owners):
             threads[owner.actual] = _thread(session, owner.actual)
     return LockReport(
         shown=tuple(shown),
         total=total,
         single=bool(address),
-        performance="p" in given,
         names={a: text for a, text in names.items() if "!" in text},
         threads=threads,
     )
