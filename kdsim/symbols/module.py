@@ -210,15 +210,16 @@ class ModuleLoader:
         return self._from_store(module, network=True)
 
     def _from_store(self, module: Module, *, network: bool) -> PeImage:
-        if not module.timestamp or not module.size:
-            raise SymbolError(f"{module.name}: its image's timestamp and size are unknown")
-        path = self._find_file(module, network)
+        path = self.find_file(module, network=network)
         try:
             return PeImage.from_file(path.read_bytes(), module.name)
         except (FormatError, OSError) as error:
             raise SymbolError(str(error)) from error
 
-    def _find_file(self, module: Module, network: bool) -> Path:
+    def find_file(self, module: Module, *, network: bool) -> Path:
+        """The file of a module's image in the image path or the symbol path."""
+        if not module.timestamp or not module.size:
+            raise SymbolError(f"{module.name}: its image's timestamp and size are unknown")
         wanted = module.image_name, module.timestamp, module.size
         if self.image_path is not None:
             try:

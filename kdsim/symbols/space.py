@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from kdsim.errors import FormatError, SymbolError
@@ -158,6 +159,10 @@ class SymbolSpace:
         """Load a module's symbols unless that was done (or, without `force`, tried) before."""
         if module.status == "deferred" or force:
             self._loader.load(module)
+
+    def image_file(self, module: Module) -> Path:
+        """The file a module was loaded from, in a store on this machine or on a server."""
+        return self._loader.find_file(module, network=True)
 
     def load_all(self) -> None:
         """Load the symbols of every module."""
