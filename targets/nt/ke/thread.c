@@ -162,6 +162,15 @@ PKTHREAD KiSelectNextThread(PKPRCB Prcb)
     return Prcb->IdleThread;
 }
 
+// What the thread used since it got the processor, in time stamp counts.
+static VOID KiChargeCycles(PKPRCB Prcb, PKTHREAD Thread)
+{
+    ULONG64 Now = HalpQueryTime() * TSC_PER_100NS;
+
+    Thread->CycleTime += Now - Prcb->StartCycles;
+    Prcb->StartCycles = Now;
+}
+
 // Give the processor to the next thread. The caller has put the old one on some list.
 NTSTATUS KiSwapThread(PKTHREAD Thread)
 {
@@ -169,6 +178,7 @@ NTSTATUS KiSwapThread(PKTHREAD Thread)
     PKTHREAD Next = KiSelectNextThread(Prcb);
 
     if (Next != Thread) {
+        KiChargeCycles(Prcb, Thread);
         Thread->Running = FALSE;
         Next->State = Running;
         Next->Running = TRUE;
@@ -261,6 +271,9 @@ DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment)
     KiAcquireDispatcherLock();
     RemoveEntryList(&Thread->ThreadListEntry);
     Thread->Process->StackCount.StackCount--;
+    KiChargeCycles(KeGetCurrentPrcb(), Thread);
+    Thread->Process->CycleTime += Thread->CycleTime;            // a process keeps what its dead used
+    Thread->Process->ContextSwitches += Thread->ContextSwitches;
     Thread->Header.SignalState = 1;
     KiWaitTest(&Thread->Header);
     Thread->State = Terminated;

@@ -1,10 +1,11 @@
 // Processes: System, Idle and those the loader block asks for.
-#include "psp.h"
-#include "ob/ob.h"
+#include "pspuser.h"
 
 #define TAG_PROCESS 'corP'
 #define TAG_SESSION 'eSmM'
+#define PROCESS_ALL_ACCESS 0x1FFFFF
 #define PROCESS_PRIORITY_CLASS_NORMAL 2
+#define CACHED_REFERENCES 0xF               // the count bits of an EX_FAST_REF
 
 LIST_ENTRY PsActiveProcessHead = {&PsActiveProcessHead, &PsActiveProcessHead};
 LIST_ENTRY PsLoadedModuleList = {&PsLoadedModuleList, &PsLoadedModuleList};
@@ -78,7 +79,7 @@ static VOID PspSetAuditName(PEPROCESS Process, PCSTR Name)
 }
 
 NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTableBase,
-                          KPRIORITY BasePriority, PEPROCESS *ProcessOut)
+                          KPRIORITY BasePriority, PTOKEN Token, PEPROCESS *ProcessOut)
 {
     PEPROCESS Process;
     NTSTATUS Status = ObCreateObject(KernelMode, PsProcessType, NULL, KernelMode, NULL,
@@ -93,6 +94,9 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
     Process->UniqueProcessId = PspCreateCid(Process);
     Process->InheritedFromUniqueProcessId = Parent ? Parent->UniqueProcessId : NULL;
     Process->OwnerProcessId = (ULONG64)Process->InheritedFromUniqueProcessId;
+    Process->Token.Value = (ULONG64)Token | CACHED_REFERENCES;
+    PspChargeQuota(Process, PagedPool, FIELD_OFFSET(TOKEN, VariablePart) + Token->VariableLength);
+    SeAssignSecurity(Process, Token);
     Process->PriorityClass = PROCESS_PRIORITY_CLASS_NORMAL;
     Process->ExitStatus = STATUS_PENDING;
     Process->HighestUserAddress = MmHighestUserAddress;
@@ -108,10 +112,19 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
     return STATUS_SUCCESS;
 }
 
+VOID PspChargeQuota(PEPROCESS Process, POOL_TYPE Pool, SIZE_T Amount)
+{
+    ULONG64 Usage = Process->ProcessQuotaUsage[Pool & PagedPool] += Amount;
+
+    if (Usage > Process->ProcessQuotaPeak[Pool & PagedPool])
+        Process->ProcessQuotaPeak[Pool & PagedPool] = Usage;
+}
+
 VOID PspProcessDelete(PVOID Object)
 {
     PEPROCESS Process = Object;
 
+    ObDereferenceObject(PspTokenOf(Process));
     RemoveEntryList(&Process->ActiveProcessLinks);
     RemoveEntryList(&Process->Pcb.ProcessListEntry);
     ExDestroyHandle(PspCidTable, Process->UniqueProcessId);
@@ -164,6 +177,7 @@ PETHREAD PspCreateIdleThread(ULONG Number)
 BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
 {
     PETHREAD Thread;
+    PTOKEN Token;
 
     if (!NT_SUCCESS(PspCreateType(L"Process", sizeof(EPROCESS), PspProcessDelete,
                                   &PsProcessType)) ||
@@ -171,11 +185,13 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
         !PspInitializeCidTable())
         return FALSE;
     PspInitializeIdleProcess();
-    if (!NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8,
+    if (!NT_SUCCESS(SeCreateAccountToken(AccountSystem, 0, &Token)) ||
+        !NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8, Token,
                                      &PsInitialSystemProcess)))
         return FALSE;
     PsInitialSystemProcess->SystemProcess = 1;
     PsInitialSystemProcess->ObjectTable = ObpKernelHandleTable;
+    ObpInsertHandle(ObpKernelHandleTable, PsInitialSystemProcess, 0, PROCESS_ALL_ACCESS);
     return NT_SUCCESS(PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup,
                                       Phase1Initialization, LoaderBlock, &Thread));
 }
@@ -201,43 +217,49 @@ static PMM_SESSION_SPACE PspSession(ULONG Id)
     return Session;
 }
 
-// A user thread has no user code to run here: it waits, as most threads do most of the time.
-static VOID PspUserThreadStartup(PKSTART_ROUTINE Start, PVOID Context)
+// Into the session, its user half, its objects and its threads.
+static NTSTATUS PspFillBootProcess(PEPROCESS Process, KDSIM_PROCESS *Wanted, PTOKEN Token)
 {
-    KEVENT Never;
+    PSP_USER_LAYOUT Layout;
+    PPSP_USER_OBJECTS Objects = PspCreateUserObjects(Process, Token, Wanted->Threads);
+    NTSTATUS Status = Objects ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+    KAPC_STATE ApcState;
 
-    KeInitializeEvent(&Never, NotificationEvent, FALSE);
-    KeWaitForSingleObject(&Never, UserRequest, UserMode, TRUE, NULL);
-    PsTerminateSystemThread(STATUS_SUCCESS);
-}
-
-static NTSTATUS PspCreateBootProcess(KDSIM_PROCESS *Wanted, PEPROCESS Parent, PEPROCESS *ProcessOut)
-{
-    ULONG64 DirectoryTableBase = MmCreateProcessAddressSpace();
-    PEPROCESS Process;
-    NTSTATUS Status;
-
-    if (DirectoryTableBase == 0)
-        return STATUS_NO_MEMORY;
-    Status = PspCreateProcess(Wanted->ImageName, Parent, DirectoryTableBase,
-                              (KPRIORITY)Wanted->BasePriority, &Process);
-    if (!NT_SUCCESS(Status))
-        return Status;
-    Process->ObjectTable = ExCreateHandleTable(Process);
-    PspSetAuditName(Process, Wanted->ImageName);
     Process->Session = PspSession(Wanted->SessionId);
     if (Process->Session) {
         Process->ProcessInSession = 1;
         Process->Session->ReferenceCount++;
         InsertTailList(&Process->Session->ProcessList, &Process->SessionProcessLinks);
     }
-    for (ULONG i = 0; i < Wanted->Threads && NT_SUCCESS(Status); i++) {
-        PETHREAD Thread;
-
-        Status = PspCreateThread(Process, PspUserThreadStartup, NULL, NULL, &Thread);
-    }
-    *ProcessOut = Process;
+    KeStackAttachProcess(&Process->Pcb, &ApcState);
+    if (NT_SUCCESS(Status))
+        Status = PspCreateUserHalf(Process, Wanted, &Layout);
+    for (ULONG i = 0; i < Wanted->Threads && NT_SUCCESS(Status); i++)
+        Status = PspCreateUserThread(Process, &Layout, Objects, i);
+    KeUnstackDetachProcess(&ApcState);
     return Status;
+}
+
+static NTSTATUS PspCreateBootProcess(KDSIM_PROCESS *Wanted, PEPROCESS Parent, PEPROCESS *ProcessOut)
+{
+    ULONG64 DirectoryTableBase = MmCreateProcessAddressSpace();
+    PEPROCESS Process;
+    PTOKEN Token;
+    NTSTATUS Status;
+
+    if (DirectoryTableBase == 0)
+        return STATUS_NO_MEMORY;
+    Status = SeCreateAccountToken(Wanted->Account, Wanted->SessionId, &Token);
+    if (NT_SUCCESS(Status))
+        Status = PspCreateProcess(Wanted->ImageName, Parent, DirectoryTableBase,
+                                  (KPRIORITY)Wanted->BasePriority, Token, &Process);
+    if (!NT_SUCCESS(Status))
+        return Status;
+    *ProcessOut = Process;
+    Process->ObjectTable = ExCreateHandleTable(Process);
+    PspSetAuditName(Process, Wanted->ImageName);
+    ObpInsertHandle(Parent->ObjectTable, Process, 0, PROCESS_ALL_ACCESS);
+    return PspFillBootProcess(Process, Wanted, Token);
 }
 
 VOID PspCreateBootProcesses(PKDSIM_LOADER_BLOCK LoaderBlock)
