@@ -94,23 +94,22 @@ class PebReport:
 )
 def show_peb(session: Session, args: Arguments, name: str) -> PebReport:
     """Reads the PEB, its Ldr and its ProcessParameters."""
-    address = args.optional_expression()
+    given = args.optional_expression()
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     process = session.current_process()
-    if address is None:
-        address = int(nt.view("_EPROCESS", process).Peb)
-        if not address:
-            image = processes.image_name(nt.view("_EPROCESS", process))
-            raise ArgumentError(f"PEB NULL: {image} has no user half (process {process:016x})")
-    with _user_half(session, process):
+    address = int(nt.view("_EPROCESS", process).Peb) if given is None else given
+    if not address:
+        image = processes.image_name(nt.view("_EPROCESS", process))
+        raise ArgumentError(f"PEB NULL: {image} has no user half (process {process:016x})")
+    with _user_half(session, process, given):
         peb = _snapshot(nt, "_PEB", address)
         return _peb(nt, peb, _number(peb, "Ldr"), _number(peb, "ProcessParameters"))
 
 
-def _user_half(session: Session, process: int) -> AbstractContextManager[None]:
-    """User memory of `process`, unless the user has chosen what to look through."""
-    if session.memory.process_cr3 is not None:
+def _user_half(session: Session, process: int, given: int | None) -> AbstractContextManager[None]:
+    """User memory of `process`; for a given address, of the process the user has chosen."""
+    if given is not None and session.memory.process_cr3 is not None:
         return nullcontext()
     return process_context(session, process)
 
@@ -224,15 +223,14 @@ class TebReport:
 )
 def show_teb(session: Session, args: Arguments, name: str) -> TebReport:
     """Reads the TEB."""
-    address = args.optional_expression()
+    given = args.optional_expression()
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     thread = nt.view("_KTHREAD", session.current_thread())
-    if address is None:
-        address = int(thread.Teb)
-        if not address:
-            raise ArgumentError(f"thread {thread.address:016x} has no TEB: it has no user half")
-    with _user_half(session, int(thread.Process)):
+    address = int(thread.Teb) if given is None else given
+    if not address:
+        raise ArgumentError(f"thread {thread.address:016x} has no TEB: it has no user half")
+    with _user_half(session, int(thread.Process), given):
         return TebReport(address, _teb_values(_snapshot(nt, "_TEB", address)))
 
 
@@ -279,11 +277,15 @@ class LastErrors:
             yield f"Last error for thread {self.thread:x}:"
         signed_error = self.error if self.error < 1 << 31 else self.error - (1 << 32)
         yield (
-            f"LastErrorValue: (Win32) {self.error:#x} ({signed_error})"
+            f"LastErrorValue: (Win32) {_number_text(self.error)} ({signed_error})"
             f" - {_message(status.win32(self.error))}"
         )
         meaning = _message(status.ntstatus(self.status))
-        yield f"LastStatusValue: (NTSTATUS) {self.status:#x} - {meaning}"
+        yield f"LastStatusValue: (NTSTATUS) {_number_text(self.status)} - {meaning}"
+
+
+def _number_text(value: int) -> str:
+    return f"{value:#x}" if value > 9 else str(value)
 
 
 def _message(found: status.StatusCode | None) -> str:
@@ -323,7 +325,7 @@ def show_last_error(session: Session, args: Arguments, name: str) -> LastErrors 
     thread = nt.view("_ETHREAD", session.current_thread())
     if not thread.Tcb.Teb:
         raise ArgumentError(f"thread {thread.address:016x} has no TEB: it has no user half")
-    with _user_half(session, int(thread.Tcb.Process)):
+    with process_context(session, int(thread.Tcb.Process)):
         try:
             return _last_errors(nt, thread, named=False)
         except MemoryFault as error:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.processreport import ProcessReader, process_context
+from kdsim.debugger.commands.processreport import (
+    ProcessReader,
+    ProcessReport,
+    process_context,
+)
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import environment, processes
 from kdsim.debugger.inspect.nt import Nt
@@ -83,7 +87,7 @@ def _has_module(session: Session, nt: Nt, process: processes.Process, module: st
     see_also=("!thread", ".process", "!running", "!sprocess"),
     notes="Without flags: 3 for all and for the current process, f for one that is named.",
 )
-def show_process(session: Session, args: Arguments, name: str) -> None:
+def show_process(session: Session, args: Arguments, name: str) -> ProcessReport | ProcessList:
     """Walks nt!PsActiveProcessHead."""
     switches = args.switches("s:", "m:")
     which = args.optional_expression()
@@ -96,19 +100,29 @@ def show_process(session: Session, args: Arguments, name: str) -> None:
     reader = ProcessReader(session)
     if wanted and which is None:
         which = 0
-    if which is None or which == CURRENT:
-        chosen = ALL_PROCESSES_DEFAULT if flags is None else flags
-        _print(session, reader, session.current_process(), chosen)
-    elif which > LARGEST_PID:
-        chosen = ONE_PROCESS_DEFAULT if flags is None else flags
-        _print(session, reader, which, chosen)
-    elif which:
-        session.out.line(f"Searching for Process with Cid == {which:x}")
-        chosen = ONE_PROCESS_DEFAULT if flags is None else flags
-        _print(session, reader, process_with_id(reader.nt, which).address, chosen)
-    else:
-        session.out.line("**** NT ACTIVE PROCESS DUMP ****")
-        _print_all(session, reader, ALL_PROCESSES_DEFAULT if flags is None else flags, wanted)
+    default = ONE_PROCESS_DEFAULT
+    if which in (None, 0, CURRENT):
+        default = ALL_PROCESSES_DEFAULT
+    chosen = default if flags is None else flags
+    if which == 0:
+        return ProcessList("**** NT ACTIVE PROCESS DUMP ****", _all(reader, chosen, wanted))
+    report = reader.report(process_argument(session, reader.nt, which), chosen)
+    if which is None or which > LARGEST_PID:
+        return report
+    return ProcessList(f"Searching for Process with Cid == {which:x}", (report,))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessList:
+    """Several processes, or the one that was searched for."""
+
+    title: str
+    processes: tuple[ProcessReport, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield self.title
+        for process in self.processes:
+            yield from process.lines()
 
 
 def _session_number(session: Session, switches: dict[str, str]) -> int | None:
@@ -119,20 +133,15 @@ def _session_number(session: Session, switches: dict[str, str]) -> int | None:
     return session.evaluate(switches["s"])
 
 
-def _print(session: Session, reader: ProcessReader, address: int, flags: int) -> None:
-    for line in reader.report(address, flags).lines():
-        session.out.line(line)
-
-
-def _print_all(session: Session, reader: ProcessReader, flags: int, wanted: _Filter) -> None:
-    found = False
-    for process in processes.processes(reader.nt):
-        session.check_interrupt()
-        if wanted.fits(session, reader.nt, process):
-            found = True
-            _print(session, reader, process.address, flags)
+def _all(reader: ProcessReader, flags: int, wanted: _Filter) -> tuple[ProcessReport, ...]:
+    found = tuple(
+        reader.report(process.address, flags)
+        for process in processes.processes(reader.nt)
+        if wanted.fits(reader.session, reader.nt, process)
+    )
     if not found:
         raise ArgumentError(f"no process {_described(wanted)}")
+    return found
 
 
 def _described(wanted: _Filter) -> str:
@@ -299,7 +308,7 @@ def _session_space(session: Session, nt: Nt, wanted: int) -> processes.SessionSp
     needs=Caps.READ,
     see_also=("!process", "!session"),
 )
-def session_processes(session: Session, args: Arguments, name: str) -> None:
+def session_processes(session: Session, args: Arguments, name: str) -> SessionList:
     """From EPROCESS.Session of all processes."""
     word = args.word() or "-1"
     flags = args.optional_expression(0) or 0
@@ -310,16 +319,52 @@ def session_processes(session: Session, args: Arguments, name: str) -> None:
     except ValueError:
         raise ArgumentError(f"a session is a decimal number, not '{word}'") from None
     reader = ProcessReader(session)
-    nt = reader.nt
-    spaces = (
-        processes.sessions(nt) if number == ALL_SESSIONS else [_session_space(session, nt, number)]
+    if number == ALL_SESSIONS:
+        spaces = processes.sessions(reader.nt)
+    else:
+        spaces = [_session_space(session, reader.nt, number)]
+    return SessionList(tuple(_members(reader, space, flags, wanted) for space in spaces))
+
+
+def _members(
+    reader: ProcessReader, space: processes.SessionSpace, flags: int, wanted: _Filter
+) -> SessionMembers:
+    return SessionMembers(
+        id=space.id,
+        address=space.address,
+        session=reader.nt.view("_MM_SESSION_SPACE", space.address).at("Session"),
+        processes=tuple(
+            reader.report(process.address, flags)
+            for process in space.processes
+            if wanted.fits(reader.session, reader.nt, process)
+        ),
     )
-    for space in spaces:
-        session.out.line(f"Dumping Session {space.id}")
-        session.out.line()
-        view = nt.view("_MM_SESSION_SPACE", space.address)
-        session.out.line(f"_MM_SESSION_SPACE {space.address:016x}")
-        session.out.line(f"_MMSESSION        {view.at('Session'):016x}")
-        for process in space.processes:
-            if wanted.fits(session, nt, process):
-                _print(session, reader, process.address, flags)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMembers:
+    """A session and its processes."""
+
+    id: int
+    address: int
+    session: int
+    processes: tuple[ProcessReport, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"Dumping Session {self.id}"
+        yield ""
+        yield f"_MM_SESSION_SPACE {self.address:016x}"
+        yield f"_MMSESSION        {self.session:016x}"
+        for process in self.processes:
+            yield from process.lines()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """What `!sprocess` found."""
+
+    sessions: tuple[SessionMembers, ...]
+
+    def lines(self) -> Iterator[str]:
+        for members in self.sessions:
+            yield from members.lines()

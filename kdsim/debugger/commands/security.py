@@ -27,6 +27,7 @@ LOGON_ID = 0xC0000000
 class TokenReport:
     """A token."""
 
+    note: str
     address: int
     session: Number
     groups: tuple[security.Group, ...] | Unreadable
@@ -47,6 +48,8 @@ class TokenReport:
     names: bool
 
     def lines(self) -> Iterator[str]:
+        if self.note:
+            yield self.note
         yield f"_TOKEN 0x{self.address:016x}"
         yield f"TS Session ID: {self.session:#x}" if self.session else "TS Session ID: 0"
         if isinstance(self.groups, Unreadable):
@@ -117,11 +120,12 @@ def show_token(session: Session, args: Arguments, name: str) -> TokenReport:
     address = args.optional_expression(0)
     args.at_end()
     nt = Nt(session.symbols, session.memory)
+    note = ""
     if not address:
-        address = _active_token(session, nt)
+        note, address = _active_token(session, nt)
     if _kind(nt, address) not in ("Token", ""):
         raise ArgumentError(f"{address:016x} is a {_kind(nt, address)} object, not a Token")
-    return _token(nt, nt.view("_TOKEN", address), names="n" in switches)
+    return _token(nt, nt.view("_TOKEN", address), note, names="n" in switches)
 
 
 def _kind(nt: Nt, address: int) -> str:
@@ -130,23 +134,22 @@ def _kind(nt: Nt, address: int) -> str:
     return "" if isinstance(info, Unreadable) else info
 
 
-def _active_token(session: Session, nt: Nt) -> int:
-    """What the thread impersonates, or its process' token."""
+def _active_token(session: Session, nt: Nt) -> tuple[str, int]:
+    """What the thread impersonates, or its process' token; and which of the two it is."""
     thread = nt.view("_ETHREAD", session.current_thread())
     if thread.ActiveImpersonationInfo:
-        session.out.line("Thread is impersonating. Using impersonation token...")
-        return int(thread.ClientSecurity.ImpersonationToken) & ~processes.CLIENT_SECURITY_MASK
-    session.out.line("Thread is not impersonating. Using process token...")
+        token = int(thread.ClientSecurity.ImpersonationToken) & ~processes.CLIENT_SECURITY_MASK
+        return "Thread is impersonating. Using impersonation token...", token
     process = nt.view("_EPROCESS", session.scope.process or int(thread.Tcb.Process))
     token = processes.fast_reference(process.Token)
     if not token:
         raise ArgumentError(f"process {process.address:016x} has no token")
-    return token
+    return "Thread is not impersonating. Using process token...", token
 
 
-def _token(nt: Nt, token: View, *, names: bool) -> TokenReport:
+def _token(nt: Nt, token: View, note: str, *, names: bool) -> TokenReport:
     try:
-        token.cast(token.record).snapshot()
+        token = token.snapshot()
     except MemoryFault as error:
         raise ArgumentError(f"{token.address:016x} is no token: {error}") from error
     held = token.Privileges
@@ -154,6 +157,7 @@ def _token(nt: Nt, token: View, *, names: bool) -> TokenReport:
     kind = nt.enum_name("_TOKEN_TYPE", token.TokenType)
     restricted = token.RestrictedSidCount
     return TokenReport(
+        note=note,
         address=token.address,
         session=token.SessionId,
         groups=attempt(lambda: security.groups(nt, token.UserAndGroups, token.UserAndGroupCount)),

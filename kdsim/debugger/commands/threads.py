@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from kdsim.debugger.commands.processes import (
     commands_argument,
     replaced,
 )
-from kdsim.debugger.commands.processreport import head_of, process_context
+from kdsim.debugger.commands.processreport import ProcessHead, head_of, process_context
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.commands.threadreport import SET_CONTEXT, Stack, ThreadReader, ThreadReport
 from kdsim.debugger.inspect import processes
@@ -42,7 +43,7 @@ _FLAGS = "2 wait state, 4 with 2: stack, 8 no arguments, 10 in the process' cont
     needs=Caps.READ,
     see_also=("!process", ".thread", "k"),
 )
-def show_thread(session: Session, args: Arguments, name: str) -> None:
+def show_thread(session: Session, args: Arguments, name: str) -> ThreadReport | OwnedThread:
     """Reads the ETHREAD and, with flag 4, unwinds its stack."""
     switches = args.switches("p", "t")
     which = args.optional_expression()
@@ -56,21 +57,28 @@ def show_thread(session: Session, args: Arguments, name: str) -> None:
         which = thread_with_id(reader.nt, which)
     elif not which or which == CURRENT:
         which = session.current_thread()
+    context: AbstractContextManager[None] = nullcontext()
     if flags & SET_CONTEXT:
-        with process_context(session, int(reader.nt.view("_KTHREAD", which).Process)):
-            report = reader.report(which, flags)
-    else:
+        context = process_context(session, int(reader.nt.view("_KTHREAD", which).Process))
+    with context:
         report = reader.report(which, flags)
-    if "p" in switches:
-        owner = reader.nt.view("_EPROCESS", int(reader.nt.view("_KTHREAD", which).Process))
-        _print(session, head_of(reader.nt, owner).lines())
-        session.out.line()
-    _print(session, report.lines())
+    if "p" not in switches:
+        return report
+    owner = int(reader.nt.view("_KTHREAD", which).Process)
+    return OwnedThread(head_of(reader.nt, reader.nt.view("_EPROCESS", owner)), report)
 
 
-def _print(session: Session, lines: Iterator[str], indent: str = "") -> None:
-    for line in lines:
-        session.out.line(f"{indent}{line}" if line else "")
+@dataclass(frozen=True, slots=True)
+class OwnedThread:
+    """A thread and the process that owns it."""
+
+    process: ProcessHead
+    thread: ThreadReport
+
+    def lines(self) -> Iterator[str]:
+        yield from self.process.lines()
+        yield ""
+        yield from self.thread.lines()
 
 
 def thread_with_id(nt: Nt, tid: int) -> int:

@@ -101,16 +101,23 @@ static BOOLEAN KiIsIdle(PKPRCB Prcb)
     return Prcb->CurrentThread == Prcb->IdleThread && Prcb->NextThread == NULL;
 }
 
-// An idle processor when there is one, otherwise the thread's ideal processor.
+// Of the processors the thread may use: an idle one when there is one, otherwise the first one from
+// its ideal processor on.
 static PKPRCB KiSelectProcessor(PKTHREAD Thread)
 {
-    for (ULONG i = 0; i < KeNumberProcessors; i++) {
-        ULONG Number = (Thread->IdealProcessor + i) % KeNumberProcessors;
+    PKPRCB First = NULL;
 
-        if ((Thread->Affinity.Mask >> Number & 1) && KiIsIdle(KiProcessorBlock[Number]))
-            return KiProcessorBlock[Number];
+    for (ULONG i = 0; i < KeNumberProcessors; i++) {
+        PKPRCB Prcb = KiProcessorBlock[(Thread->IdealProcessor + i) % KeNumberProcessors];
+
+        if (!(Thread->Affinity.Mask & Prcb->GroupSetMember))
+            continue;
+        if (KiIsIdle(Prcb))
+            return Prcb;
+        if (First == NULL)
+            First = Prcb;
     }
-    return KiProcessorBlock[Thread->IdealProcessor];
+    return First ? First : KiProcessorBlock[Thread->IdealProcessor];
 }
 
 VOID KiReadyThread(PKTHREAD Thread)

@@ -17,5 +17,6 @@ NTSTATUS PspAllocateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
 VOID PspInsertThread(PETHREAD Thread);
 NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
                          PKSTART_ROUTINE Start, PVOID Context, PETHREAD *Thread);
+VOID PspNameThread(PETHREAD Thread, PCWSTR Name);
 VOID PspThreadDelete(PVOID Object);
 VOID PspProcessDelete(PVOID Object);

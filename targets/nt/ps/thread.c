@@ -1,6 +1,7 @@
 // Threads: creation, start and end.
 #include "psp.h"
 
+#define TAG_NAME 'mNhT'                     // "ThNm"
 #define IO_PRIORITY_NORMAL 2
 #define MEMORY_PRIORITY_NORMAL 5
 
@@ -176,9 +177,29 @@ VOID PspStartSystemThreads(VOID)
                     &Thread);
 }
 
+// What SetThreadDescription leaves: the string and its text in one block.
+VOID PspNameThread(PETHREAD Thread, PCWSTR Name)
+{
+    UNICODE_STRING Source;
+    PUNICODE_STRING Copy;
+
+    RtlInitUnicodeString(&Source, Name);
+    Copy = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Copy) + Source.MaximumLength, TAG_NAME);
+    if (Copy == NULL)
+        return;
+    Copy->Buffer = (PWCHAR)(Copy + 1);
+    Copy->MaximumLength = Source.MaximumLength;
+    RtlCopyUnicodeString(Copy, &Source);
+    Thread->ThreadName = Copy;
+}
+
 VOID PspThreadDelete(PVOID Object)
 {
-    ExDestroyHandle(PspCidTable, ((PETHREAD)Object)->Cid.UniqueThread);
+    PETHREAD Thread = Object;
+
+    if (Thread->ThreadName)
+        ExFreePoolWithTag(Thread->ThreadName, TAG_NAME);
+    ExDestroyHandle(PspCidTable, Thread->Cid.UniqueThread);
 }
 
 HANDLE PsGetCurrentThreadId(VOID)

@@ -28,6 +28,11 @@ typedef struct _PSP_USER_THREAD {
     PSP_USER_WAIT Wait;
 } PSP_USER_THREAD;
 
+static const PCWSTR PspWaitNames[UserWaits] = {
+    [WaitsForEvent] = L"main", [WaitsForAny] = L"dispatcher", [WaitsForMessage] = L"rpc server",
+    [WaitsForTime] = L"timer", [WaitsForMutant] = L"cache writer", [WaitsForWork] = L"pool worker",
+};
+
 struct _PSP_USER_OBJECTS {
     PKEVENT Event;
     PKSEMAPHORE Semaphore;
@@ -150,6 +155,7 @@ NTSTATUS PspCreateUserThread(PEPROCESS Process, PPSP_USER_LAYOUT Layout, PPSP_US
         return Status;
     Thread->Win32StartAddress = (PVOID)(Layout->Image + PSP_USER_IMAGE_ENTRY);
     Thread->Tcb.Teb = Teb;
+    PspNameThread(Thread, PspWaitNames[Context->Wait]);
     Teb->ClientId = Teb->RealClientId = Thread->Cid;
     Teb->LastErrorValue = Context->Wait == WaitsForWork ? ERROR_IO_PENDING : 0;
     Teb->LastStatusValue = Context->Wait == WaitsForWork ? STATUS_PENDING_VALUE : 0;
