@@ -210,7 +210,7 @@ class TebReport:
     def lines(self) -> Iterator[str]:
         yield f"TEB at {self.address:016x}"
         for label, value in self.values.items():
-            yield f"    {label + ':':21}{value}"
+            yield f"    {label + ':':22}{value}"
 
 
 @command(

@@ -50,17 +50,17 @@ class TokenReport:
     def lines(self) -> Iterator[str]:
         if self.note:
             yield self.note
-        yield f"_TOKEN 0x{self.address:016x}"
+        yield f"_TOKEN {self.address:016x}"
         yield f"TS Session ID: {self.session:#x}" if self.session else "TS Session ID: 0"
         if isinstance(self.groups, Unreadable):
             yield f"User and groups: {self.groups}"
         else:
             user, *groups = self.groups
             yield f"User: {user.sid}{self._name(user.sid)}"
-            yield "User Groups: "
+            yield "Groups:"
             yield from self._groups(tuple(groups))
         yield f"Primary Group: {self.primary_group}{self._name(self.primary_group)}"
-        yield "Privs: "
+        yield "Privs:"
         if isinstance(self.privileges, Unreadable):
             yield f" {self.privileges}"
         else:
@@ -74,10 +74,10 @@ class TokenReport:
         yield f"Modified ID:               {self.modified}"
         yield (
             f"RestrictedSidCount: {self.restricted_count:<6} RestrictedSids:"
-            f" 0x{self.restricted_sids:016x}"
+            f" {self.restricted_sids:016x}"
         )
         if self.restricted and not isinstance(self.restricted, Unreadable):
-            yield "Restricted SIDs: "
+            yield "Restricted SIDs:"
             yield from self._groups(self.restricted)
 
     def _name(self, sid: Text) -> str:
@@ -91,15 +91,15 @@ class TokenReport:
                 for bits, name in security.GROUP_ATTRIBUTES.items()
                 if group.attributes & bits == bits
             ]
-            yield f"    Attributes - {' '.join(words)} "
+            yield f"    Attributes - {' '.join(words)}"
 
     def _privileges(self) -> Iterator[str]:
         assert not isinstance(self.privileges, Unreadable)
         for privilege in self.privileges:
-            words = "Enabled " * privilege.enabled + "Default " * privilege.default
+            words = " Enabled" * privilege.enabled + " Default" * privilege.default
             yield (
                 f" {privilege.number:02} 0x{privilege.number:09x} {privilege.name:33}"
-                f" Attributes - {words}"
+                f" Attributes -{words}"
             )
 
 

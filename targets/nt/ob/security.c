@@ -9,7 +9,7 @@ typedef struct _SECURITY_DESCRIPTOR_HEADER {
     LIST_ENTRY Link;
     ULONG RefCount;
     ULONG FullHash;
-    QUAD SecurityDescriptor;
+    _Alignas(16) QUAD SecurityDescriptor;   // its low address bits are an EX_FAST_REF's count
 } SECURITY_DESCRIPTOR_HEADER, *PSECURITY_DESCRIPTOR_HEADER;
 
 static LIST_ENTRY ObsSecurityDescriptorCache = {&ObsSecurityDescriptorCache,
