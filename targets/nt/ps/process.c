@@ -153,6 +153,7 @@ static VOID PspInitializeIdleProcess(VOID)
     PsIdleProcess = &KiInitialProcess;
     PspInitializeProcessLists(PsIdleProcess);
     PspSetImageName(PsIdleProcess, "Idle");
+    KeQuerySystemTimePrecise(&PsIdleProcess->CreateTime);
     KiInitialThread.ThreadInserted = 1;
     InsertTailList(&PsIdleProcess->ThreadListHead, &KiInitialThread.ThreadListEntry);
     PsIdleProcess->ActiveThreads = 1;
@@ -189,6 +190,8 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
         !NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8, Token,
                                      &PsInitialSystemProcess)))
         return FALSE;
+    ObfReferenceObject(Token);
+    PsIdleProcess->Token = PsInitialSystemProcess->Token;
     PsInitialSystemProcess->SystemProcess = 1;
     PsInitialSystemProcess->ObjectTable = ObpKernelHandleTable;
     ObpInsertHandle(ObpKernelHandleTable, PsInitialSystemProcess, 0, PROCESS_ALL_ACCESS);
