@@ -4,6 +4,7 @@
 #define ENVIRONMENT_SPACE 0x200000ULL
 #define HEAP_SPACE 0x100000ULL
 #define HEAP_PAGES 3                        // committed: the parameters and the loader's entries
+#define PSP_MAXIMUM_HEAPS 16
 #define HEAP_FIRST_BLOCK 0x740
 #define RTL_USER_PROC_PARAMS_NORMALIZED 1
 #define PLATFORM_WIN32_NT 2
@@ -128,6 +129,8 @@ static NTSTATUS PspLoadUserModules(PEPROCESS Process, KDSIM_PROCESS *Wanted, PPS
         Status = PspMapUserImage(Process, PspSystemDllBase(i), PspDllNames[i], TRUE);
     if (!NT_SUCCESS(Status))
         return Status;
+    Layout->Peb->ProcessHeaps = (PVOID *)(Ldr + 1);
+    Layout->Peb->ProcessHeaps[0] = (PVOID)Layout->Heap;
     Ldr->Length = sizeof(*Ldr);
     Ldr->Initialized = TRUE;
     InitializeListHead(&Ldr->InLoadOrderModuleList);
@@ -147,7 +150,7 @@ static VOID PspFillPeb(PPEB Peb, PPSP_USER_LAYOUT Layout, KDSIM_PROCESS *Wanted)
     Peb->ImageBaseAddress = (PVOID)Layout->Image;
     Peb->ProcessHeap = (PVOID)Layout->Heap;
     Peb->NumberOfHeaps = 1;
-    Peb->MaximumNumberOfHeaps = 16;
+    Peb->MaximumNumberOfHeaps = PSP_MAXIMUM_HEAPS;
     Peb->NumberOfProcessors = KeNumberProcessors;
     Peb->NtGlobalFlag = NtGlobalFlag;
     Peb->CriticalSectionTimeout.QuadPart = -25920000000000LL;   // 30 days

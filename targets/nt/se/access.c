@@ -3,6 +3,10 @@
 
 #define TAG_SECURITY_DESCRIPTOR 'dSeS'
 
+static SECURITY_DESCRIPTOR SepSystemDefaultSd;
+static ULONG SepSystemDefaultDacl[16];
+PSECURITY_DESCRIPTOR SeSystemDefaultSd = NULL;
+
 ULONG SepBuildAcl(PACL Acl, const SEP_ALLOWED *Allowed, ULONG Count)
 {
     ULONG Size = sizeof(ACL);
@@ -82,4 +86,19 @@ VOID SeAssignSecurity(PVOID Object, PTOKEN Creator)
         return;
     ObSetSecurityDescriptor(Object, Descriptor, Size);
     ExFreePoolWithTag(Descriptor, TAG_SECURITY_DESCRIPTOR);
+}
+
+// For objects that the kernel makes before there is a token: SYSTEM may do all, administrators read.
+VOID SepInitializeDefaultDescriptor(VOID)
+{
+    SEP_ALLOWED Allowed[] = {{SeLocalSystemSid, GENERIC_ALL},
+                             {SeAliasAdminsSid, GENERIC_READ | GENERIC_EXECUTE}};
+
+    SepBuildAcl((PACL)SepSystemDefaultDacl, Allowed, ARRAYSIZE(Allowed));
+    SepSystemDefaultSd.Revision = SECURITY_DESCRIPTOR_REVISION;
+    SepSystemDefaultSd.Control = SE_DACL_PRESENT;
+    SepSystemDefaultSd.Owner = SeAliasAdminsSid;
+    SepSystemDefaultSd.Group = SeLocalSystemSid;
+    SepSystemDefaultSd.Dacl = (PACL)SepSystemDefaultDacl;
+    SeSystemDefaultSd = &SepSystemDefaultSd;
 }

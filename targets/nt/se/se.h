@@ -29,6 +29,15 @@ typedef struct _SECURITY_DESCRIPTOR_RELATIVE {
     ULONG Sacl;
     ULONG Dacl;
 } SECURITY_DESCRIPTOR_RELATIVE, *PSECURITY_DESCRIPTOR_RELATIVE;
+typedef struct _SECURITY_DESCRIPTOR {
+    UCHAR Revision;
+    UCHAR Sbz1;
+    USHORT Control;
+    PSID Owner;
+    PSID Group;
+    PACL Sacl;
+    PACL Dacl;
+} SECURITY_DESCRIPTOR, *PSECURITY_DESCRIPTOR;
 
 #define ACL_REVISION 2
 #define ACCESS_ALLOWED_ACE_TYPE 0
@@ -65,6 +74,8 @@ typedef struct _SEP_ALLOWED {
     ACCESS_MASK Mask;
 } SEP_ALLOWED, *PSEP_ALLOWED;
 ULONG SepBuildAcl(PACL Acl, const SEP_ALLOWED *Allowed, ULONG Count);     // its size; NULL: only that
+extern PSECURITY_DESCRIPTOR SeSystemDefaultSd;
+VOID SepInitializeDefaultDescriptor(VOID);
 VOID SeAssignSecurity(PVOID Object, PTOKEN Creator);
 
 // token.c

@@ -198,6 +198,7 @@ BOOLEAN SeInitSystem(VOID)
     UNICODE_STRING Name;
 
     SepInitializeSids();
+    SepInitializeDefaultDescriptor();
     SepLogonIds[AccountUser] = SepLogonSid->SubAuthority[2];
     SepLogonIds[AccountWindowManager] = ExAllocateLocallyUniqueId().LowPart;
     RtlInitUnicodeString(&Name, L"Token");
