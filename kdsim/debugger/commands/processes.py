@@ -14,11 +14,12 @@ from kdsim.debugger.commands.processreport import (
 )
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import environment, processes
+from kdsim.debugger.inspect.fields import Unreadable
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.text import signed
 from kdsim.debugger.threads import directory_base
-from kdsim.errors import ArgumentError, KdsimError
+from kdsim.errors import ArgumentError, KdsimError, MemoryFault
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -105,7 +106,7 @@ def show_process(session: Session, args: Arguments, name: str) -> ProcessReport 
         default = ALL_PROCESSES_DEFAULT
     chosen = default if flags is None else flags
     if which == 0:
-        return ProcessList("**** NT ACTIVE PROCESS DUMP ****", _all(reader, chosen, wanted))
+        return _all(reader, chosen, wanted)
     report = reader.report(process_argument(session, reader.nt, which), chosen)
     if which is None or which > LARGEST_PID:
         return report
@@ -118,11 +119,14 @@ class ProcessList:
 
     title: str
     processes: tuple[ProcessReport, ...]
+    problem: str = ""
 
     def lines(self) -> Iterator[str]:
         yield self.title
         for process in self.processes:
             yield from process.lines()
+        if self.problem:
+            yield f"The list of processes is damaged: {self.problem}"
 
 
 def _session_number(session: Session, switches: dict[str, str]) -> int | None:
@@ -133,15 +137,21 @@ def _session_number(session: Session, switches: dict[str, str]) -> int | None:
     return session.evaluate(switches["s"])
 
 
-def _all(reader: ProcessReader, flags: int, wanted: _Filter) -> tuple[ProcessReport, ...]:
-    found = tuple(
-        reader.report(process.address, flags)
-        for process in processes.processes(reader.nt)
-        if wanted.fits(reader.session, reader.nt, process)
-    )
-    if not found:
+def _all(reader: ProcessReader, flags: int, wanted: _Filter) -> ProcessList:
+    """As many as the list leads to."""
+    found: list[ProcessReport] = []
+    problem = ""
+    try:
+        found.extend(
+            reader.report(process.address, flags)
+            for process in processes.processes(reader.nt)
+            if wanted.fits(reader.session, reader.nt, process)
+        )
+    except (ArgumentError, MemoryFault) as error:
+        problem = str(error)
+    if not found and not problem:
         raise ArgumentError(f"no process {_described(wanted)}")
-    return found
+    return ProcessList("**** NT ACTIVE PROCESS DUMP ****", tuple(found), problem)
 
 
 def _described(wanted: _Filter) -> str:
@@ -281,7 +291,9 @@ def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | li
 def _current_session(session: Session, nt: Nt) -> int | None:
     """Session of the process in context."""
     current = processes.process_at(nt, session.current_process())
-    return current.session if current.session_space else None
+    if not current.session_space or isinstance(current.session, Unreadable):
+        return None
+    return current.session
 
 
 def _session_space(session: Session, nt: Nt, wanted: int) -> processes.SessionSpace:

@@ -21,10 +21,10 @@ from kdsim.debugger.commands.threadreport import (
     clock,
 )
 from kdsim.debugger.inspect import processes
-from kdsim.debugger.inspect.fields import Unreadable, attempt
+from kdsim.debugger.inspect.fields import attempt
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.threads import directory_base
-from kdsim.errors import KdsimError, MemoryFault
+from kdsim.errors import ArgumentError, KdsimError, MemoryFault
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -91,8 +91,9 @@ class ProcessReport:
 
     head: ProcessHead
     details: ProcessDetails | None
-    threads: tuple[ThreadReport, ...] | Unreadable | None
+    threads: tuple[ThreadReport, ...] | None
     thread_lines: bool
+    problem: str = ""
 
     def lines(self) -> Iterator[str]:
         yield from self.head.lines()
@@ -104,15 +105,14 @@ class ProcessReport:
         yield ""
 
     def _threads(self) -> Iterator[str]:
-        if isinstance(self.threads, Unreadable):
-            yield f"        Threads {self.threads}"
+        for thread in self.threads or ():
+            yield from (f"        {line}" for line in thread.lines())
+            if not self.thread_lines:
+                yield ""
+        if self.problem:
+            yield f"        The list of threads is damaged: {self.problem}"
         elif not self.threads:
             yield "No active threads"
-        else:
-            for thread in self.threads:
-                yield from (f"        {line}" for line in thread.lines())
-                if not self.thread_lines:
-                    yield ""
 
 
 class ProcessReader:
@@ -137,19 +137,21 @@ class ProcessReader:
         return self._report(view, flags)
 
     def _report(self, view: View, flags: int) -> ProcessReport:
-        threads = None
+        threads: list[ThreadReport] | None = None
+        problem = ""
         if flags & (WAITS | STACKS):
-            threads = attempt(
-                lambda: tuple(
-                    self.threads.report(thread.address, flags)
-                    for thread in processes.threads(self.nt, view.address)
-                )
-            )
+            threads = []
+            try:
+                for thread in processes.threads(self.nt, view.address):
+                    threads.append(self.threads.report(thread.address, flags))
+            except (ArgumentError, MemoryFault) as error:
+                problem = str(error)
         return ProcessReport(
             head=head_of(self.nt, view),
             details=self._details(view) if flags & TIMES else None,
-            threads=threads,
+            threads=None if threads is None else tuple(threads),
             thread_lines=not flags & WAITS,
+            problem=problem,
         )
 
     def _details(self, view: View) -> ProcessDetails:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from kdsim.debugger.commands.threadreport import FRAMES, SHORT_HEADER, ThreadRea
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.threads import thread_registers
-from kdsim.errors import ArgumentError, KdsimError
+from kdsim.errors import ArgumentError, KdsimError, MemoryFault
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -100,7 +101,11 @@ class _Stacks:
             yield process, self._of(process.address)
 
     def _of(self, process: int) -> list[ThreadStack]:
-        return [self.read(thread) for thread in processes.threads(self.nt, process)]
+        """As many as the list leads to."""
+        found: list[ThreadStack] = []
+        with suppress(MemoryFault):
+            found.extend(self.read(thread) for thread in processes.threads(self.nt, process))
+        return found
 
     def _idle(self) -> processes.Process | None:
         if not self.nt.has("PsIdleProcess"):

@@ -56,7 +56,8 @@ def show_thread(session: Session, args: Arguments, name: str) -> ThreadReport | 
             raise ArgumentError("!thread -t needs a thread id")
         which = thread_with_id(reader.nt, which)
     elif not which or which == CURRENT:
-        which = session.current_thread()
+        # Not the one that `.thread` chose: kd shows what the processor runs.
+        which = session.processor_thread(session.processor)
     context: AbstractContextManager[None] = nullcontext()
     if flags & SET_CONTEXT:
         context = process_context(session, int(reader.nt.view("_KTHREAD", which).Process))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kdsim.debugger.inspect.fields import Unreadable, attempt
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.symbols.views import View
 
@@ -21,17 +22,14 @@ SEMAPHORE_OBJECT, THREAD_OBJECT, PROCESS_OBJECT = 5, 6, 3
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What `!process` prints first."""
+    """What a process is told from others by; `session_space` is 0 for one outside all sessions."""
 
     address: int
     pid: int
-    parent_pid: int
-    session: int
+    session: int | Unreadable
     session_space: int
     peb: int
-    directory_base: int
     object_table: int
-    handle_count: int
     image: str
 
 
@@ -51,20 +49,21 @@ def process_at(nt: Nt, address: int) -> Process:
 
 
 def process(nt: Nt, view: View) -> Process:
-    session = view.Session
-    table = view.ObjectTable
+    space = view.Session
     return Process(
         address=view.address,
         pid=view.UniqueProcessId,
-        parent_pid=view.InheritedFromUniqueProcessId,
-        session=nt.view("_MM_SESSION_SPACE", session).SessionId if session else 0,
-        session_space=session,
+        session=attempt(lambda: session_number(nt, space)),
+        session_space=space,
         peb=view.Peb,
-        directory_base=view.Pcb.DirectoryTableBase,
-        object_table=table,
-        handle_count=handle_count(nt, table) if table else 0,
+        object_table=view.ObjectTable,
         image=image_name(view),
     )
+
+
+def session_number(nt: Nt, space: int) -> int:
+    """Number of an MM_SESSION_SPACE, 0 for none."""
+    return int(nt.view("_MM_SESSION_SPACE", space).SessionId) if space else 0
 
 
 def image_name(view: View) -> str:
@@ -148,7 +147,9 @@ def sessions(nt: Nt) -> list[SessionSpace]:
         if process.session_space:
             members.setdefault(process.session_space, []).append(process)
     found = [
-        SessionSpace(group[0].session, address, tuple(group)) for address, group in members.items()
+        SessionSpace(group[0].session, address, tuple(group))
+        for address, group in members.items()
+        if not isinstance(group[0].session, Unreadable)
     ]
     return sorted(found, key=lambda session: session.id)
 
