@@ -297,6 +297,24 @@ def test_a_parent_holds_its_children_and_a_process_its_token(kernel) -> None:
         assert token_of(kernel, process).address in own
 
 
+def test_a_session_lists_its_processes_and_has_an_object(kernel, user_processes) -> None:
+    system = set(handles(kernel, next(kernel.processes())).values())
+    for space in {process.Session for process, _ in user_processes}:
+        session = kernel.view("_MM_SESSION_SPACE", space)
+        members = [process.address for process, _ in user_processes if process.Session == space]
+        listed = list_entries(
+            kernel.memory,
+            session.at("ProcessList"),
+            kernel.record("_EPROCESS"),
+            "SessionProcessLinks",
+        )
+        assert [process.address for process in listed] == members
+        assert session.ReferenceCount == len(members)
+        assert object_type(kernel, session.SessionObject) == "Session"
+        assert int.from_bytes(kernel.memory.read(session.SessionObject, 8), "little") == space
+        assert session.SessionObject in system
+
+
 # -- waiting and being ready -------------------------------------------------------------------
 
 

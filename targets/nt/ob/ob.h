@@ -29,7 +29,7 @@ extern POBJECT_TYPE ObTypeIndexTable[256];
 extern UCHAR ObHeaderCookie;
 extern UCHAR ObpInfoMaskToOffset[256];
 extern POBJECT_TYPE ExEventObjectType, ExMutantObjectType, ExSemaphoreObjectType;
-extern POBJECT_TYPE IoCompletionObjectType;
+extern POBJECT_TYPE IoCompletionObjectType, MmSessionObjectType;
 extern POBJECT_TYPE ObpDirectoryObjectType;
 extern POBJECT_TYPE ObpSymbolicLinkObjectType;
 extern POBJECT_DIRECTORY ObpTypeDirectoryObject;

@@ -4,6 +4,7 @@
 #define TAG_PROCESS 'corP'
 #define TAG_SESSION 'eSmM'
 #define PROCESS_ALL_ACCESS 0x1FFFFF
+#define SESSION_ALL_ACCESS 0xF0003
 #define PROCESS_PRIORITY_CLASS_NORMAL 2
 #define CACHED_REFERENCES 0xF               // the count bits of an EX_FAST_REF
 
@@ -20,7 +21,6 @@ LIST_ENTRY HandleTableListHead = {&HandleTableListHead, &HandleTableListHead};
 PVOID PspLoadImageNotifyRoutine[64] = {0};
 PVOID PspCreateProcessNotifyRoutine[64] = {0};
 PVOID PspCreateThreadNotifyRoutine[64] = {0};
-static PMM_SESSION_SPACE PspSessions = NULL;
 
 HANDLE PspCreateCid(PVOID Object)
 {
@@ -199,25 +199,57 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
                                       Phase1Initialization, LoaderBlock, &Thread));
 }
 
+// \KernelObjects\SessionN stands for the session in the name space; System keeps a handle of it.
+static VOID PspCreateSessionObject(PMM_SESSION_SPACE Session)
+{
+    CHAR Text[32];
+    WCHAR Buffer[32];
+    ANSI_STRING AnsiName;
+    UNICODE_STRING Name;
+    OBJECT_ATTRIBUTES Attributes;
+    PVOID Object;
+
+    RtlStringCbPrintfA(Text, sizeof(Text), "\\KernelObjects\\Session%u", Session->SessionId);
+    RtlInitAnsiString(&AnsiName, Text);
+    RtlInitEmptyUnicodeString(&Name, Buffer, sizeof(Buffer));
+    RtlAnsiStringToUnicodeString(&Name, &AnsiName, FALSE);
+    InitializeObjectAttributes(&Attributes, &Name, OBJ_PERMANENT);
+    if (!NT_SUCCESS(ObCreateObject(KernelMode, MmSessionObjectType, &Attributes, KernelMode, NULL,
+                                   sizeof(PVOID), 0, 0, &Object)))
+        return;
+    *(PMM_SESSION_SPACE *)Object = Session;
+    if (NT_SUCCESS(ObInsertObject(Object, NULL, SESSION_ALL_ACCESS, 0, &Session->SessionObject,
+                                  &Session->SessionObjectHandle)))
+        ObDereferenceObject(Object);        // the handle and the name keep it
+}
+
+static PMM_SESSION_SPACE PspCreateSession(ULONG Id)
+{
+    PMM_SESSION_SPACE Session =
+        ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Session), TAG_SESSION);
+
+    if (Session == NULL)
+        return NULL;
+    memset(Session, 0, sizeof(*Session));
+    Session->SessionId = Id;
+    Session->u.Flags.Initialized = 1;
+    Session->LocaleId = 0x409;
+    InitializeListHead(&Session->ProcessList);
+    PspCreateSessionObject(Session);
+    return Session;
+}
+
+// The session that a process is in already, or a new one.
 static PMM_SESSION_SPACE PspSession(ULONG Id)
 {
-    PMM_SESSION_SPACE Session = PspSessions;
+    for (PLIST_ENTRY Link = PsActiveProcessHead.Flink; Link != &PsActiveProcessHead;
+         Link = Link->Flink) {
+        PEPROCESS Process = CONTAINING_RECORD(Link, EPROCESS, ActiveProcessLinks);
 
-    while (Session && Session->SessionId != Id)
-        Session = (PMM_SESSION_SPACE)Session->SessionObject;
-    if (Session == NULL) {
-        Session = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Session), TAG_SESSION);
-        if (Session == NULL)
-            return NULL;
-        memset(Session, 0, sizeof(*Session));
-        Session->SessionId = Id;
-        Session->u.Flags.Initialized = 1;
-        Session->LocaleId = 0x409;
-        InitializeListHead(&Session->ProcessList);
-        Session->SessionObject = PspSessions;   // chains the sessions
-        PspSessions = Session;
+        if (Process->Session && Process->Session->SessionId == Id)
+            return Process->Session;
     }
-    return Session;
+    return PspCreateSession(Id);
 }
 
 // Into the session, its user half, its objects and its threads.
