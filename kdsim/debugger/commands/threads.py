@@ -18,7 +18,7 @@ from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.commands.threadreport import SET_CONTEXT, Stack, ThreadReader, ThreadReport
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.errors import ArgumentError
+from kdsim.errors import ArgumentError, MemoryFault
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -122,12 +122,15 @@ class ReadyQueue:
 
     title: str
     groups: tuple[ReadyGroup, ...]
+    problem: str
     heading: str = ""
 
     def lines(self) -> Iterator[str]:
         if self.heading:
             yield self.heading
-        if not self.groups:
+        if self.problem:
+            yield f"{self.title}: The queue is damaged: {self.problem}"
+        elif not self.groups:
             yield f"{self.title}: No threads in READY state"
         for group in self.groups:
             yield f"{self.title}: Ready Threads at priority {group.priority}"
@@ -171,8 +174,8 @@ def show_ready(session: Session, args: Arguments, name: str) -> Ready:
             shared.append(queue)
             queues.append(_shared_queue(reader, queue, len(prcbs), flags))
     for number, prcb in enumerate(prcbs):
-        groups = _groups(reader, prcb, "DispatcherReadyListHead", flags)
-        queues.append(ReadyQueue(f"Processor {number}", groups))
+        groups, problem = _groups(reader, prcb, "DispatcherReadyListHead", flags)
+        queues.append(ReadyQueue(f"Processor {number}", groups, problem))
     return Ready(tuple(queues))
 
 
@@ -180,18 +183,28 @@ def _shared_queue(reader: ThreadReader, address: int, count: int, flags: int) ->
     view = reader.nt.view("_KSHARED_READY_QUEUE", address)
     mask = view.Affinity
     picture = "".join("*" if mask >> n & 1 else "-" for n in range(64))
+    groups, problem = _groups(reader, view, "ReadyListHead", flags)
     return ReadyQueue(
         title=f"SharedReadyQueue {address:016x}",
-        groups=_groups(reader, view, "ReadyListHead", flags),
+        groups=groups,
+        problem=problem,
         heading=f"KSHARED_READY_QUEUE {address:016x}: ({view.LowProcIndex:02}) {picture}",
     )
 
 
-def _groups(reader: ThreadReader, queue: View, heads: str, flags: int) -> tuple[ReadyGroup, ...]:
+def _groups(
+    reader: ThreadReader, queue: View, heads: str, flags: int
+) -> tuple[tuple[ReadyGroup, ...], str]:
+    """The groups as far as the lists lead, and what is wrong with them."""
     found: dict[int, list[ThreadReport]] = {}
-    for priority, thread in processes.ready_threads(reader.nt, queue, heads):
-        found.setdefault(priority, []).append(reader.report(thread.address, flags))
-    return tuple(ReadyGroup(priority, tuple(threads)) for priority, threads in found.items())
+    problem = ""
+    try:
+        for priority, thread in processes.ready_threads(reader.nt, queue, heads):
+            found.setdefault(priority, []).append(reader.report(thread.address, flags))
+    except (ArgumentError, MemoryFault) as error:
+        problem = str(error)
+    groups = (ReadyGroup(priority, tuple(threads)) for priority, threads in found.items())
+    return tuple(groups), problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def process_at(nt: Nt, address: int) -> Process:
 
 
 def process(nt: Nt, view: View) -> Process:
-    space = view.Session
+    space = view.Session if view.has("Session") else 0
     return Process(
         address=view.address,
         pid=view.UniqueProcessId,
