@@ -200,7 +200,8 @@ def _groups(
     problem = ""
     try:
         for priority, thread in processes.ready_threads(reader.nt, queue, heads):
-            found.setdefault(priority, []).append(reader.report(thread.address, flags))
+            report = reader.report(thread.address, flags)
+            found.setdefault(priority, []).append(report)
     except (ArgumentError, MemoryFault) as error:
         problem = str(error)
     groups = (ReadyGroup(priority, tuple(threads)) for priority, threads in found.items())

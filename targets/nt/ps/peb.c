@@ -48,31 +48,31 @@ static PCSTR PspImageFolder(PCSTR Name)
     return _stricmp(Name, "explorer.exe") == 0 ? "C:\\Windows\\%s" : "C:\\Windows\\System32\\%s";
 }
 
+// Strings one after the other; an empty one ends them.
 static VOID PspPutEnvironment(PPSP_CURSOR Cursor, PRTL_USER_PROCESS_PARAMETERS Parameters,
                               ULONG Account)
 {
-    PCSTR User = Account == AccountUser ? "student" : "SYSTEM";
-    UNICODE_STRING Line;
+    const PCSTR Variables[][2] = {
+        {"ALLUSERSPROFILE=C:\\ProgramData", NULL},
+        {"COMPUTERNAME=%s", KeLoaderBlock->ComputerName},
+        {"ComSpec=C:\\Windows\\system32\\cmd.exe", NULL},
+        {"OS=Windows_NT", NULL},
+        {"Path=C:\\Windows\\system32;C:\\Windows", NULL},
+        {"PROCESSOR_ARCHITECTURE=AMD64", NULL},
+        {"SystemDrive=C:", NULL},
+        {"SystemRoot=C:\\Windows", NULL},
+        {"TEMP=C:\\Windows\\TEMP", NULL},
+        {"USERNAME=%s", Account == AccountUser ? "student" : "SYSTEM"},
+        {"windir=C:\\Windows", NULL},
+    };
     PSP_CURSOR At = *Cursor;
+    UNICODE_STRING Line;
 
     Parameters->Environment = At.Next;
-#define VARIABLE(Format, Argument)                      \
-    do {                                                \
-        PspPutText(&At, &Line, Format, Argument);       \
-        At.Next = (PUCHAR)Line.Buffer + Line.MaximumLength; \
-    } while (0)
-    VARIABLE("ALLUSERSPROFILE=C:\\ProgramData", NULL);
-    VARIABLE("COMPUTERNAME=%s", KeLoaderBlock->ComputerName);
-    VARIABLE("ComSpec=C:\\Windows\\system32\\cmd.exe", NULL);
-    VARIABLE("OS=Windows_NT", NULL);
-    VARIABLE("Path=C:\\Windows\\system32;C:\\Windows", NULL);
-    VARIABLE("PROCESSOR_ARCHITECTURE=AMD64", NULL);
-    VARIABLE("SystemDrive=C:", NULL);
-    VARIABLE("SystemRoot=C:\\Windows", NULL);
-    VARIABLE("TEMP=C:\\Windows\\TEMP", NULL);
-    VARIABLE("USERNAME=%s", User);
-    VARIABLE("windir=C:\\Windows", NULL);
-#undef VARIABLE
+    for (ULONG i = 0; i < ARRAYSIZE(Variables); i++) {
+        PspPutText(&At, &Line, Variables[i][0], Variables[i][1]);
+        At.Next = (PUCHAR)Line.Buffer + Line.MaximumLength;
+    }
     Parameters->EnvironmentSize = (ULONG64)At.Next + sizeof(WCHAR) - (ULONG64)Cursor->Next;
     PspTake(Cursor, Parameters->EnvironmentSize);
 }

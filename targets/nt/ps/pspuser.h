@@ -3,7 +3,6 @@
 #include "psp.h"
 #include "se/se.h"
 
-#define PSP_USER_MODULES 4
 #define PSP_STACK_RESERVE 0x100000ULL
 
 // Where things lie in one process.

@@ -35,8 +35,6 @@ _Static_assert(FIELD_OFFSET(PSP_IMAGE, SectionName) == 0x58 + 0xF0, "IMAGE_SECTI
 #define WINDOWS_GUI 2
 #define TEXT_CODE_EXECUTE_READ 0x60000020
 
-static const CHAR *const PspSystemDlls[] = {"ntdll.dll", "KERNEL32.DLL", "KERNELBASE.dll"};
-
 // A number that the seed decides: splitmix64 of the key.
 ULONG64 PspDrawAddress(ULONG64 Key, ULONG64 Low, ULONG64 High, ULONG64 Alignment)
 {
@@ -100,6 +98,6 @@ NTSTATUS PspMapUserImage(PEPROCESS Process, ULONG64 Base, PCSTR Name, BOOLEAN Dl
     if (NT_SUCCESS(Status))
         Status = MmCommitUserPages(Process, (PVOID)Base, Pages, MM_EXECUTE_READWRITE);
     if (NT_SUCCESS(Status))
-        PspFillUserImage((PPSP_IMAGE)Base, Name ? Name : PspSystemDlls[0], Dll);
+        PspFillUserImage((PPSP_IMAGE)Base, Name, Dll);
     return Status;
 }

@@ -121,17 +121,19 @@ static VOID SepHashSids(PSID_AND_ATTRIBUTES_HASH Hash, PSID_AND_ATTRIBUTES Entri
 }
 
 // The primary group and the default access list can change later: they have a block of their own.
+// By default the owner and SYSTEM may do all; who logs on reads. SYSTEM lets administrators read.
 static BOOLEAN SepFillDynamicPart(PTOKEN Token, const SEP_ACCOUNT *Account)
 {
-    SEP_ALLOWED Allowed[] = {{Token->UserAndGroups[Token->DefaultOwnerIndex].Sid, GENERIC_ALL},
-                             {SeLocalSystemSid, GENERIC_ALL},
-                             {SepLogonSid, GENERIC_READ | GENERIC_EXECUTE}};
-    ULONG Count = *Account->User == SepUserSid ? 3 : 2, Group = RtlLengthSid(*Account->PrimaryGroup);
+    BOOLEAN System = *Account->User == SeLocalSystemSid, LogsOn = *Account->User == SepUserSid;
+    PSID Owner = Token->UserAndGroups[Token->DefaultOwnerIndex].Sid;
+    SEP_ALLOWED Allowed[] = {
+        {System ? SeLocalSystemSid : Owner, GENERIC_ALL},
+        {System ? SeAliasAdminsSid : SeLocalSystemSid,
+         System ? GENERIC_READ | GENERIC_EXECUTE : GENERIC_ALL},
+        {SepLogonSid, GENERIC_READ | GENERIC_EXECUTE},
+    };
+    ULONG Count = LogsOn ? 3 : 2, Group = RtlLengthSid(*Account->PrimaryGroup);
 
-    if (*Account->User == SeLocalSystemSid) {           // SYSTEM first, the administrators read
-        Allowed[1] = (SEP_ALLOWED){SeAliasAdminsSid, GENERIC_READ};
-        Allowed[0].Sid = SeLocalSystemSid;
-    }
     Token->DynamicCharged = SepBuildAcl(NULL, Allowed, Count) + Group;
     Token->DynamicPart = ExAllocatePoolWithTag(PagedPool, Token->DynamicCharged, TAG_TOKEN_DYNAMIC);
     if (Token->DynamicPart == NULL)
