@@ -302,6 +302,7 @@ class _Loader:
             entry.set("SessionId", process.session)
             entry.set("Threads", process.threads)
             entry.set("BasePriority", process.priority)
+            entry.set("Account", process.account)
         return va
 
     def _tasks(self) -> int:

@@ -29,6 +29,8 @@ MAX_THREADS = 64
 MAX_PROCESSES = 256
 MAX_TASKS = 256
 MAX_PRIORITY = 15
+ACCOUNTS = ("system", "local service", "network service", "window manager", "user")
+"""KDSIM_ACCOUNT of targets/include/kdsim.h, in its order."""
 
 _IMAGE_NAME = 15
 """Bytes of EPROCESS.ImageFileName without its NUL."""
@@ -45,13 +47,17 @@ T = TypeVar("T")
 
 
 class Process(NamedTuple):
-    """A process that exists from boot on; `parent` indexes the list, None means System."""
+    """A process that exists from boot on.
+
+    `parent` indexes the list, None means System; `account` indexes ACCOUNTS.
+    """
 
     name: str
     parent: int | None = None
     session: int = 0
     threads: int = 1
     priority: int = 8
+    account: int = 0
 
 
 class Task(NamedTuple):
@@ -175,6 +181,7 @@ def _processes(tables: Iterator[_Table]) -> tuple[Process, ...]:
                 session=table.take("session", _whole(0, 255), 0),
                 threads=table.take("threads", _whole(1, MAX_THREADS), 1),
                 priority=table.take("priority", _whole(1, MAX_PRIORITY), 8),
+                account=table.take("account", _account, 0),
             )
         )
         table.finish()
@@ -271,6 +278,12 @@ def _whole(low: int, high: int) -> Callable[[object], int]:
 
 
 _processors = _whole(1, MAX_PROCESSORS)
+
+
+def _account(value: object) -> int:
+    if not isinstance(value, str) or value not in ACCOUNTS:
+        raise ValueError(f"one of: {', '.join(ACCOUNTS)}")
+    return ACCOUNTS.index(value)
 
 
 def _ram(value: object) -> int:

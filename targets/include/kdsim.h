@@ -41,6 +41,15 @@ typedef struct _KDSIM_REGION {
     ULONG64 Size;
 } KDSIM_REGION;
 
+// Who a process runs as.
+typedef enum _KDSIM_ACCOUNT {
+    AccountSystem = 0,
+    AccountLocalService = 1,
+    AccountNetworkService = 2,
+    AccountWindowManager = 3,
+    AccountUser = 4,
+} KDSIM_ACCOUNT;
+
 // A process that exists from boot on. Parent is an index into the array, -1 for System.
 typedef struct _KDSIM_PROCESS {
     CHAR ImageName[16];
@@ -48,6 +57,7 @@ typedef struct _KDSIM_PROCESS {
     ULONG SessionId;
     ULONG Threads;
     ULONG BasePriority;
+    ULONG Account;           // KDSIM_ACCOUNT
 } KDSIM_PROCESS;
 
 typedef enum _KDSIM_TASK_ACTION {
@@ -79,7 +89,7 @@ typedef struct _KDSIM_LOADER_BLOCK {
     KDSIM_REGION KernelStacks;
     KDSIM_REGION DriverImages;
     ULONG64 SystemTime;              // FILETIME at power-on
-    ULONG64 Entropy[8];              // from the seed: heap key, LFH key, object cookie, pool quota cookie, KiWaitNever, KiWaitAlways, spare, spare
+    ULONG64 Entropy[8];              // from the seed: heap key, LFH key, object cookie, pool quota cookie, KiWaitNever, KiWaitAlways, machine SID (6, 7) and user addresses (7)
     ULONG DebuggerEnabled;           // 1: KD is on
     ULONG BreakAtBoot;               // 1: stop when boot has finished
     ULONG VerifierLevel;             // Driver Verifier flags, 0 = off

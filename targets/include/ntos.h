@@ -173,6 +173,9 @@ VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase,
                         VOID (*SystemRoutine)(PKSTART_ROUTINE, PVOID), PKSTART_ROUTINE Start,
                         PVOID Context, PKPROCESS Process);
 VOID KeStartThread(PKTHREAD Thread);
+VOID KeInitializeQueue(PKQUEUE Queue, ULONG Count);         // 0: as many as processors
+VOID KeStackAttachProcess(PKPROCESS Process, PKAPC_STATE ApcState);
+VOID KeUnstackDetachProcess(PKAPC_STATE ApcState);
 DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment);
 ULONG64 KeUpdateSystemTime(VOID);          // KUSER_SHARED_DATA now; returns the interrupt time
 VOID KeFlushTb(PVOID VirtualAddress, SIZE_T Pages);   // on every processor
@@ -206,6 +209,13 @@ NTSTATUS MmSetPageProtection(PVOID VirtualAddress, SIZE_T Bytes, ULONG Protectio
 PVOID MmCreateKernelStack(VOID);          // returns the base (highest address)
 VOID MmDeleteKernelStack(PVOID StackBase);
 ULONG64 MmCreateProcessAddressSpace(VOID);    // the directory table base, 0 when out of memory
+
+// mm: a process's half. The caller is attached to the process.
+NTSTATUS MmReserveUserPages(PEPROCESS Process, PVOID Base, SIZE_T Pages, ULONG Protection);
+NTSTATUS MmCommitUserPages(PEPROCESS Process, PVOID VirtualAddress, SIZE_T Pages,
+                           ULONG Protection);      // zeroed
+NTSTATUS MmMapSharedUserData(PEPROCESS Process);
+
 NTSTATUS MmLoadSystemImage(PCUNICODE_STRING FileName, PKLDR_DATA_TABLE_ENTRY *Entry);
 NTSTATUS MmUnloadSystemImage(PKLDR_DATA_TABLE_ENTRY Entry);
 PKLDR_DATA_TABLE_ENTRY MiLookupDataTableEntry(PVOID Address);
@@ -224,6 +234,8 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);      // phase 0: types, S
 VOID PspCreateBootProcesses(PKDSIM_LOADER_BLOCK LoaderBlock);   // phase 1: lab processes
 VOID PspStartSystemThreads(VOID);
 DECLSPEC_NORETURN VOID KiStartSystemThread(VOID);
+NTSTATUS PspCreateBoundSystemThread(PHANDLE Handle, ULONG Processor, PKSTART_ROUTINE Start,
+                                    PVOID Context);
 VOID PspSystemThreadStartup(PKSTART_ROUTINE Start, PVOID Context);   // does not return
 NTSTATUS PsLookupProcessByProcessId(HANDLE ProcessId, PEPROCESS *Process);
 
@@ -261,6 +273,9 @@ NTSTATUS ObInsertObject(PVOID Object, PVOID AccessState, ACCESS_MASK Access, ULO
                         PVOID *NewObject, PHANDLE Handle);
 extern POBJECT_DIRECTORY ObpRootDirectoryObject;
 extern POBJECT_TYPE ObpTypeObjectType;
+
+// se
+BOOLEAN SeInitSystem(VOID);               // phase 0: the token type
 
 // io
 BOOLEAN IoInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);      // types, root, boot drivers

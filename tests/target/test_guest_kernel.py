@@ -115,9 +115,14 @@ def test_processes_share_the_kernel_half_only(booted, kernel) -> None:
     ram = booted.system.machine.ram
     self_map = kernel.read("MmPteBase") >> 39 & 0x1FF
     system = struct.unpack("<512Q", ram.read(booted.system.memory.cr3, PAGE))
+    assert not any(system[:256])
+    user_tables: set[int] = set()
     for table in tables - {booted.system.memory.cr3}:
         entries = struct.unpack("<512Q", ram.read(table, PAGE))
-        assert not any(entries[:256])
+        own = {entry >> 12 & (1 << 36) - 1 for entry in entries[:256] if entry}
+        assert own
+        assert not own & user_tables
+        user_tables |= own
         assert entries[self_map] >> 12 & (1 << 36) - 1 == table >> 12
         for slot in set(range(256, 512)) - {self_map}:
             assert entries[slot] == system[slot]
@@ -181,7 +186,8 @@ def test_processors(booted, kernel) -> None:
     for prcb in prcbs:
         current = kernel.view("_KTHREAD", prcb.CurrentThread)
         assert current.State == RUNNING
-        assert prcb.ReadySummary == 0
+        # The service controller waits its turn behind the thread that stopped.
+        assert prcb.ReadySummary == (1 << 8 if prcb.Number == 0 else 0)
         assert prcb.NextThread == 0
         assert prcb.DpcData[0].DpcQueueDepth == 0
 

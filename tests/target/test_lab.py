@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdsim.errors import UserError
-from kdsim.target.lab import Process, Task, find_lab, read_lab
+from kdsim.target.lab import ACCOUNTS, Process, Task, find_lab, read_lab
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -51,6 +51,7 @@ def test_everything_is_read(tmp_path):
             session = 1
             threads = 4
             priority = 13
+            account = "local service"
             [[task]]
             at = 2
             stop = "a.sys"
@@ -62,7 +63,7 @@ def test_everything_is_read(tmp_path):
     )
     assert (lab.name, lab.ram, lab.seed, lab.power_on.year) == ("two", 1 << 30, 0x1234, 2020)
     assert lab.images == (tmp_path / "drivers",)
-    assert lab.processes[1] == Process("csrss.exe", 0, 1, 4, 13)
+    assert lab.processes[1] == Process("csrss.exe", 0, 1, 4, 13, ACCOUNTS.index("local service"))
     assert [task.at for task in lab.tasks] == [1.5, 2.0]
 
 
@@ -85,6 +86,8 @@ def test_the_command_line_wins(tmp_path):
         pytest.param('ram = "much"', "expected a size", id="ram-text"),
         pytest.param("ram = 512", "expected a size", id="ram-number"),
         pytest.param("[[process]]\nthreads = 1", "process[0].name is missing", id="no-name"),
+        pytest.param('[[process]]\nname = "a"\naccount = "me"',
+                     "process[0].account: expected one of: system, local service", id="account"),
         pytest.param('[[process]]\nname = "a b"', "without blanks", id="blank"),
         pytest.param('[[process]]\nname = "a-name-too-long.exe"', "1 to 15 ASCII", id="long-name"),
         pytest.param('[[process]]\nname = "a"\nparent = "b"',

@@ -72,6 +72,10 @@ def transcript(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lines(transcript):
+    return _untraced(transcript)
+
+
+def _untraced(transcript: str) -> list[str]:
     traced = re.compile(r"\[ *\d+\.\d+\]|kd: |kdnet: |    [0-9a-f]{2}( [0-9a-f]{2})+$")
     return [line for line in transcript.splitlines() if not traced.match(line)]
 
@@ -140,3 +144,82 @@ def test_a_breakpoint_is_hit_and_stepped_from(lines):
         int(value, 16) for value in re.findall(r"^rip=([0-9a-f]{16})$", text, re.MULTILINE)
     )
     assert after == at + 1
+
+
+# -- processes ---------------------------------------------------------------------------------
+
+LINKS = 0x448  # _EPROCESS.ActiveProcessLinks of 19041
+LAST = f"poi(nt!PsActiveProcessHead+8)-{LINKS:#x}"
+DESCRIPTOR = f"poi({LAST}-8)&0xfffffffffffffff0"
+PROCESS_COMMANDS = (
+    f"!ready; !handle; !stacks; .process /p {LAST}; !peb; !token; !vad; !handle; !sd {DESCRIPTOR}"
+)
+
+
+@pytest.fixture(scope="module")
+def explorer(tmp_path_factory):
+    """The lines of a session that looks at the last process: explorer.exe."""
+    folder = tmp_path_factory.mktemp("ntoseye")
+    folder.chmod(0o700)
+    path = folder / "kd"
+    with TargetProcess(folder, "lab", "--wait", "--seed", "1", "--com", f"unix:{path}") as target:
+        target.banner()
+        text = _ntoseye(folder, "-b", "kd", "--connect", str(path), "-c", PROCESS_COMMANDS)
+        target.stop()
+    assert not re.search("^error|not run after", text, re.MULTILINE), text[-3000:]
+    return _untraced(text)
+
+
+def test_the_ready_queue(explorer):
+    (thread,) = _after(explorer, "^CPU +Priority")
+    assert re.match(r"0 +8 +[0-9a-f]{16} +\d+ +4 +System +8 +Ready", thread)
+
+
+def test_waits_of_many_kinds(explorer):
+    states = _after(explorer, "^TID +PID +Process +State")
+    reasons = {match[1] for line in states if (match := re.search(r"Waiting \(0x5\) +(\w+)", line))}
+    assert reasons == {"Executive", "WrQueue", "UserRequest", "WrLpcReceive", "DelayExecution"}
+
+
+def test_a_process_block_and_its_parameters(explorer):
+    fields = dict(re.findall(r"^ +(\S+) +: (.+)$", "\n".join(explorer), re.MULTILINE))
+    assert fields["OSBuildNumber"] == "19045"
+    assert fields["SessionId"] == "1"
+    assert fields["CommandLine"] == "C:\\Windows\\explorer.exe"
+    assert fields["DesktopInfo"] == "WinSta0\\Default"
+
+
+def test_a_token(explorer):
+    text = "\n".join(explorer)
+    assert re.search(r"User +: S-1-5-21-\d+-\d+-\d+-1001 ", text)
+    assert "Groups (11)" in text
+    assert "Privileges (5)" in text
+    assert re.search(r"S-1-16-8192 +0x60 \(SE_GROUP_INTEGRITY", text)
+
+
+def test_regions(explorer):
+    regions = _after(explorer, "^VAD +Level")
+    starts = [int(line.split()[2], 16) for line in regions]
+    assert starts == sorted(starts)
+    assert {line.split()[-1] for line in regions} == {
+        "-",
+        "explorer.exe",
+        "ntdll.dll",
+        "KERNEL32.DLL",
+        "KERNELBASE.dll",
+    }
+
+
+def test_handles_of_system_and_of_a_process(explorer):
+    kinds = [re.split(r" {2,}", line)[2] for line in _after(explorer, "^Handle +Object")]
+    assert kinds == ["Process", "Process", "Session", "Session", "Thread"]
+    start = next(n for n, line in enumerate(explorer) if line.startswith("handles of explorer"))
+    kinds = [re.split(r" {2,}", line)[2] for line in _after(explorer[start:], "^Handle +Object")]
+    assert {"Event", "Semaphore", "Mutant", "IoCompletion", "Token", "Directory"} == set(kinds)
+
+
+def test_a_security_descriptor(explorer):
+    start = next(n for n, line in enumerate(explorer) if line.startswith("SECURITY_DESCRIPTOR"))
+    text = "\n".join(explorer[start:])
+    assert re.search(r"S-1-5-21-\d+-\d+-\d+-1001", text)
+    assert re.search(r"(?i)0x0*1fffff", text)

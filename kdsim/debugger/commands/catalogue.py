@@ -31,6 +31,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("f", "fp", "m", "c", ".readmem", ".writemem"),
     ),
     "event_log": (".lastevent", ".eventlog", ".event_code", ".bugcheck", ".enumtag"),
+    "environment": ("!peb", "!teb", "!gle"),
     "execution": (
         *("g", "ga", "gh", "gha", "gn", "gna", "gN", "gNa", "gc", "gu"),
         *(".reboot", ".crash", ".restart", ".allow_exec_cmds", "q", "qq", "qd", ".quit_lock"),
@@ -43,6 +44,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
     "function_entry": (".fnent",),
     "gflag": ("!gflag", "!dbgprint"),
+    "handles": ("!handle",),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
     "holdmem": (".holdmem",),
@@ -77,7 +79,10 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "pool": ("!pool", "!poolused", "!poolval"),
     "poolfind": ("!poolfind",),
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
-    "processes": ("!process", "!thread", "!running"),
+    "processes": ("!process", "!dml_proc", "!for_each_process", "!session", "!sprocess"),
+    "processparts": (
+        *("!job", "!apc", "!processfields", "!threadfields", "!tokenfields", "!zombies"),
+    ),
     "processors": ("!pcr", "!prcb", "!irql"),
     "registers": (
         *("r", "rM", "rF", "rX", "rY", "rYI", "rZ", "rZI", "rK", "rm"),
@@ -88,10 +93,12 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "screen": (".outmask", ".outmask-", ".ofilter", ".cls", ".beep", ".wtitle", ".locale"),
     "search": ("s",),
     "selectors": ("dg",),
+    "security": ("!token", "!sid", "!acl", "!sd"),
     "stack": (
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),
     ),
+    "stacks": ("!stacks", "!findstack", "!uniqstack"),
     "status": (
         *("vertarget", "version", "vercommand", ".time", ".echotime", ".effmach", ".sleep"),
         *(".prompt_allow", ".pcmd", ".kdtargetmac"),
@@ -116,6 +123,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "ss",
     ),
     "timers": ("!timer", "!dpcs"),
+    "threads": ("!thread", "!ready", "!running", "!for_each_thread"),
     "types": ("dt",),
     "unassemble": ("u", "ub", "uu", "up", "ur", "uf", "#"),
     "variables": ("dv",),

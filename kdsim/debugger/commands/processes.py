@@ -1,4 +1,4 @@
-"""Processes and threads: `!process`, `!thread`, `!running`."""
+"""Processes: `!process !dml_proc !for_each_process !session !sprocess`."""
 
 from __future__ import annotations
 
@@ -7,212 +7,64 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.processreport import (
+    ProcessReader,
+    ProcessReport,
+    process_context,
+)
 from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.commands.stacktext import thread_stack
-from kdsim.debugger.inspect import processes
+from kdsim.debugger.inspect import environment, processes
+from kdsim.debugger.inspect.fields import Unreadable
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.debugger.kernel import SHARED_USER_DATA
-from kdsim.errors import ArgumentError, MemoryFault, TargetError
+from kdsim.debugger.text import address as tick
+from kdsim.debugger.text import signed
+from kdsim.debugger.threads import directory_base
+from kdsim.errors import ArgumentError, KdsimError, MemoryFault
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
-    from kdsim.symbols.views import View
 
-TIMES, THREADS, STACKS, SHORT_STACKS = 0x1, 0x2, 0x4, 0x8
 ALL_PROCESSES_DEFAULT, ONE_PROCESS_DEFAULT = 0x3, 0xF
-THREAD_DEFAULT = 0x6
 # A pid is small; a process object lies in kernel space.
 LARGEST_PID = 0xFFFF_FFFF
-TICKS_PER_SECOND = 10_000_000
-PAGE_KB = 4
+CURRENT = (1 << 64) - 1
+IMAGE_NAME = 15
+CURRENT_SESSION, CONTEXT_SESSION, ALL_SESSIONS = -1, -2, -4
 
 
-def _clock(interval: int) -> str:
-    """100 ns units as `00:00:00.000`."""
-    milliseconds = interval // 10_000
-    seconds, millisecond = divmod(milliseconds, 1000)
-    minutes, second = divmod(seconds, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:02}:{minute:02}:{second:02}.{millisecond:03}"
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Which of all processes are wanted."""
+
+    image: str = ""
+    session: int | None = None
+    module: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.image or self.module) or self.session is not None
+
+    def fits(self, session: Session, nt: Nt, process: processes.Process) -> bool:
+        if self.image and process.image.lower() != self.image[:IMAGE_NAME].lower():
+            return False
+        if self.session is not None and (
+            not process.session_space or process.session != self.session
+        ):
+            return False
+        return not self.module or _has_module(session, nt, process, self.module)
 
 
-class _Reporter:
-    """Prints processes and threads of one session."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.nt = Nt(session.symbols, session.memory)
-        self.line = session.out.line
-        self.shared = self.nt.view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
-        self.tick = self.nt.u32("KeMaximumIncrement")
-
-    def _check(self, address: int, word: str, kind: str) -> None:
-        """ArgumentError when no object of that kind begins there."""
-        try:
-            header = self.nt.view("_DISPATCHER_HEADER", address)
-            fits = processes.object_kind(self.nt, header.Type) == kind
-        except MemoryFault as error:
-            raise ArgumentError(f"{address:016x} is no {word} object: {error}") from error
-        if not fits:
-            raise ArgumentError(f"TYPE mismatch for {word} object at {address:016x}")
-
-    def process(self, address: int, flags: int) -> None:
-        self._check(address, "process", "ProcessObject")
-        view = self.nt.view("_EPROCESS", address)
-        info = processes.process(self.nt, view)
-        session = str(info.session) if view.Session else "none"
-        self.line(f"PROCESS {address:016x}")
-        self.line(
-            f"    SessionId: {session}  Cid: {info.pid:04x}    Peb: {info.peb:08x}"
-            f"  ParentCid: {info.parent_pid:04x}"
-        )
-        self.line(
-            f"    DirBase: {info.directory_base:08x}  ObjectTable: {info.object_table:016x}"
-            f"  HandleCount: {info.handle_count:3}."
-        )
-        self.line(f"    Image: {info.image}")
-        if flags & TIMES:
-            self._details(view)
-        if flags & THREADS:
-            self.line()
-            self._threads(address, flags)
-        self.line()
-
-    def _details(self, view: View) -> None:
-        vm = view.Vm.Instance
-        now = self._system_time()
-        token = view.Token.Value & ~processes.FAST_REF_MASK
-        line = self.line
-        line(
-            f"    VadRoot {view.VadRoot.Root:016x} Vads {view.VadCount} Clone"
-            f" {view.CloneRoot.Root:x} Private {vm.WorkingSetPrivateSize}."
-            f" Modified 0. Locked {view.NumberOfLockedPages}."
-        )
-        line(f"    DeviceMap {view.DeviceMap:016x}")
-        rows = (
-            ("Token", f"{token:016x}"),
-            ("ElapsedTime", _clock(max(now - view.CreateTime.QuadPart, 0))),
-            ("UserTime", _clock(view.Pcb.UserTime * self.tick)),
-            ("KernelTime", _clock(view.Pcb.KernelTime * self.tick)),
-            ("QuotaPoolUsage[PagedPool]", f"{view.ProcessQuotaUsage[1]}"),
-            ("QuotaPoolUsage[NonPagedPool]", f"{view.ProcessQuotaUsage[0]}"),
-            ("Working Set Sizes (now,min,max)", _working_set(vm)),
-            ("PeakWorkingSetSize", f"{vm.PeakWorkingSetSize}"),
-            ("VirtualSize", f"{view.VirtualSize >> 20} Mb"),
-            ("PeakVirtualSize", f"{view.PeakVirtualSize >> 20} Mb"),
-            ("PageFaultCount", f"{vm.PageFaultCount}"),
-            ("MemoryPriority", "FOREGROUND" if vm.Flags.MemoryPriority else "BACKGROUND"),
-            ("BasePriority", f"{view.Pcb.BasePriority}"),
-            ("CommitCharge", f"{view.CommitCharge}"),
-        )
-        for label, value in rows:
-            line(f"    {label:33} {value}")
-
-    def _threads(self, process: int, flags: int) -> None:
-        found = False
-        for thread in processes.threads(self.nt, process):
-            found = True
-            self._indent(thread.address, flags)
-        if not found:
-            self.line("No active threads")
-
-    def _indent(self, address: int, flags: int) -> None:
-        """Threads inside `!process` stand eight columns in."""
-        with self.session.out.capture() as pieces:
-            self.thread(address, flags)
-        for line in "".join(pieces).splitlines():
-            self.line(f"        {line}" if line else "")
-        self.line()
-
-    def thread(self, address: int, flags: int) -> None:
-        self._check(address, "thread", "Thread")
-        view = self.nt.view("_ETHREAD", address)
-        tcb = view.Tcb
-        cid = f"{view.Cid.UniqueProcess:04x}.{view.Cid.UniqueThread:04x}"
-        self.line(
-            f"THREAD {address:016x}  Cid {cid}  Teb: {tcb.Teb:016x} Win32Thread:"
-            f" {tcb.Win32Thread:016x} {self._state(view)}"
-        )
-        if flags & ~STACKS == 0:
-            return
-        if tcb.State == processes.WAITING:
-            for target in processes.wait_objects(self.nt, view):
-                self.line(f"    {target.address:016x}  {target.kind}")
-        self._thread_details(view)
-        if flags & STACKS:
-            self._stack(view)
-
-    def _state(self, view: View) -> str:
-        tcb = view.Tcb
-        processor = processes.running_on(self.nt, view.address)
-        if processor is not None:
-            return f"RUNNING on processor {processor}"
-        if tcb.State != processes.WAITING:
-            return self.nt.enum_name("_KTHREAD_STATE", tcb.State).upper()
-        reason = self.nt.enum_name("_KWAIT_REASON", tcb.WaitReason)
-        mode = "UserMode" if tcb.WaitMode else "KernelMode"
-        alertable = "Alertable" if tcb.Alertable else "Non-Alertable"
-        return f"WAIT: ({reason}) {mode} {alertable}"
-
-    def _thread_details(self, view: View) -> None:
-        tcb = view.Tcb
-        owner = tcb.Process
-        image = processes.image_name(self.nt.view("_EPROCESS", owner))
-        attached = tcb.ApcState.Process
-        other = "N/A       Image:         N/A"
-        if attached != owner:
-            guest = processes.image_name(self.nt.view("_EPROCESS", attached))
-            other = f"{attached:016x}       Image:         {guest}"
-        line = self.line
-        line("Not impersonating")
-        line(f"DeviceMap                 {self.nt.view('_EPROCESS', owner).DeviceMap:016x}")
-        line(f"Owning Process            {owner:016x}       Image:         {image}")
-        line(f"Attached Process          {other}")
-        waited = max(self._tick_count() - tcb.WaitTime, 0)
-        days, rest = divmod(waited * self.tick, 86400 * TICKS_PER_SECOND)
-        day_text = f"{days}:" if days else ""
-        line(
-            f"Wait Start TickCount      {tcb.WaitTime:<14} Ticks: {waited}"
-            f" ({day_text}{_clock(rest).removeprefix('0')})"
-        )
-        line(
-            f"Context Switch Count      {tcb.ContextSwitches:<14}"
-            f" IdealProcessor: {tcb.IdealProcessor}"
-        )
-        line(f"UserTime                  {_clock(tcb.UserTime * self.tick)}")
-        line(f"KernelTime                {_clock(tcb.KernelTime * self.tick)}")
-        start = view.Win32StartAddress or view.StartAddress
-        line(f"Win32 Start Address {self.session.symbols.format(start)} (0x{start:016x})")
-        line(f"Stack Init {tcb.InitialStack:016x} Current {tcb.KernelStack:016x}")
-        line(f"Base {tcb.StackBase:016x} Limit {tcb.StackLimit:016x} Call {0:016x}")
-        line(
-            f"Priority {tcb.Priority} BasePriority {tcb.BasePriority}"
-            f" PriorityDecrement {tcb.PriorityDecrement} IoPriority {view.ThreadIoPriority}"
-            f" PagePriority {view.ThreadPagePriority}"
-        )
-
-    def _stack(self, view: View) -> None:
-        """The thread's stack; what cannot be unwound is said, not hidden."""
-        try:
-            for text in thread_stack(self.session, view.address):
-                self.line(text)
-        except TargetError as error:
-            self.line(f"Stack not available: {error}")
-
-    def _system_time(self) -> int:
-        time = self.shared.SystemTime
-        return int(time.High1Time << 32 | time.LowPart)
-
-    def _tick_count(self) -> int:
-        return int(self.shared.TickCountQuad) & 0xFFFF_FFFF
-
-
-def _working_set(vm: View) -> str:
-    sizes = (vm.WorkingSetSize, vm.MinimumWorkingSetSize, vm.MaximumWorkingSetSize)
-    pages = ", ".join(str(size) for size in sizes)
-    kilobytes = ", ".join(f"{size * PAGE_KB}KB" for size in sizes)
-    return f"({pages}) ({kilobytes})"
+def _has_module(session: Session, nt: Nt, process: processes.Process, module: str) -> bool:
+    """Whether the loader's list in the process names the module."""
+    if not process.peb:
+        return False
+    wanted = module.lower().removesuffix(".dll").removesuffix(".exe")
+    try:
+        with process_context(session, process.address):
+            names = [m.name.lower() for m in environment.modules(nt, process.peb)]
+    except KdsimError:
+        return False
+    return any(name.rpartition(".")[0] == wanted or name == wanted for name in names)
 
 
 @command(
@@ -220,170 +72,311 @@ def _working_set(vm: View) -> str:
     summary="A process, or all of them.",
     group="processes",
     params=(
+        Param("/s session", "expression", "only processes of this session", optional=True),
+        Param("/m module", "text", "only processes that loaded this module", optional=True),
         Param("process", "process", "EPROCESS address or pid; 0 all, -1 current", optional=True),
-        Param("flags", "flags", "1 times, 2 threads, 4 with stacks", optional=True),
+        Param(
+            "flags",
+            "flags",
+            "1 times, 2 threads and waits, 4 stacks (alone: one line a thread), "
+            "8 no arguments, 10 in the process' context",
+            optional=True,
+        ),
         Param("image", "text", "with 0: only processes of this image name", optional=True),
     ),
     needs=Caps.READ,
-    see_also=("!thread", ".process", "!running"),
+    see_also=("!thread", ".process", "!running", "!sprocess"),
+    notes="Without flags: 3 for all and for the current process, f for one that is named.",
 )
-def show_process(session: Session, args: Arguments, name: str) -> None:
+def show_process(session: Session, args: Arguments, name: str) -> ProcessReport | ProcessList:
     """Walks nt!PsActiveProcessHead."""
+    switches = args.switches("s:", "m:")
     which = args.optional_expression()
     flags = args.optional_expression()
-    image = (args.word() or "").lower()
+    image = args.word() or ""
     args.at_end()
-    report = _Reporter(session)
+    if image and which != 0:
+        raise ArgumentError("an image name goes with process 0: !process 0 0 name.exe")
+    wanted = _Filter(image, _session_number(session, switches), switches.get("m", ""))
+    reader = ProcessReader(session)
+    if wanted and which is None:
+        which = 0
+    default = ONE_PROCESS_DEFAULT
+    if which in (None, 0, CURRENT):
+        default = ALL_PROCESSES_DEFAULT
+    chosen = default if flags is None else flags
     if which == 0:
-        report.line("**** NT ACTIVE PROCESS DUMP ****")
-    elif which is None or which == (1 << 64) - 1:
-        chosen = flags if flags is not None else ALL_PROCESSES_DEFAULT
-        report.process(session.current_process(), chosen)
-        return
-    if which and which > LARGEST_PID:
-        report.process(which, flags if flags is not None else ONE_PROCESS_DEFAULT)
-        return
-    if which:
-        report.line(f"Searching for Process with Cid == {which:x}")
-    default = ONE_PROCESS_DEFAULT if which else ALL_PROCESSES_DEFAULT
-    found = False
-    for process in processes.processes(report.nt):
-        if which and process.pid != which:
-            continue
-        if image and not process.image.lower().startswith(image[:15]):
-            continue
-        found = True
-        report.process(process.address, flags if flags is not None else default)
-    if not found:
-        raise ArgumentError(f"no process with {f'Cid {which:x}' if which else f'image {image}'}")
-
-
-@command(
-    "!thread",
-    summary="A thread: state, waits, times, stack.",
-    group="processes",
-    params=(
-        Param("thread", "thread", "ETHREAD address; with -t a thread id", optional=True),
-        Param("flags", "flags", "2 wait state, 4 stack", optional=True),
-    ),
-    needs=Caps.READ,
-    see_also=("!process", ".thread", "k"),
-)
-def show_thread(session: Session, args: Arguments, name: str) -> None:
-    """Reads the ETHREAD and, with flag 4, unwinds its stack."""
-    switches = args.switches("p", "t")
-    which = args.optional_expression()
-    flags = args.optional_expression()
-    args.at_end()
-    report = _Reporter(session)
-    if "t" in switches:
-        if which is None:
-            raise ArgumentError("!thread -t needs a thread id")
-        which = _thread_with_id(report.nt, which)
-    address = which
-    if not address or address == (1 << 64) - 1:
-        address = processes.current_thread(report.nt, session.processor)
-    report.thread(address, THREAD_DEFAULT if flags is None else flags)
-
-
-def _thread_with_id(nt: Nt, tid: int) -> int:
-    for process in processes.processes(nt):
-        for thread in processes.threads(nt, process.address):
-            if thread.Cid.UniqueThread == tid:
-                return int(thread.address)
-    raise ArgumentError(f"no thread with id {tid:x}")
+        return _all(reader, chosen, wanted)
+    report = reader.report(process_argument(session, reader.nt, which), chosen)
+    if which is None or which > LARGEST_PID:
+        return report
+    return ProcessList(f"Searching for Process with Cid == {which:x}", (report,))
 
 
 @dataclass(frozen=True, slots=True)
-class RunningRow:
-    """One processor that does not idle (or any, with -i)."""
+class ProcessList:
+    """Several processes, or the one that was searched for."""
 
-    processor: int
-    prcb: int
-    current: int
-    current_priority: int
-    next: int
-    next_priority: int
-    idle: int
-    idles: bool
-    stack: tuple[str, ...]
-
-    def __str__(self) -> str:
-        following = f"{self.next:016x} ({self.next_priority:2})" if self.next else " " * 21
-        return (
-            f"{self.processor:3}    {self.prcb:016x}  {self.current:016x}"
-            f" ({self.current_priority:2})  {following}  {self.idle:016x}  ................"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What each processor runs."""
-
-    active: int
-    idle: int
-    rows: tuple[RunningRow, ...]
+    title: str
+    processes: tuple[ProcessReport, ...]
+    problem: str = ""
 
     def lines(self) -> Iterator[str]:
-        yield ""
-        yield f"System Processors:  ({self.active:016x})"
-        yield f"  Idle Processors:  ({self.idle:016x})"
-        yield ""
-        if not self.rows:
-            yield "All processors idle."
-            return
-        yield ("       Prcbs             Current         (pri) Next            (pri) Idle")
+        yield self.title
+        for process in self.processes:
+            yield from process.lines()
+        if self.problem:
+            yield f"The list of processes is damaged: {self.problem}"
+
+
+def _session_number(session: Session, switches: dict[str, str]) -> int | None:
+    if "s" not in switches:
+        return None
+    if not switches["s"]:
+        raise ArgumentError("/s needs a session number")
+    return session.evaluate(switches["s"])
+
+
+def _all(reader: ProcessReader, flags: int, wanted: _Filter) -> ProcessList:
+    """As many as the list leads to."""
+    found: list[ProcessReport] = []
+    problem = ""
+    try:
+        found.extend(
+            reader.report(process.address, flags)
+            for process in processes.processes(reader.nt)
+            if wanted.fits(reader.session, reader.nt, process)
+        )
+    except (ArgumentError, MemoryFault) as error:
+        problem = str(error)
+    if not found and not problem:
+        raise ArgumentError(f"no process {_described(wanted)}")
+    return ProcessList("**** NT ACTIVE PROCESS DUMP ****", tuple(found), problem)
+
+
+def _described(wanted: _Filter) -> str:
+    parts = []
+    if wanted.image:
+        parts.append(f"with image {wanted.image}")
+    if wanted.session is not None:
+        parts.append(f"in session {wanted.session:x}")
+    if wanted.module:
+        parts.append(f"with module {wanted.module}")
+    return " and ".join(parts)
+
+
+def process_with_id(nt: Nt, pid: int) -> processes.Process:
+    for process in processes.processes(nt):
+        if process.pid == pid:
+            return process
+    raise ArgumentError(f"no process with Cid {pid:x}")
+
+
+def process_argument(session: Session, nt: Nt, which: int | None) -> int:
+    """EPROCESS of an argument: nothing or -1 the current one, a pid, or the address itself."""
+    if which is None or which == CURRENT:
+        return session.current_process()
+    return which if which > LARGEST_PID else process_with_id(nt, which).address
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTable:
+    """All processes, a line each."""
+
+    rows: tuple[processes.Process, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"{'Address':17}  {'PID':4}  Image file name"
         for row in self.rows:
-            yield str(row)
-            yield from (f"      {line}" for line in row.stack)
-            if row.stack:
-                yield ""
+            yield f"{tick(row.address)}  {row.pid:<4x}  {row.image}"
 
 
 @command(
-    "!running",
-    summary="Which thread each processor runs.",
+    "!dml_proc",
+    summary="All processes, a line each.",
     group="processes",
-    params=(Param("flags", "flags", "-i idle processors too, -t with stacks", optional=True),),
     needs=Caps.READ,
-    see_also=("!process", "!thread", "!pcr"),
+    see_also=("!process",),
 )
-def running(session: Session, args: Arguments, name: str) -> Running:
-    """Reads KPRCB.CurrentThread, NextThread and IdleThread of every processor."""
-    switches = args.switches("i", "t")
+def process_table(session: Session, args: Arguments, name: str) -> ProcessTable:
+    """Walks nt!PsActiveProcessHead."""
     args.at_end()
     nt = Nt(session.symbols, session.memory)
-    rows = []
-    idle_mask = 0
-    count = processes.processor_count(nt)
-    for number in range(count):
-        prcb = processes.prcb(nt, number)
-        idles = prcb.CurrentThread == prcb.IdleThread
-        idle_mask |= idles << number
-        if idles and "i" not in switches:
-            continue
-        rows.append(
-            RunningRow(
-                processor=number,
-                prcb=prcb.address,
-                current=prcb.CurrentThread,
-                current_priority=nt.view("_KTHREAD", prcb.CurrentThread).Priority,
-                next=prcb.NextThread,
-                next_priority=_priority(nt, prcb.NextThread),
-                idle=prcb.IdleThread,
-                idles=idles,
-                stack=_running_stack(session, prcb.CurrentThread) if "t" in switches else (),
-            )
-        )
-    return Running((1 << count) - 1, idle_mask, tuple(rows))
+    return ProcessTable(tuple(processes.processes(nt)))
 
 
-def _priority(nt: Nt, thread: int) -> int:
-    return int(nt.view("_KTHREAD", thread).Priority) if thread else 0
+PROCESS_ALIAS = "@#Process"
 
 
-def _running_stack(session: Session, thread: int) -> tuple[str, ...]:
+@command(
+    "!for_each_process",
+    summary="Run commands for each process; @#Process is its EPROCESS.",
+    group="processes",
+    params=(Param("commands", "commands", "nothing: !process @#Process 0", optional=True),),
+    needs=Caps.READ,
+    see_also=("!for_each_thread", "!process"),
+)
+def for_each_process(session: Session, args: Arguments, name: str) -> None:
+    """Walks nt!PsActiveProcessHead."""
+    text = commands_argument(args) or f"!process {PROCESS_ALIAS} 0"
+    nt = Nt(session.symbols, session.memory)
+    for process in list(processes.processes(nt)):
+        session.check_interrupt()
+        session.runner(replaced(text, PROCESS_ALIAS, process.address))
+
+
+def commands_argument(args: Arguments) -> str:
+    """`"commands"`, or the rest of the line without quotes."""
+    if args.peek().startswith('"'):
+        text = args.string(escapes=True) or ""
+        args.at_end()
+        return text
+    return args.rest().strip()
+
+
+def replaced(text: str, alias: str, value: int) -> str:
+    """Commands with `@#Name` and `${@#Name}` replaced."""
+    number = f"0x{value:016x}"
+    return text.replace("${" + alias + "}", number).replace(alias, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The sessions of the machine."""
+
+    valid: tuple[int, ...]
+    current: int | None
+
+    def lines(self) -> Iterator[str]:
+        yield f"Sessions on machine: {len(self.valid)}"
+        yield f"Valid Sessions: {' '.join(map(str, self.valid))}"
+        if self.current is None:
+            yield "Current Session: none (the current process belongs to no session)"
+        else:
+            yield f"Current Session {self.current}"
+
+
+@command(
+    "!session",
+    summary="The sessions; with -s the process context moves into one.",
+    group="processes",
+    params=(Param("-s session", "expression", "-1: the current one", optional=True),),
+    needs=Caps.READ,
+    see_also=("!sprocess", ".process", ".cache"),
+)
+def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | list[str]:
+    """From EPROCESS.Session of all processes."""
+    switches = args.switches("s")
+    nt = Nt(session.symbols, session.memory)
+    if "s" not in switches:
+        args.at_end()
+        found = processes.sessions(nt)
+        return Sessions(tuple(s.id for s in found), _current_session(session, nt))
+    wanted = signed(args.expression())
+    args.at_end()
+    space = _session_space(session, nt, wanted)
+    member = space.processes[0]
+    session.memory.select_process(directory_base(session, member.address))
+    session.memory.decode_all = True
+    session.memory.flush()
+    session.scope.process = member.address
+    return [
+        f"Sessions on machine: {len(processes.sessions(nt))}",
+        f"Implicit process is now {tick(member.address)}",
+        f"Using session {space.id}",
+        ".cache forcedecodeptes done",
+    ]
+
+
+def _current_session(session: Session, nt: Nt) -> int | None:
+    """Session of the process in context."""
+    current = processes.process_at(nt, session.current_process())
+    if not current.session_space or isinstance(current.session, Unreadable):
+        return None
+    return current.session
+
+
+def _session_space(session: Session, nt: Nt, wanted: int) -> processes.SessionSpace:
+    if wanted in (CURRENT_SESSION, CONTEXT_SESSION):
+        current = _current_session(session, nt)
+        if current is None:
+            raise ArgumentError("the current process belongs to no session")
+        wanted = current
+    for space in processes.sessions(nt):
+        if space.id == wanted:
+            return space
+    raise ArgumentError(f"no session {wanted}")
+
+
+@command(
+    "!sprocess",
+    summary="The processes of a session.",
+    group="processes",
+    params=(
+        Param("session", "text", "decimal; -1 current, -2 context, -4 all", optional=True),
+        Param("flags", "flags", "as for !process, 0 when left out", optional=True),
+        Param("image", "text", "only processes of this image name", optional=True),
+    ),
+    needs=Caps.READ,
+    see_also=("!process", "!session"),
+)
+def session_processes(session: Session, args: Arguments, name: str) -> SessionList:
+    """From EPROCESS.Session of all processes."""
+    word = args.word() or "-1"
+    flags = args.optional_expression(0) or 0
+    wanted = _Filter(args.word() or "")
+    args.at_end()
     try:
-        return tuple(thread_stack(session, thread))
-    except TargetError as error:
-        return (f"Stack not available: {error}",)
+        number = int(word, 10)
+    except ValueError:
+        raise ArgumentError(f"a session is a decimal number, not '{word}'") from None
+    reader = ProcessReader(session)
+    if number == ALL_SESSIONS:
+        spaces = processes.sessions(reader.nt)
+    else:
+        spaces = [_session_space(session, reader.nt, number)]
+    return SessionList(tuple(_members(reader, space, flags, wanted) for space in spaces))
+
+
+def _members(
+    reader: ProcessReader, space: processes.SessionSpace, flags: int, wanted: _Filter
+) -> SessionMembers:
+    return SessionMembers(
+        id=space.id,
+        address=space.address,
+        session=reader.nt.view("_MM_SESSION_SPACE", space.address).at("Session"),
+        processes=tuple(
+            reader.report(process.address, flags)
+            for process in space.processes
+            if wanted.fits(reader.session, reader.nt, process)
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMembers:
+    """A session and its processes."""
+
+    id: int
+    address: int
+    session: int
+    processes: tuple[ProcessReport, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"Dumping Session {self.id}"
+        yield ""
+        yield f"_MM_SESSION_SPACE {self.address:016x}"
+        yield f"_MMSESSION        {self.session:016x}"
+        for process in self.processes:
+            yield from process.lines()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """What `!sprocess` found."""
+
+    sessions: tuple[SessionMembers, ...]
+
+    def lines(self) -> Iterator[str]:
+        for members in self.sessions:
+            yield from members.lines()

@@ -9,28 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kdsim.debugger.inspect.fields import Unreadable, attempt
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.symbols.views import View
 
-# Bits of EX_FAST_REF that count references.
+# Bits of EX_FAST_REF that count references; bits of PS_CLIENT_SECURITY_CONTEXT beside the token.
 FAST_REF_MASK = 0xF
+CLIENT_SECURITY_MASK = 0x7
 RUNNING, WAITING = 2, 5
 SEMAPHORE_OBJECT, THREAD_OBJECT, PROCESS_OBJECT = 5, 6, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What `!process` prints first."""
+    """What a process is told from others by; `session_space` is 0 for one outside all sessions."""
 
     address: int
     pid: int
-    parent_pid: int
-    session: int
+    session: int | Unreadable
+    session_space: int
     peb: int
-    directory_base: int
     object_table: int
-    handle_count: int
     image: str
+
+
+def fast_reference(reference: View) -> int:
+    """The object an EX_FAST_REF refers to."""
+    return int(reference.Value) & ~FAST_REF_MASK
 
 
 def processes(nt: Nt) -> Iterator[Process]:
@@ -44,19 +49,21 @@ def process_at(nt: Nt, address: int) -> Process:
 
 
 def process(nt: Nt, view: View) -> Process:
-    session = view.Session
-    table = view.ObjectTable
+    space = view.Session if view.has("Session") else 0
     return Process(
         address=view.address,
         pid=view.UniqueProcessId,
-        parent_pid=view.InheritedFromUniqueProcessId,
-        session=nt.view("_MM_SESSION_SPACE", session).SessionId if session else 0,
+        session=attempt(lambda: session_number(nt, space)),
+        session_space=space,
         peb=view.Peb,
-        directory_base=view.Pcb.DirectoryTableBase,
-        object_table=table,
-        handle_count=handle_count(nt, table) if table else 0,
+        object_table=view.ObjectTable,
         image=image_name(view),
     )
+
+
+def session_number(nt: Nt, space: int) -> int:
+    """Number of an MM_SESSION_SPACE, 0 for none."""
+    return int(nt.view("_MM_SESSION_SPACE", space).SessionId) if space else 0
 
 
 def image_name(view: View) -> str:
@@ -97,6 +104,56 @@ def running_on(nt: Nt, thread: int) -> int | None:
     return None
 
 
+def ready_threads(nt: Nt, queue: View, heads: str) -> Iterator[tuple[int, View]]:
+    """(priority, KTHREAD) of the threads in one set of ready queues, best priority first.
+
+    `queue` is what holds them, a KPRCB or a KSHARED_READY_QUEUE; `heads` its field with one list
+    head for each priority.
+    """
+    summary = queue.ReadySummary
+    for priority in range(len(queue[heads]) - 1, -1, -1):
+        if not summary >> priority & 1:
+            continue
+        head = queue[heads].at(priority)
+        for thread in nt.list_entries(head, "_KTHREAD", "WaitListEntry"):
+            yield priority, thread
+
+
+LOCK_QUEUE_WAIT, LOCK_QUEUE_OWNER = 1, 2
+
+
+def queued_locks(prcb_view: View) -> str:
+    """The processor's queued spin locks, a character each: `.` free, `O` owner, `W` waiting."""
+    states = ""
+    for lock in prcb_view.LockQueue:
+        bits = lock.Lock & (LOCK_QUEUE_WAIT | LOCK_QUEUE_OWNER)
+        states += "O" if bits & LOCK_QUEUE_OWNER else "W" if bits else "."
+    return states[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpace:
+    """A session and the processes in it."""
+
+    id: int
+    address: int
+    processes: tuple[Process, ...]
+
+
+def sessions(nt: Nt) -> list[SessionSpace]:
+    """The sessions that processes belong to, by number."""
+    members: dict[int, list[Process]] = {}
+    for process in processes(nt):
+        if process.session_space:
+            members.setdefault(process.session_space, []).append(process)
+    found = [
+        SessionSpace(group[0].session, address, tuple(group))
+        for address, group in members.items()
+        if not isinstance(group[0].session, Unreadable)
+    ]
+    return sorted(found, key=lambda session: session.id)
+
+
 @dataclass(frozen=True, slots=True)
 class WaitObject:
     """One object a thread waits for."""
@@ -119,15 +176,17 @@ def wait_objects(nt: Nt, thread: View) -> list[WaitObject]:
             kind = object_kind(nt, nt.view("_DISPATCHER_HEADER", target).Type)
             if kind == SEMAPHORE:
                 kind += f" 0x{nt.view('_KSEMAPHORE', target).Limit:x}"
+            elif kind == MUTANT:
+                kind += f" - owning thread {nt.view('_KMUTANT', target).OwnerThread:016x}"
             found.append(WaitObject(target, kind))
     return found
 
 
-SEMAPHORE = "Semaphore Limit"
+SEMAPHORE, MUTANT = "Semaphore Limit", "Mutant"
 _KIND_NAMES = {
     "EventNotificationObject": "NotificationEvent",
     "EventSynchronizationObject": "SynchronizationEvent",
-    "MutantObject": "Mutant",
+    "MutantObject": MUTANT,
     "ProcessObject": "ProcessObject",
     "QueueObject": "QueueObject",
     "SemaphoreObject": SEMAPHORE,

@@ -6,7 +6,6 @@ LIST_ENTRY CmpHiveListHead = {&CmpHiveListHead, &CmpHiveListHead};
 PVOID CmpMasterHive = NULL;
 UNICODE_STRING CmCSDVersionString = {0};
 ULONG CmNtSpBuildNumber = 0;
-PVOID SeSystemDefaultSd = NULL;
 LIST_ENTRY PopIrpList = {&PopIrpList, &PopIrpList};
 ULONG KiServiceLimit = 0;
 LONG KiServiceTable[1] = {0};

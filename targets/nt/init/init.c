@@ -20,7 +20,7 @@ VOID KiInitializeKernel(PKDSIM_LOADER_BLOCK LoaderBlock)
     MmInitSystem(LoaderBlock);
     KdInitSystem(LoaderBlock);
     ExInitPoolPhase0(LoaderBlock);
-    if (!ObInitSystem() || !PsInitSystem(LoaderBlock))
+    if (!ObInitSystem() || !SeInitSystem() || !PsInitSystem(LoaderBlock))
         KeBugCheckEx(PHASE0_INITIALIZATION_FAILED, 0, 0, 0, 0);
     KiSaveProcessorControlState(&KeGetCurrentPrcb()->ProcessorState);
 }
@@ -28,7 +28,6 @@ VOID KiInitializeKernel(PKDSIM_LOADER_BLOCK LoaderBlock)
 // Once the system has come up its first thread waits for free pages to clear. None need it yet.
 static VOID MmZeroPageThread(VOID)
 {
-    KeInitializeEvent(&MiSystemPartition.Zeroing.PageEvent, SynchronizationEvent, FALSE);
     KeSetPriorityThread(KeGetCurrentThread(), 0);
     for (;;)
         KeWaitForSingleObject(&MiSystemPartition.Zeroing.PageEvent, WrFreePage, KernelMode, FALSE,
@@ -57,8 +56,11 @@ VOID Phase1Initialization(PVOID Context)
         KeBugCheckEx(PHASE1_INITIALIZATION_FAILED, 0, 0, 0, 0);
     PspCreateBootProcesses(LoaderBlock);
     KiSettle();
+    // On this processor, where it waits its turn until this thread waits: no work begins before the
+    // debugger had its break.
+    PspCreateBoundSystemThread(&Handle, KeGetCurrentProcessorNumber(), LabsvcSchedule, LoaderBlock);
     if (LoaderBlock->BreakAtBoot && KdDebuggerEnabled)
         DbgBreakPointWithStatus(DBG_STATUS_DEBUG_CONTROL);
-    PsCreateSystemThread(&Handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, LabsvcSchedule, LoaderBlock);
+    KeInitializeEvent(&MiSystemPartition.Zeroing.PageEvent, SynchronizationEvent, FALSE);
     MmZeroPageThread();
 }

@@ -45,6 +45,7 @@ VOID KeAccumulateTicks(PKTRAP_FRAME TrapFrame)
         Prcb->DpcTime += Elapsed;
     Prcb->KernelTime += Elapsed;
     Thread->KernelTime += Elapsed;
+    Thread->Process->KernelTime += Elapsed;
     if (Thread != Prcb->IdleThread && Now >= Thread->QuantumTarget)
         Prcb->QuantumEnd = TRUE;
     if (KiNextTimerDue(Prcb) <= Now)

@@ -8,6 +8,7 @@
 #define WaitBlockInactive 5
 #define THREAD_QUANTUM (2 * CLOCK_INCREMENT)   // 31.25 ms, a short quantum of Windows
 #define EVENT_INCREMENT 1
+#define TSC_PER_100NS 100                   // the time stamp counter runs at 1 GHz
 
 // One lock protects threads, dispatcher objects, ready queues and timers. It is taken at
 // DISPATCH_LEVEL and stays held across KiSwapContext: the thread that runs next releases it.

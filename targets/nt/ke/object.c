@@ -1,4 +1,4 @@
-// Events, semaphores and mutexes.
+// Events, semaphores, mutexes and queues.
 #include "ki.h"
 
 static VOID KiInitializeHeader(PDISPATCHER_HEADER Header, UCHAR Type, SIZE_T Size, LONG State)
@@ -85,4 +85,13 @@ LONG KeReleaseMutex(PKMUTANT Mutex, BOOLEAN Wait)
     }
     KiExitDispatcher(OldIrql);
     return Old;
+}
+
+VOID KeInitializeQueue(PKQUEUE Queue, ULONG Count)
+{
+    KiInitializeHeader(&Queue->Header, QueueObject, sizeof(KQUEUE), 0);
+    InitializeListHead(&Queue->EntryListHead);
+    InitializeListHead(&Queue->ThreadListHead);
+    Queue->CurrentCount = 0;
+    Queue->MaximumCount = Count ? Count : KeNumberProcessors;
 }

@@ -101,16 +101,23 @@ static BOOLEAN KiIsIdle(PKPRCB Prcb)
     return Prcb->CurrentThread == Prcb->IdleThread && Prcb->NextThread == NULL;
 }
 
-// An idle processor when there is one, otherwise the thread's ideal processor.
+// Of the processors the thread may use: an idle one when there is one, otherwise the first one from
+// its ideal processor on.
 static PKPRCB KiSelectProcessor(PKTHREAD Thread)
 {
-    for (ULONG i = 0; i < KeNumberProcessors; i++) {
-        ULONG Number = (Thread->IdealProcessor + i) % KeNumberProcessors;
+    PKPRCB First = NULL;
 
-        if ((Thread->Affinity.Mask >> Number & 1) && KiIsIdle(KiProcessorBlock[Number]))
-            return KiProcessorBlock[Number];
+    for (ULONG i = 0; i < KeNumberProcessors; i++) {
+        PKPRCB Prcb = KiProcessorBlock[(Thread->IdealProcessor + i) % KeNumberProcessors];
+
+        if (!(Thread->Affinity.Mask & Prcb->GroupSetMember))
+            continue;
+        if (KiIsIdle(Prcb))
+            return Prcb;
+        if (First == NULL)
+            First = Prcb;
     }
-    return KiProcessorBlock[Thread->IdealProcessor];
+    return First ? First : KiProcessorBlock[Thread->IdealProcessor];
 }
 
 VOID KiReadyThread(PKTHREAD Thread)
@@ -162,6 +169,15 @@ PKTHREAD KiSelectNextThread(PKPRCB Prcb)
     return Prcb->IdleThread;
 }
 
+// What the thread used since it got the processor, in time stamp counts.
+static VOID KiChargeCycles(PKPRCB Prcb, PKTHREAD Thread)
+{
+    ULONG64 Now = HalpQueryTime() * TSC_PER_100NS;
+
+    Thread->CycleTime += Now - Prcb->StartCycles;
+    Prcb->StartCycles = Now;
+}
+
 // Give the processor to the next thread. The caller has put the old one on some list.
 NTSTATUS KiSwapThread(PKTHREAD Thread)
 {
@@ -169,6 +185,7 @@ NTSTATUS KiSwapThread(PKTHREAD Thread)
     PKTHREAD Next = KiSelectNextThread(Prcb);
 
     if (Next != Thread) {
+        KiChargeCycles(Prcb, Thread);
         Thread->Running = FALSE;
         Next->State = Running;
         Next->Running = TRUE;
@@ -261,6 +278,9 @@ DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment)
     KiAcquireDispatcherLock();
     RemoveEntryList(&Thread->ThreadListEntry);
     Thread->Process->StackCount.StackCount--;
+    KiChargeCycles(KeGetCurrentPrcb(), Thread);
+    Thread->Process->CycleTime += Thread->CycleTime;            // a process keeps what its dead used
+    Thread->Process->ContextSwitches += Thread->ContextSwitches;
     Thread->Header.SignalState = 1;
     KiWaitTest(&Thread->Header);
     Thread->State = Terminated;

@@ -4,6 +4,7 @@
 
 #define PTE_VALID 0x001ULL
 #define PTE_DIRTY1 0x002ULL                 // the hardware's write bit
+#define PTE_OWNER 0x004ULL                  // user mode may use it
 #define PTE_ACCESSED 0x020ULL
 #define PTE_DIRTY 0x040ULL
 #define PTE_WRITE 0x800ULL                  // software: the page may be written
@@ -11,6 +12,7 @@
 #define PTE_TABLE 0x863ULL                  // a page-table entry for a page table
 #define PTE_FRAME(pte) ((pte) >> 12 & 0xFFFFFFFFFULL)
 #define MM_PFN_NONE 0xFFFFFFFFFULL          // ends a page list
+#define MM_SHARED_USER_DATA_VA 0x7FFE0000ULL
 
 extern KSPIN_LOCK MiPfnLock;
 extern BOOLEAN MiPfnDatabaseReady;
@@ -27,6 +29,7 @@ VOID MiInitializePfn(PFN_NUMBER Page, PULONG64 Pte);
 VOID MiInitializePfnDatabase(PKDSIM_LOADER_BLOCK LoaderBlock);
 ULONG64 MiMakeProtectionPte(ULONG Protection);
 BOOLEAN MiMakePageTablesValid(ULONG64 Address);
+BOOLEAN MiFillPte(PULONG64 Pte, PVOID Target, ULONG64 Bits);     // with a zeroed page
 PVOID MiMapPageInHyperSpace(PFN_NUMBER Page, PKIRQL OldIrql);
 VOID MiUnmapPageInHyperSpace(KIRQL OldIrql);
 PVOID MiReserveDriverImage(SIZE_T Size);

@@ -48,7 +48,7 @@ LARGE_INTEGER MmGetPhysicalAddress(PVOID Address)
 }
 
 // Give one entry a page. New memory is zero.
-static BOOLEAN MiFillPte(PULONG64 Pte, PVOID Target, ULONG64 Bits)
+BOOLEAN MiFillPte(PULONG64 Pte, PVOID Target, ULONG64 Bits)
 {
     BOOLEAN Zeroed;
     PFN_NUMBER Page = MiRemoveAnyPage(&Zeroed);
@@ -66,18 +66,20 @@ static BOOLEAN MiFillPte(PULONG64 Pte, PVOID Target, ULONG64 Bits)
     return TRUE;
 }
 
-// The three levels of tables above the address's entry.
+// The three levels of tables above the address's entry, in the current address space.
 BOOLEAN MiMakePageTablesValid(ULONG64 Address)
 {
     ULONG64 Pte = (ULONG64)MiPteOf(Address), Pde = (ULONG64)MiPteOf(Pte);
     ULONG64 Ppe = (ULONG64)MiPteOf(Pde), Pxe = (ULONG64)MiPteOf(Ppe);
     ULONG64 Levels[] = {Pxe, Ppe, Pde}, Tables[] = {Ppe, Pde, Pte};
+    BOOLEAN User = Address < MmUserProbeAddress;
 
     for (ULONG i = 0; i < ARRAYSIZE(Levels); i++)
         if (!(*(PULONG64)Levels[i] & PTE_VALID)) {
-            if (!MiFillPte((PULONG64)Levels[i], PAGE_ALIGN(Tables[i]), PTE_TABLE))
+            if (!MiFillPte((PULONG64)Levels[i], PAGE_ALIGN(Tables[i]),
+                           User ? PTE_TABLE | PTE_OWNER : PTE_TABLE))
                 return FALSE;
-            MiState.Vs.SystemPageTableCommit++;
+            MiState.Vs.SystemPageTableCommit += !User;
         }
     return TRUE;
 }

@@ -1,5 +1,5 @@
-// Handles. All callers are kernel code, so all handles are kernel handles: they live in System's
-// table and have the sign bits set.
+// Handles. Callers are kernel code, so the handles they open are kernel handles: they live in
+// System's table and have the sign bits set. The process manager fills other tables.
 #include "ob.h"
 
 #define KERNEL_HANDLE_BITS 0xFFFFFFFF80000000ull
@@ -21,7 +21,8 @@ static BOOLEAN ObpIsKernelHandle(HANDLE Handle)
     return ((ULONG64)Handle & KERNEL_HANDLE_BITS) == KERNEL_HANDLE_BITS;
 }
 
-NTSTATUS ObpCreateHandle(PVOID Object, ULONG Attributes, ACCESS_MASK Access, PHANDLE Handle)
+// NULL when the table cannot grow. The handle keeps a reference of its own.
+HANDLE ObpInsertHandle(PHANDLE_TABLE Table, PVOID Object, ULONG Attributes, ACCESS_MASK Access)
 {
     POBJECT_HEADER Header = OBJECT_TO_OBJECT_HEADER(Object);
     POBJECT_TYPE Type = ObGetObjectType(Object);
@@ -29,15 +30,24 @@ NTSTATUS ObpCreateHandle(PVOID Object, ULONG Attributes, ACCESS_MASK Access, PHA
 
     ObReferenceObject(Object);
     InterlockedIncrement64(&Header->HandleCount);
-    New = ExCreateHandle(ObpKernelHandleTable, Header, Attributes & OBJ_INHERIT, Access);
+    New = ExCreateHandle(Table, Header, Attributes & OBJ_INHERIT, Access);
     if (New == NULL) {
         InterlockedExchangeAdd64(&Header->HandleCount, -1);
         ObDereferenceObject(Object);
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return NULL;
     }
     if (InterlockedIncrement((PLONG)&Type->TotalNumberOfHandles) >
         (LONG)Type->HighWaterNumberOfHandles)
         Type->HighWaterNumberOfHandles = Type->TotalNumberOfHandles;
+    return New;
+}
+
+NTSTATUS ObpCreateHandle(PVOID Object, ULONG Attributes, ACCESS_MASK Access, PHANDLE Handle)
+{
+    HANDLE New = ObpInsertHandle(ObpKernelHandleTable, Object, Attributes, Access);
+
+    if (New == NULL)
+        return STATUS_INSUFFICIENT_RESOURCES;
     *Handle = (HANDLE)((ULONG64)New | KERNEL_HANDLE_BITS);
     return STATUS_SUCCESS;
 }

@@ -9,6 +9,7 @@ POBJECT_TYPE ExEventObjectType;
 POBJECT_TYPE ExMutantObjectType;
 POBJECT_TYPE ExSemaphoreObjectType;
 POBJECT_TYPE ExTimerObjectType;
+POBJECT_TYPE IoCompletionObjectType;
 POBJECT_TYPE MmSectionObjectType;
 POBJECT_TYPE MmSessionObjectType;
 PVOID ObpDefaultObject;
@@ -29,7 +30,7 @@ static const OB_KNOWN_TYPE ObpKnownTypes[] = {
     {L"Type", OwnType, NULL},
     {L"Directory", OwnType, NULL},
     {L"SymbolicLink", OwnType, NULL},
-    {L"Token", PagedType, NULL},
+    {L"Token", ComponentType, NULL},
     {L"Job", NonPagedType, NULL},
     {L"Process", ComponentType, NULL},
     {L"Thread", ComponentType, NULL},
@@ -59,7 +60,7 @@ static const OB_KNOWN_TYPE ObpKnownTypes[] = {
     {L"Controller", ComponentType, NULL},
     {L"Device", ComponentType, NULL},
     {L"Driver", ComponentType, NULL},
-    {L"IoCompletion", NonPagedType, NULL},
+    {L"IoCompletion", NonPagedType, &IoCompletionObjectType},
     {L"WaitCompletionPacket", NonPagedType, NULL},
     {L"File", ComponentType, NULL},
     {L"TmTm", NonPagedType, NULL},
@@ -190,7 +191,7 @@ static VOID ObpCreateKnownType(const OB_KNOWN_TYPE *Known, OB_DELETE_METHOD *Del
     RtlInitUnicodeString(&Name, Known->Name);
     Initializer.CaseInsensitive = 1;
     Initializer.PoolType = Known->Kind == NonPagedType ? NonPagedPoolNx : PagedPool;
-    Initializer.ValidAccessMask = 0x1F0001;
+    Initializer.ValidAccessMask = 0x1F0003;
     Initializer.DeleteProcedure = (PVOID)Delete;
     if (!NT_SUCCESS(ObCreateObjectType(&Name, &Initializer, NULL, Type)))
         KeBugCheck(OBJECT_INITIALIZATION_FAILED);

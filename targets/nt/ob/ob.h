@@ -28,6 +28,8 @@ typedef VOID OB_CLOSE_METHOD(PEPROCESS Process, PVOID Object, ULONG64 ProcessHan
 extern POBJECT_TYPE ObTypeIndexTable[256];
 extern UCHAR ObHeaderCookie;
 extern UCHAR ObpInfoMaskToOffset[256];
+extern POBJECT_TYPE ExEventObjectType, ExMutantObjectType, ExSemaphoreObjectType;
+extern POBJECT_TYPE IoCompletionObjectType, MmSessionObjectType;
 extern POBJECT_TYPE ObpDirectoryObjectType;
 extern POBJECT_TYPE ObpSymbolicLinkObjectType;
 extern POBJECT_DIRECTORY ObpTypeDirectoryObject;
@@ -66,7 +68,12 @@ VOID ObpDeleteSymbolicLink(PVOID Object);
 
 // handle.c
 NTSTATUS ObpCreateHandle(PVOID Object, ULONG Attributes, ACCESS_MASK Access, PHANDLE Handle);
+HANDLE ObpInsertHandle(PHANDLE_TABLE Table, PVOID Object, ULONG Attributes, ACCESS_MASK Access);
 NTSTATUS ObOpenObjectByPointer(PVOID Object, ULONG Attributes, PVOID AccessState,
                                ACCESS_MASK Access, POBJECT_TYPE Type, KPROCESSOR_MODE Mode,
                                PHANDLE Handle);
 NTSTATUS ObpCloseHandle(HANDLE Handle);
+
+// security.c
+BOOLEAN ObSetSecurityDescriptor(PVOID Object, PVOID Descriptor, ULONG Length);
+VOID ObpDereferenceSecurityDescriptor(POBJECT_HEADER Header);

@@ -199,6 +199,7 @@ static VOID ObpFreeObject(POBJECT_HEADER Header, POBJECT_TYPE Type)
         ExFreePoolWithTag(Name->Name.Buffer, OB_NAME_TAG);
     if (Header->ObjectCreateInfo != NULL)
         ExFreePoolWithTag(Header->ObjectCreateInfo, OB_CREATE_INFO_TAG);
+    ObpDereferenceSecurityDescriptor(Header);
     ExFreePoolWithTag(ObpObjectBlock(Header), Type->Key | PROTECTED_POOL);
 }
 

@@ -1,10 +1,12 @@
 // Processes: System, Idle and those the loader block asks for.
-#include "psp.h"
-#include "ob/ob.h"
+#include "pspuser.h"
 
 #define TAG_PROCESS 'corP'
 #define TAG_SESSION 'eSmM'
+#define PROCESS_ALL_ACCESS 0x1FFFFF
+#define SESSION_ALL_ACCESS 0xF0003
 #define PROCESS_PRIORITY_CLASS_NORMAL 2
+#define CACHED_REFERENCES 0xF               // the count bits of an EX_FAST_REF
 
 LIST_ENTRY PsActiveProcessHead = {&PsActiveProcessHead, &PsActiveProcessHead};
 LIST_ENTRY PsLoadedModuleList = {&PsLoadedModuleList, &PsLoadedModuleList};
@@ -19,7 +21,6 @@ LIST_ENTRY HandleTableListHead = {&HandleTableListHead, &HandleTableListHead};
 PVOID PspLoadImageNotifyRoutine[64] = {0};
 PVOID PspCreateProcessNotifyRoutine[64] = {0};
 PVOID PspCreateThreadNotifyRoutine[64] = {0};
-static PMM_SESSION_SPACE PspSessions = NULL;
 
 HANDLE PspCreateCid(PVOID Object)
 {
@@ -78,7 +79,7 @@ static VOID PspSetAuditName(PEPROCESS Process, PCSTR Name)
 }
 
 NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTableBase,
-                          KPRIORITY BasePriority, PEPROCESS *ProcessOut)
+                          KPRIORITY BasePriority, PTOKEN Token, PEPROCESS *ProcessOut)
 {
     PEPROCESS Process;
     NTSTATUS Status = ObCreateObject(KernelMode, PsProcessType, NULL, KernelMode, NULL,
@@ -93,6 +94,9 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
     Process->UniqueProcessId = PspCreateCid(Process);
     Process->InheritedFromUniqueProcessId = Parent ? Parent->UniqueProcessId : NULL;
     Process->OwnerProcessId = (ULONG64)Process->InheritedFromUniqueProcessId;
+    Process->Token.Value = (ULONG64)Token | CACHED_REFERENCES;
+    PspChargeQuota(Process, PagedPool, FIELD_OFFSET(TOKEN, VariablePart) + Token->VariableLength);
+    SeAssignSecurity(Process, Token);
     Process->PriorityClass = PROCESS_PRIORITY_CLASS_NORMAL;
     Process->ExitStatus = STATUS_PENDING;
     Process->HighestUserAddress = MmHighestUserAddress;
@@ -108,10 +112,19 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
     return STATUS_SUCCESS;
 }
 
+VOID PspChargeQuota(PEPROCESS Process, POOL_TYPE Pool, SIZE_T Amount)
+{
+    ULONG64 Usage = Process->ProcessQuotaUsage[Pool & PagedPool] += Amount;
+
+    if (Usage > Process->ProcessQuotaPeak[Pool & PagedPool])
+        Process->ProcessQuotaPeak[Pool & PagedPool] = Usage;
+}
+
 VOID PspProcessDelete(PVOID Object)
 {
     PEPROCESS Process = Object;
 
+    ObDereferenceObject(PspTokenOf(Process));
     RemoveEntryList(&Process->ActiveProcessLinks);
     RemoveEntryList(&Process->Pcb.ProcessListEntry);
     ExDestroyHandle(PspCidTable, Process->UniqueProcessId);
@@ -140,6 +153,7 @@ static VOID PspInitializeIdleProcess(VOID)
     PsIdleProcess = &KiInitialProcess;
     PspInitializeProcessLists(PsIdleProcess);
     PspSetImageName(PsIdleProcess, "Idle");
+    KeQuerySystemTimePrecise(&PsIdleProcess->CreateTime);
     KiInitialThread.ThreadInserted = 1;
     InsertTailList(&PsIdleProcess->ThreadListHead, &KiInitialThread.ThreadListEntry);
     PsIdleProcess->ActiveThreads = 1;
@@ -164,6 +178,7 @@ PETHREAD PspCreateIdleThread(ULONG Number)
 BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
 {
     PETHREAD Thread;
+    PTOKEN Token;
 
     if (!NT_SUCCESS(PspCreateType(L"Process", sizeof(EPROCESS), PspProcessDelete,
                                   &PsProcessType)) ||
@@ -171,73 +186,115 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
         !PspInitializeCidTable())
         return FALSE;
     PspInitializeIdleProcess();
-    if (!NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8,
+    if (!NT_SUCCESS(SeCreateAccountToken(AccountSystem, 0, &Token)) ||
+        !NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8, Token,
                                      &PsInitialSystemProcess)))
         return FALSE;
+    ObfReferenceObject(Token);
+    PsIdleProcess->Token = PsInitialSystemProcess->Token;
     PsInitialSystemProcess->SystemProcess = 1;
     PsInitialSystemProcess->ObjectTable = ObpKernelHandleTable;
+    ObpInsertHandle(ObpKernelHandleTable, PsInitialSystemProcess, 0, PROCESS_ALL_ACCESS);
     return NT_SUCCESS(PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup,
                                       Phase1Initialization, LoaderBlock, &Thread));
 }
 
-static PMM_SESSION_SPACE PspSession(ULONG Id)
+// \KernelObjects\SessionN stands for the session in the name space; System keeps a handle of it.
+static VOID PspCreateSessionObject(PMM_SESSION_SPACE Session)
 {
-    PMM_SESSION_SPACE Session = PspSessions;
+    CHAR Text[32];
+    WCHAR Buffer[32];
+    ANSI_STRING AnsiName;
+    UNICODE_STRING Name;
+    OBJECT_ATTRIBUTES Attributes;
+    PVOID Object;
 
-    while (Session && Session->SessionId != Id)
-        Session = (PMM_SESSION_SPACE)Session->SessionObject;
-    if (Session == NULL) {
-        Session = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Session), TAG_SESSION);
-        if (Session == NULL)
-            return NULL;
-        memset(Session, 0, sizeof(*Session));
-        Session->SessionId = Id;
-        Session->u.Flags.Initialized = 1;
-        Session->LocaleId = 0x409;
-        InitializeListHead(&Session->ProcessList);
-        Session->SessionObject = PspSessions;   // chains the sessions
-        PspSessions = Session;
-    }
+    RtlStringCbPrintfA(Text, sizeof(Text), "\\KernelObjects\\Session%u", Session->SessionId);
+    RtlInitAnsiString(&AnsiName, Text);
+    RtlInitEmptyUnicodeString(&Name, Buffer, sizeof(Buffer));
+    RtlAnsiStringToUnicodeString(&Name, &AnsiName, FALSE);
+    InitializeObjectAttributes(&Attributes, &Name, OBJ_PERMANENT);
+    if (!NT_SUCCESS(ObCreateObject(KernelMode, MmSessionObjectType, &Attributes, KernelMode, NULL,
+                                   sizeof(PVOID), 0, 0, &Object)))
+        return;
+    *(PMM_SESSION_SPACE *)Object = Session;
+    if (NT_SUCCESS(ObInsertObject(Object, NULL, SESSION_ALL_ACCESS, 0, &Session->SessionObject,
+                                  &Session->SessionObjectHandle)))
+        ObDereferenceObject(Object);        // the handle and the name keep it
+}
+
+static PMM_SESSION_SPACE PspCreateSession(ULONG Id)
+{
+    PMM_SESSION_SPACE Session =
+        ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Session), TAG_SESSION);
+
+    if (Session == NULL)
+        return NULL;
+    memset(Session, 0, sizeof(*Session));
+    Session->SessionId = Id;
+    Session->u.Flags.Initialized = 1;
+    Session->LocaleId = 0x409;
+    InitializeListHead(&Session->ProcessList);
+    PspCreateSessionObject(Session);
     return Session;
 }
 
-// A user thread has no user code to run here: it waits, as most threads do most of the time.
-static VOID PspUserThreadStartup(PKSTART_ROUTINE Start, PVOID Context)
+// The session that a process is in already, or a new one.
+static PMM_SESSION_SPACE PspSession(ULONG Id)
 {
-    KEVENT Never;
+    for (PLIST_ENTRY Link = PsActiveProcessHead.Flink; Link != &PsActiveProcessHead;
+         Link = Link->Flink) {
+        PEPROCESS Process = CONTAINING_RECORD(Link, EPROCESS, ActiveProcessLinks);
 
-    KeInitializeEvent(&Never, NotificationEvent, FALSE);
-    KeWaitForSingleObject(&Never, UserRequest, UserMode, TRUE, NULL);
-    PsTerminateSystemThread(STATUS_SUCCESS);
+        if (Process->Session && Process->Session->SessionId == Id)
+            return Process->Session;
+    }
+    return PspCreateSession(Id);
 }
 
-static NTSTATUS PspCreateBootProcess(KDSIM_PROCESS *Wanted, PEPROCESS Parent, PEPROCESS *ProcessOut)
+// Into the session, its user half, its objects and its threads.
+static NTSTATUS PspFillBootProcess(PEPROCESS Process, KDSIM_PROCESS *Wanted, PTOKEN Token)
 {
-    ULONG64 DirectoryTableBase = MmCreateProcessAddressSpace();
-    PEPROCESS Process;
-    NTSTATUS Status;
+    PSP_USER_LAYOUT Layout;
+    PPSP_USER_OBJECTS Objects = PspCreateUserObjects(Process, Token, Wanted->Threads);
+    NTSTATUS Status = Objects ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+    KAPC_STATE ApcState;
 
-    if (DirectoryTableBase == 0)
-        return STATUS_NO_MEMORY;
-    Status = PspCreateProcess(Wanted->ImageName, Parent, DirectoryTableBase,
-                              (KPRIORITY)Wanted->BasePriority, &Process);
-    if (!NT_SUCCESS(Status))
-        return Status;
-    Process->ObjectTable = ExCreateHandleTable(Process);
-    PspSetAuditName(Process, Wanted->ImageName);
     Process->Session = PspSession(Wanted->SessionId);
     if (Process->Session) {
         Process->ProcessInSession = 1;
         Process->Session->ReferenceCount++;
         InsertTailList(&Process->Session->ProcessList, &Process->SessionProcessLinks);
     }
-    for (ULONG i = 0; i < Wanted->Threads && NT_SUCCESS(Status); i++) {
-        PETHREAD Thread;
-
-        Status = PspCreateThread(Process, PspUserThreadStartup, NULL, NULL, &Thread);
-    }
-    *ProcessOut = Process;
+    KeStackAttachProcess(&Process->Pcb, &ApcState);
+    if (NT_SUCCESS(Status))
+        Status = PspCreateUserHalf(Process, Wanted, &Layout);
+    for (ULONG i = 0; i < Wanted->Threads && NT_SUCCESS(Status); i++)
+        Status = PspCreateUserThread(Process, &Layout, Objects, i);
+    KeUnstackDetachProcess(&ApcState);
     return Status;
+}
+
+static NTSTATUS PspCreateBootProcess(KDSIM_PROCESS *Wanted, PEPROCESS Parent, PEPROCESS *ProcessOut)
+{
+    ULONG64 DirectoryTableBase = MmCreateProcessAddressSpace();
+    PEPROCESS Process;
+    PTOKEN Token;
+    NTSTATUS Status;
+
+    if (DirectoryTableBase == 0)
+        return STATUS_NO_MEMORY;
+    Status = SeCreateAccountToken(Wanted->Account, Wanted->SessionId, &Token);
+    if (NT_SUCCESS(Status))
+        Status = PspCreateProcess(Wanted->ImageName, Parent, DirectoryTableBase,
+                                  (KPRIORITY)Wanted->BasePriority, Token, &Process);
+    if (!NT_SUCCESS(Status))
+        return Status;
+    *ProcessOut = Process;
+    Process->ObjectTable = ExCreateHandleTable(Process);
+    PspSetAuditName(Process, Wanted->ImageName);
+    ObpInsertHandle(Parent->ObjectTable, Process, 0, PROCESS_ALL_ACCESS);
+    return PspFillBootProcess(Process, Wanted, Token);
 }
 
 VOID PspCreateBootProcesses(PKDSIM_LOADER_BLOCK LoaderBlock)

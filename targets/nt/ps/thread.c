@@ -1,6 +1,7 @@
 // Threads: creation, start and end.
 #include "psp.h"
 
+#define TAG_NAME 'mNhT'                     // "ThNm"
 #define IO_PRIORITY_NORMAL 2
 #define MEMORY_PRIORITY_NORMAL 5
 
@@ -10,8 +11,9 @@ static PETHREAD PsReaperListHead = NULL;    // terminated threads, chained by Re
 static KSPIN_LOCK PspReaperLock = 0;
 static KEVENT PspReaperEvent;
 
-NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
-                         PKSTART_ROUTINE Start, PVOID Context, PETHREAD *ThreadOut)
+// The thread exists but is on no list and does not run yet.
+NTSTATUS PspAllocateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
+                           PKSTART_ROUTINE Start, PVOID Context, PETHREAD *ThreadOut)
 {
     PVOID Stack = MmCreateKernelStack();
     PETHREAD Thread;
@@ -34,20 +36,39 @@ NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
     InitializeListHead(&Thread->OwnerEntryListHead);
     Thread->Cid.UniqueProcess = Process->UniqueProcessId;
     Thread->Cid.UniqueThread = PspCreateCid(Thread);
+    KeInitializeSemaphore(&Thread->AlpcWaitSemaphore, 0, 1);
     Thread->StartAddress = (PVOID)Start;
     Thread->Win32StartAddress = (PVOID)Start;
     Thread->ExitStatus = STATUS_PENDING;
-    Thread->ThreadInserted = 1;
     Thread->ThreadIoPriority = IO_PRIORITY_NORMAL;
     Thread->ThreadPagePriority = MEMORY_PRIORITY_NORMAL;
     KeQuerySystemTimePrecise(&Thread->CreateTime);
+    SeAssignSecurity(Thread, PspTokenOf(Process));
+    *ThreadOut = Thread;
+    return STATUS_SUCCESS;
+}
+
+VOID PspInsertThread(PETHREAD Thread)
+{
+    PEPROCESS Process = (PEPROCESS)Thread->Tcb.Process;
+
+    Thread->ThreadInserted = 1;
     InsertTailList(&Process->ThreadListHead, &Thread->ThreadListEntry);
     Process->ActiveThreads++;
     if (Process->ActiveThreads > Process->ActiveThreadsHighWatermark)
         Process->ActiveThreadsHighWatermark = Process->ActiveThreads;
-    *ThreadOut = Thread;
+    PspChargeQuota(Process, NonPagedPool, sizeof(*Thread));
     KeStartThread(&Thread->Tcb);
-    return STATUS_SUCCESS;
+}
+
+NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
+                         PKSTART_ROUTINE Start, PVOID Context, PETHREAD *ThreadOut)
+{
+    NTSTATUS Status = PspAllocateThread(Process, SystemRoutine, Start, Context, ThreadOut);
+
+    if (NT_SUCCESS(Status))
+        PspInsertThread(*ThreadOut);
+    return Status;
 }
 
 NTSTATUS PsCreateSystemThread(PHANDLE Handle, ULONG Access, POBJECT_ATTRIBUTES Attributes,
@@ -64,6 +85,22 @@ NTSTATUS PsCreateSystemThread(PHANDLE Handle, ULONG Access, POBJECT_ATTRIBUTES A
         *ClientId = Thread->Cid;
     ObfReferenceObject(Thread);             // the handle's; the first one is the running thread's
     return ObInsertObject(Thread, NULL, Access, 0, NULL, Handle);
+}
+
+// The same for a thread that never leaves a processor.
+NTSTATUS PspCreateBoundSystemThread(PHANDLE Handle, ULONG Processor, PKSTART_ROUTINE Start,
+                                    PVOID Context)
+{
+    PETHREAD Thread;
+    NTSTATUS Status = PspAllocateThread(PsInitialSystemProcess, PspSystemThreadStartup, Start,
+                                        Context, &Thread);
+
+    if (!NT_SUCCESS(Status))
+        return Status;
+    Thread->Tcb.Affinity.Mask = 1ULL << Processor;
+    ObfReferenceObject(Thread);             // the handle's; the first one is the running thread's
+    PspInsertThread(Thread);
+    return ObInsertObject(Thread, NULL, THREAD_ALL_ACCESS, 0, NULL, Handle);
 }
 
 VOID PspSystemThreadStartup(PKSTART_ROUTINE Start, PVOID Context)
@@ -94,6 +131,7 @@ static DECLSPEC_NORETURN VOID PspExitThread(NTSTATUS Status)
     KeAcquireSpinLockRaiseToDpc(&PspReaperLock);
     RemoveEntryList(&Thread->ThreadListEntry);
     Process->ActiveThreads--;
+    Process->ProcessQuotaUsage[NonPagedPool] -= sizeof(*Thread);
     Thread->ReaperLink = PsReaperListHead;
     PsReaperListHead = Thread;
     KeReleaseSpinLockFromDpcLevel(&PspReaperLock);
@@ -139,9 +177,29 @@ VOID PspStartSystemThreads(VOID)
                     &Thread);
 }
 
+// What SetThreadDescription leaves: the string and its text in one block.
+VOID PspNameThread(PETHREAD Thread, PCWSTR Name)
+{
+    UNICODE_STRING Source;
+    PUNICODE_STRING Copy;
+
+    RtlInitUnicodeString(&Source, Name);
+    Copy = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*Copy) + Source.MaximumLength, TAG_NAME);
+    if (Copy == NULL)
+        return;
+    Copy->Buffer = (PWCHAR)(Copy + 1);
+    Copy->MaximumLength = Source.MaximumLength;
+    RtlCopyUnicodeString(Copy, &Source);
+    Thread->ThreadName = Copy;
+}
+
 VOID PspThreadDelete(PVOID Object)
 {
-    ExDestroyHandle(PspCidTable, ((PETHREAD)Object)->Cid.UniqueThread);
+    PETHREAD Thread = Object;
+
+    if (Thread->ThreadName)
+        ExFreePoolWithTag(Thread->ThreadName, TAG_NAME);
+    ExDestroyHandle(PspCidTable, Thread->Cid.UniqueThread);
 }
 
 HANDLE PsGetCurrentThreadId(VOID)

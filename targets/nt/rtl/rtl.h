@@ -41,6 +41,10 @@ VOID RtlRbInsertNodeEx(PRTL_RB_TREE Tree, PRTL_BALANCED_NODE Parent, BOOLEAN Rig
 VOID RtlRbRemoveNode(PRTL_RB_TREE Tree, PRTL_BALANCED_NODE Node);
 PRTL_BALANCED_NODE RtlpRbNextNode(PRTL_BALANCED_NODE Node);
 
+// The same with heights in place of colours: nothing is removed yet.
+VOID RtlAvlInsertNodeEx(PRTL_AVL_TREE Tree, PRTL_BALANCED_NODE Parent, BOOLEAN Right,
+                        PRTL_BALANCED_NODE Node);
+
 // AVL tables of caller-defined elements; each element follows its RTL_BALANCED_LINKS.
 typedef enum _RTL_GENERIC_COMPARE_RESULTS {
     GenericLessThan,
