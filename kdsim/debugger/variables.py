@@ -48,7 +48,9 @@ def frame_variables(session: Session, frame: Frame) -> Iterator[Variable]:
 
 
 def find_variable(session: Session, frame: Frame, name: str) -> Variable | None:
-    return next((v for v in frame_variables(session, frame) if v.name == name), None)
+    """The variable of that name; case matters only where it tells two apart."""
+    alike = [v for v in frame_variables(session, frame) if v.name.lower() == name.lower()]
+    return next((v for v in alike if v.name == name), alike[0] if alike else None)
 
 
 def _variable(session: Session, frame: Frame, local: Local) -> Variable:

@@ -69,9 +69,6 @@ class FrozenBackend:
     def close(self) -> None:
         pass
 
-    def banner(self) -> list[str]:
-        return []
-
     def version(self) -> TargetVersion:
         return self._machine.version
 
