@@ -86,9 +86,11 @@ class Interpreter:
         self.host = host
         self.aliases = Aliases() if aliases is None else aliases
         self._evaluate = Evaluator(host.context).evaluate
-        # Blocks that are being run, the outermost first. Each stands in the one before it, letter
-        # for letter; None where it does not, because of aliases or because it is a script.
+        # Blocks that are being run, the outermost first; the current line is one of them. What
+        # follows it stands in the block before it, letter for letter; None is for a block that
+        # does not, because of aliases or because it is a script.
         self._blocks: list[syntax.Text | None] = []
+        self._line = 0
 
     @property
     def _depth(self) -> int:
@@ -99,7 +101,14 @@ class Interpreter:
         if len(line) > MAX_LENGTH:
             raise UserError(f"Command line of {len(line)} characters; at most {MAX_LENGTH} fit")
         text = self.aliases.expand(line)
-        self._program(text, syntax.Text(line) if text == line else None, keep_going=keep_going)
+        outer, self._line = self._line, self._depth
+        try:
+            block = syntax.Text(line) if text == line else None
+            self._program(text, block, keep_going=keep_going)
+        finally:
+            # Ctrl+C may strike anywhere, also where a block has just been entered or left.
+            del self._blocks[self._line :]
+            self._line = outer
 
     def run_lines(self, text: str, *, echo: bool = False) -> None:
         """Execute the lines of a file one by one; an error ends its own line only."""
@@ -161,8 +170,9 @@ class Interpreter:
 
     def _point(self, error: CommandSyntaxError, piece: Piece) -> None:
         """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
-        blocks = [block for block in self._blocks if block is not None]
-        if len(blocks) == len(self._blocks) and error.text == piece.text:
+        around = self._blocks[self._line :]
+        blocks = [block for block in around if block is not None]
+        if len(blocks) == len(around) and error.text == piece.text:
             start = sum(block.column for block in blocks)
             end = start + len(blocks[-1].text)
             error.move(blocks[0].text, start + piece.column, end)
