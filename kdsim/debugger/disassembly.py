@@ -86,7 +86,13 @@ class Line:
         return f"{self.mnemonic:7} {self.operands}".rstrip()
 
     def __str__(self) -> str:
-        return f"{tick(self.address)} {self.data.hex():{_BYTES_COLUMN - 1}} {self.instruction}"
+        shown = self.data.hex() or "??"
+        return f"{tick(self.address)} {shown:{_BYTES_COLUMN - 1}} {self.instruction}"
+
+
+def unreadable(va: int) -> Line:
+    """What is shown where no byte can be read."""
+    return Line(va, b"", "???", "")
 
 
 class Disassembler:
@@ -106,10 +112,10 @@ class Disassembler:
             raise MemoryFault(va)
         return self.decode(va, data)
 
-    def decode(self, va: int, data: bytes) -> Line:
+    def decode(self, va: int, data: bytes, bits: int = 64) -> Line:
         """The first instruction of `data`; `???` when it is none."""
         iced = _iced()
-        decoded = iced.Decoder(64, data[:LONGEST], ip=va).decode()
+        decoded = iced.Decoder(bits, data[:LONGEST], ip=va).decode()
         if decoded.is_invalid:
             return Line(va, data[:1], "???", "")
         return Line(
@@ -168,7 +174,7 @@ class Disassembler:
             try:
                 line = self.line(va)
             except MemoryFault:
-                lines.append(f"{tick(va)} {'??':{_BYTES_COLUMN - 1}} ???")
+                lines.append(str(unreadable(va)))
             else:
                 note = self.effect(line, registers) if registers else ""
                 lines.append(f"{line} {note}" if note else str(line))

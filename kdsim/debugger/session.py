@@ -72,7 +72,7 @@ class Session:
         cursor: where listings without an address go on.
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
         runner: executes a command line; the commands package puts itself here.
-        evaluate: the value of an expression; the same.
+        evaluate, evaluate_cpp: the value of an expression (C++: whatever the default is); the same.
         ask: answers a question of the target or of a command.
         on_reached: called when the target has answered, before its first stop is waited for.
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
@@ -113,6 +113,7 @@ class Session:
         self.cursor = Cursor()
         self.runner: Runner = _no_runner
         self.evaluate: Callable[[str], int] = _no_evaluator
+        self.evaluate_cpp: Callable[[str], int] = _no_evaluator
         self.ask: Callable[[str], str] = lambda _prompt: ""
         self.register_lines: Callable[[], list[str]] = list
         self.on_bugcheck: Callable[[Session], None] | None = None
@@ -209,6 +210,7 @@ class Session:
         self.breakpoints.target_lost()
         self.modules.clear()
         self.scope = Scope()
+        self.memory.held = False
         self.flush_memory()
         self.memory.select_process(None)
         self._forget_target()
@@ -253,8 +255,7 @@ class Session:
         self._registers.clear()
         self.previous_ip = self.event.pc if self.event else 0
         self.scope = Scope()
-        self.memory.process_cr3 = None
-        self.memory.decode_all = False
+        self.memory.select_process(None)
         self.flush_memory()
         self.halted = False
 

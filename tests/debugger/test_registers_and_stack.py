@@ -109,9 +109,9 @@ def test_registers(kd: Kd, line: str, text: str) -> None:
 
 def test_empty_answer_keeps_a_register(kd: Kd) -> None:
     kd.session.ask = lambda _question: ""
-    assert kd.run("r rcx=;r rcx") == "rcx=0000000000000001\n"
+    assert kd.lines("r rcx=;r rcx") == ["rcx=0000000000000001", "rcx=0000000000000001"]
     kd.session.ask = lambda _question: "77"
-    assert kd.run("r rcx=;r rcx") == "rcx=0000000000000077\n"
+    assert kd.lines("r rcx=;r rcx") == ["rcx=0000000000000001", "rcx=0000000000000077"]
 
 
 @pytest.mark.parametrize("name", sorted(SLOTS))

@@ -69,6 +69,9 @@ class FrozenBackend:
     def close(self) -> None:
         pass
 
+    def banner(self) -> list[str]:
+        return []
+
     def version(self) -> TargetVersion:
         return self._machine.version
 
@@ -105,9 +108,6 @@ class FrozenBackend:
 
     def answer_prompt(self, text: str) -> None:
         pass
-
-    def banner(self) -> list[str]:
-        return []
 
     # -- memory ----------------------------------------------------------------------------------
 

@@ -11,14 +11,13 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "analyze": ("!analyze",),
     "breakpoints": (
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
-        *("br", "bs", "bsc", ".bpcmds"),
+        *("br", "bs", "bsc", ".bpcmds", ".apply_dbp"),
     ),
+    "cache": (".cache",),
     "codes": ("!error", "!ioctldecode", "!filetime", "!whattime"),
     "crashdump": (".dump",),
-    "display": (
-        *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
-        *("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du"),
-    ),
+    "display": ("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
+    "display_physical": (*("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du", "!eb", "!ed"),),
     "display_strings": ("da", "du", "ds", "dS", "dyb", "dyd"),
     "display_symbols": (
         *("dds", "dps", "dqs", "dl", "dlb"),
@@ -35,8 +34,11 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "expressions": ("?", "??", ".formats", ".echo", ".printf", "n", ".expr"),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
+    "function_entry": (".fnent",),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
+    "holdmem": (".holdmem",),
+    "images": (".imgscan",),
     "lists": ("!list",),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "modules": ("lm", "ld", ".reload", "!lmi"),
@@ -46,16 +48,20 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
     "processes": ("!process", "!thread", "!running"),
     "processors": ("!pcr", "!prcb", "!irql"),
-    "registers": ("r", "rM", "rF", "rX", "rm", "rdmsr", "wrmsr"),
+    "registers": (
+        *("r", "rM", "rF", "rX", "rY", "rYI", "rZ", "rZI", "rK", "rm"),
+        *("rdmsr", "wrmsr"),
+    ),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
     "search": ("s",),
+    "selectors": ("dg",),
     "stack": (
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),
     ),
     "status": (
         *("vertarget", "version", ".time", ".lastevent", ".bugcheck", ".effmach", ".sleep"),
-        *(".cache", ".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
+        *(".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
     ),
     "symbols": (
         "x",
@@ -72,9 +78,10 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "!sym",
     ),
     "types": ("dt",),
-    "unassemble": ("u", "ub", "uu", "ur", "uf", "#"),
+    "unassemble": ("u", "ub", "uu", "up", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
+    "worker": (".pagein",),
 }
 
 REGISTRY = Registry(CATALOGUE)

@@ -95,6 +95,8 @@ def equip(session: Session) -> Engine:
     """Give a session its command language."""
     engine = Engine(session)
     session.runner = engine.interpreter.run
-    session.evaluate = Evaluator(engine.context).evaluate
+    evaluator = Evaluator(engine.context)
+    session.evaluate = evaluator.evaluate
+    session.evaluate_cpp = lambda text: evaluator.cpp(text).number()
     session.register_lines = lambda: _register_lines(session)
     return engine

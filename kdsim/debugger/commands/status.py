@@ -9,11 +9,9 @@ from kdsim import __version__
 from kdsim.debugger import kernel
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.language.problems import OVERFLOW
-from kdsim.debugger.memory import LINE_SIZE
 from kdsim.debugger.report import bugcheck_data
 from kdsim.debugger.settings import SYMOPT_LOAD_LINES
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.threads import directory_base
 from kdsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 SLEEP_STEP = 0.05
-CACHE_KILOBYTES = 1000
 """Kd's default; here it only says how much a listing may keep."""
 
 
@@ -119,52 +116,6 @@ def sleep(session: Session, args: Arguments, name: str) -> None:
     while (left := end - time.monotonic()) > 0:
         session.check_interrupt()
         time.sleep(min(left, SLEEP_STEP))
-
-
-@command(
-    ".cache",
-    summary="Show or change how target memory is cached while the target is stopped.",
-    group="session",
-    params=(
-        Param("option", "text", "flushall, forcedecodeuser, forcedecodeptes ...", optional=True),
-    ),
-    see_also=(".process",),
-)
-def cache(session: Session, args: Arguments, name: str) -> list[str]:
-    memory = session.memory
-    while not args.done:
-        word = (args.word() or "").lower()
-        if word in ("flushall", "flushu"):
-            session.flush_memory()
-        elif word == "flush":
-            args.expression()
-            session.flush_memory()
-        elif word in ("forcedecodeuser", "forcedecodeptes"):
-            memory.select_process(directory_base(session, session.current_process()))
-            memory.decode_all = word == "forcedecodeptes"
-            session.flush_memory()
-        elif word in ("noforcedecodeuser", "noforcedecodeptes"):
-            memory.decode_all = False
-            memory.select_process(None)
-            session.flush_memory()
-        elif word not in ("hold", "unhold", "decodeptes", "nodecodeptes"):
-            args.position -= len(word)
-            args.expression()
-    size = len(memory.cache) * LINE_SIZE
-    total = memory.cache.hits + memory.cache.misses
-    lines = [
-        f"Max cache size is       : {CACHE_KILOBYTES * 1024} bytes (0x{CACHE_KILOBYTES:x} KB)",
-        f"Total memory in cache   : {size} bytes (0x{size // 1024:x} KB)",
-        f"Number of regions cached: {len(memory.cache)}",
-        f"    counts: {memory.cache.hits} cached/{memory.cache.misses} uncached, "
-        f"{100 * memory.cache.hits / total if total else 0:.2f}% cached",
-    ]
-    if memory.process_cr3 is not None:
-        what = "All" if memory.decode_all else "User-mode"
-        lines.append(
-            f"** {what} addresses are translated with directory base {memory.process_cr3:x}"
-        )
-    return lines
 
 
 @command(

@@ -201,7 +201,10 @@ def nearest(session: Session, args: Arguments, name: str) -> NearestSymbols | No
     args.switches("D")
     address = args.optional_address()
     args.at_end()
-    va = session.instruction_pointer if address is None else address
+    return nearest_symbols(session, session.instruction_pointer if address is None else address)
+
+
+def nearest_symbols(session: Session, va: int) -> NearestSymbols | None:
     found = session.symbols.nearest(va)
     if found is None:
         return None
