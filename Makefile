@@ -30,7 +30,7 @@ bench: venv
 	$(BIN)/python -m benchmarks
 
 guests: venv
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[guests]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[guests]'
 	$(BIN)/python targets/build.py
 
 clean:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from benchmarks import cpu, language, pdb, pool, search, start
+from benchmarks import cpu, language, pdb, pool, pool_commands, search, start
 
 if __name__ == "__main__":
-    results = [start.main(), cpu.main(), pool.main(), language.main(), search.main()]
+    programs = (start, cpu, pool, language, search, pool_commands)
+    results = [program.main() for program in programs]
     if importlib.util.find_spec("ziglang"):
         results.append(pdb.main([]))
     else:

@@ -62,6 +62,63 @@ typedef enum _EVENT_TYPE { NotificationEvent, SynchronizationEvent } EVENT_TYPE;
 typedef enum _TIMER_TYPE { NotificationTimer, SynchronizationTimer } TIMER_TYPE;
 typedef enum _WAIT_TYPE { WaitAll, WaitAny, WaitNotification, WaitDequeue } WAIT_TYPE;
 typedef enum _LOCK_OPERATION { IoReadAccess, IoWriteAccess, IoModifyAccess } LOCK_OPERATION;
+// The interrupt object of Windows 10: what a gate of the IDT leads to.
+typedef enum _KINTERRUPT_MODE { LevelSensitive, Latched } KINTERRUPT_MODE;
+typedef enum _KINTERRUPT_POLARITY {
+    InterruptPolarityUnknown,
+    InterruptActiveHigh,
+    InterruptActiveLow,
+    InterruptActiveBoth,
+} KINTERRUPT_POLARITY;
+typedef struct _ISRDPCSTATS {
+    ULONG64 IsrTime;
+    ULONG64 IsrTimeStart;
+    ULONG64 IsrCount;
+    ULONG64 DpcTime;
+    ULONG64 DpcTimeStart;
+    ULONG64 DpcCount;
+    UCHAR IsrActive;
+    UCHAR Reserved[15];
+} ISRDPCSTATS;
+struct _KINTERRUPT;
+typedef BOOLEAN KSERVICE_ROUTINE(struct _KINTERRUPT *Interrupt, PVOID ServiceContext);
+typedef struct _KINTERRUPT {
+    SHORT Type;
+    SHORT Size;
+    LIST_ENTRY InterruptListEntry;
+    KSERVICE_ROUTINE *ServiceRoutine;
+    PVOID MessageServiceRoutine;
+    ULONG MessageIndex;
+    PVOID ServiceContext;
+    KSPIN_LOCK SpinLock;
+    ULONG TickCount;
+    PKSPIN_LOCK ActualLock;
+    PVOID DispatchAddress;
+    ULONG Vector;
+    UCHAR Irql;
+    UCHAR SynchronizeIrql;
+    UCHAR FloatingSave;
+    UCHAR Connected;
+    ULONG Number;
+    UCHAR ShareVector;
+    UCHAR EmulateActiveBoth;
+    USHORT ActiveCount;
+    LONG InternalState;
+    KINTERRUPT_MODE Mode;
+    KINTERRUPT_POLARITY Polarity;
+    ULONG ServiceCount;
+    ULONG DispatchCount;
+    PKEVENT PassiveEvent;
+    PVOID TrapFrame;
+    PVOID DisconnectData;
+    PKTHREAD ServiceThread;
+    PVOID ConnectionData;
+    PVOID IntTrackEntry;
+    ISRDPCSTATS IsrDpcStats;
+    PVOID RedirectObject;
+    UCHAR Padding[8];
+} KINTERRUPT, *PKINTERRUPT;
+_Static_assert(sizeof(KINTERRUPT) == 0x100, "KINTERRUPT");
 typedef enum _KDPC_IMPORTANCE {
     LowImportance,
     MediumImportance,
@@ -382,6 +439,73 @@ NTKERNELAPI VOID IoQueueWorkItem(PIO_WORKITEM Item, IO_WORKITEM_ROUTINE *Routine
                                  WORK_QUEUE_TYPE QueueType, PVOID Context);
 #define IoCompleteRequest IofCompleteRequest
 #define IoCallDriver IofCallDriver
+NTKERNELAPI PDEVICE_OBJECT IoGetAttachedDevice(PDEVICE_OBJECT Device);
+NTKERNELAPI PDEVICE_OBJECT IoAttachDeviceToDeviceStack(PDEVICE_OBJECT Source,
+                                                       PDEVICE_OBJECT Target);
+NTKERNELAPI VOID IoDetachDevice(PDEVICE_OBJECT Target);
+NTKERNELAPI NTSTATUS IoGetDeviceObjectPointer(PUNICODE_STRING Name, ACCESS_MASK Access,
+                                              PFILE_OBJECT *File, PDEVICE_OBJECT *Device);
+NTKERNELAPI BOOLEAN IoCancelIrp(PIRP Irp);
+NTKERNELAPI VOID IoAcquireCancelSpinLock(PKIRQL Irql);
+NTKERNELAPI VOID IoReleaseCancelSpinLock(KIRQL Irql);
+NTKERNELAPI NTSTATUS IoConnectInterrupt(PKINTERRUPT *Interrupt, KSERVICE_ROUTINE *ServiceRoutine,
+                                        PVOID ServiceContext, PKSPIN_LOCK SpinLock, ULONG Vector,
+                                        KIRQL Irql, KIRQL SynchronizeIrql, KINTERRUPT_MODE Mode,
+                                        BOOLEAN ShareVector, KAFFINITY Affinity,
+                                        BOOLEAN FloatingSave);
+NTKERNELAPI VOID IoDisconnectInterrupt(PKINTERRUPT Interrupt);
+
+#define SL_PENDING_RETURNED 0x01
+#define SL_INVOKE_ON_CANCEL 0x20
+#define SL_INVOKE_ON_SUCCESS 0x40
+#define SL_INVOKE_ON_ERROR 0x80
+#define STATUS_MORE_PROCESSING_REQUIRED ((NTSTATUS)0xC0000016)
+typedef NTSTATUS IO_COMPLETION_ROUTINE(PDEVICE_OBJECT Device, PIRP Irp, PVOID Context);
+typedef VOID DRIVER_CANCEL(PDEVICE_OBJECT Device, PIRP Irp);
+
+FORCEINLINE PIO_STACK_LOCATION IoGetCurrentIrpStackLocation(PIRP Irp)
+{
+    return Irp->Tail.Overlay.CurrentStackLocation;
+}
+
+FORCEINLINE PIO_STACK_LOCATION IoGetNextIrpStackLocation(PIRP Irp)
+{
+    return Irp->Tail.Overlay.CurrentStackLocation - 1;
+}
+
+FORCEINLINE VOID IoMarkIrpPending(PIRP Irp)
+{
+    IoGetCurrentIrpStackLocation(Irp)->Control |= SL_PENDING_RETURNED;
+}
+
+// Everything but the completion routine, which is the next driver's to set.
+FORCEINLINE VOID IoCopyCurrentIrpStackLocationToNext(PIRP Irp)
+{
+    PIO_STACK_LOCATION Next = IoGetNextIrpStackLocation(Irp);
+
+    *Next = *IoGetCurrentIrpStackLocation(Irp);
+    Next->Control = 0;
+    Next->CompletionRoutine = NULL;
+    Next->Context = NULL;
+}
+
+FORCEINLINE VOID IoSetCompletionRoutine(PIRP Irp, IO_COMPLETION_ROUTINE *Routine, PVOID Context,
+                                        BOOLEAN OnSuccess, BOOLEAN OnError, BOOLEAN OnCancel)
+{
+    PIO_STACK_LOCATION Next = IoGetNextIrpStackLocation(Irp);
+
+    Next->CompletionRoutine = (PVOID)Routine;
+    Next->Context = Context;
+    Next->Control = (UCHAR)((OnSuccess ? SL_INVOKE_ON_SUCCESS : 0) |
+                            (OnError ? SL_INVOKE_ON_ERROR : 0) |
+                            (OnCancel ? SL_INVOKE_ON_CANCEL : 0));
+}
+
+FORCEINLINE DRIVER_CANCEL *IoSetCancelRoutine(PIRP Irp, DRIVER_CANCEL *Routine)
+{
+    return (DRIVER_CANCEL *)InterlockedExchangePointer((PVOID volatile *)&Irp->CancelRoutine,
+                                                       (PVOID)Routine);
+}
 
 // rtl
 

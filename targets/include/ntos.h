@@ -66,6 +66,36 @@ typedef struct _KSERVICE_TABLE_DESCRIPTOR {
     ULONG Limit;
     PUCHAR Number;
 } KSERVICE_TABLE_DESCRIPTOR, *PKSERVICE_TABLE_DESCRIPTOR;
+typedef struct _FAST_IO_DISPATCH {        // wdm.h
+    ULONG SizeOfFastIoDispatch;
+    PVOID FastIoCheckIfPossible;
+    PVOID FastIoRead;
+    PVOID FastIoWrite;
+    PVOID FastIoQueryBasicInfo;
+    PVOID FastIoQueryStandardInfo;
+    PVOID FastIoLock;
+    PVOID FastIoUnlockSingle;
+    PVOID FastIoUnlockAll;
+    PVOID FastIoUnlockAllByKey;
+    PVOID FastIoDeviceControl;
+    PVOID AcquireFileForNtCreateSection;
+    PVOID ReleaseFileForNtCreateSection;
+    PVOID FastIoDetachDevice;
+    PVOID FastIoQueryNetworkOpenInfo;
+    PVOID AcquireForModWrite;
+    PVOID MdlRead;
+    PVOID MdlReadComplete;
+    PVOID PrepareMdlWrite;
+    PVOID MdlWriteComplete;
+    PVOID FastIoReadCompressed;
+    PVOID FastIoWriteCompressed;
+    PVOID MdlReadCompleteCompressed;
+    PVOID MdlWriteCompleteCompressed;
+    PVOID FastIoQueryOpen;
+    PVOID ReleaseForModWrite;
+    PVOID AcquireForCcFlush;
+    PVOID ReleaseForCcFlush;
+} FAST_IO_DISPATCH;
 typedef struct _EXCEPTION_POINTERS {
     PEXCEPTION_RECORD ExceptionRecord;
     PCONTEXT ContextRecord;

@@ -223,9 +223,9 @@ def test_variables_of_a_frame(kd: Kd) -> None:
     )
     assert kd.run("dv /t /v T*") == "ffffb000`0000fff8 unsigned long Tag = 0x20636241\n"
     assert kd.run("dv /i /V") == (
-        "prv param  @rsp+0x0020       Tag = 0x20636241\n"
-        "prv local  @rax              Count = 5\n"
-        "prv local  <unavailable>     Gone = <value unavailable>\n"
+        "prv param  ffffb000`0000fff8 @rsp+0x0020              Tag = 0x20636241\n"
+        "prv local  @rax              @rax                   Count = 5\n"
+        "prv local  <unavailable>     <unavailable>            Gone = <value unavailable>\n"
     )
     assert kd.run("? Tag") == "Evaluate expression: -87960930156552 = ffffb000`0000fff8\n"
     assert kd.run("dv zz*") == "No local variable matches 'zz*'\n"

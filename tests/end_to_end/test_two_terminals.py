@@ -93,7 +93,7 @@ def test_a_waiting_target_stops_at_the_end_of_boot(
     cable = lay(computer)
     with computer.target(*cable.target, "--wait", "--seed", "5"):
         done = computer.kd("-k", cable.debugger, "-c", "lm1m; q")
-    assert done.stdout.endswith("\nnt\nhal\ntidy\n")
+    assert done.stdout.endswith("\nnt\nhal\ntidy\npulse\npulseflt\nmonitor\n")
 
 
 @CABLES

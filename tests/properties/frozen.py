@@ -103,6 +103,9 @@ class FrozenBackend:
     def reboot(self) -> None:
         self._events += [Reconnected("restarted"), self._stop(BREAKPOINT)]
 
+    def restart(self) -> None:
+        self._events.append(self._stop(BREAKPOINT))
+
     def bugcheck(self) -> None:
         self._events.append(self._stop(BREAKPOINT))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
@@ -66,6 +66,7 @@ class _NoTarget:
         modules: tuple[()] = ()
 
 
+@settings(deadline=None)  # The first one imports all command files.
 @given(LINES)
 def test_completion_only_ever_continues_the_word(text: str) -> None:
     completer = KdCompleter(_NoTarget())  # type: ignore[arg-type]

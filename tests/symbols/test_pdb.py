@@ -152,9 +152,9 @@ def test_nearest(pdb, rva, name):
 def test_symbols_above_an_address(pdb):
     found = list(pdb.by_address())
     for place in found[:: len(found) // 7]:
-        assert next(pdb.by_address(above=place.rva - 1)).rva == place.rva
-        rest = [symbol.rva for symbol in pdb.by_address(above=place.rva)]
-        assert rest == [symbol.rva for symbol in found if symbol.rva > place.rva]
+        assert pdb.after(place.rva - 1).rva == place.rva
+        following = next((symbol.rva for symbol in found if symbol.rva > place.rva), None)
+        assert (pdb.after(place.rva) and pdb.after(place.rva).rva) == following
 
 
 def test_every_symbol_by_address(pdb):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kdsim.debugger.inspect import pool
+from kdsim.debugger.inspect import heaps, pool
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import UserError
 from kdsim.resources import resource_path
@@ -47,12 +47,16 @@ def test_both_processors_are_up(machine):
 
 def test_the_module_list_names_what_lies_there(machine):
     modules = list(machine.kernel.modules())
-    assert names(modules) == ["ntoskrnl.exe", "hal.dll", "tidy.sys"]
+    system, drivers = "\\SystemRoot\\system32", "\\SystemRoot\\System32\\drivers"
     assert [module.path for module in modules] == [
-        "\\SystemRoot\\system32\\ntoskrnl.exe",
-        "\\SystemRoot\\system32\\hal.dll",
-        "\\SystemRoot\\System32\\drivers\\tidy.sys",
+        f"{system}\\ntoskrnl.exe",
+        f"{system}\\hal.dll",
+        f"{drivers}\\tidy.sys",
+        f"{drivers}\\pulse.sys",
+        f"{drivers}\\pulseflt.sys",
+        f"{drivers}\\monitor.sys",
     ]
+    assert [module.path.rpartition("\\")[2] for module in modules] == names(modules)
     files = ImageFiles()
     for module in modules:
         mapped = PeImage.from_memory(machine.system.memory, module.base)
@@ -114,7 +118,7 @@ def test_pool_tags_add_up_to_the_blocks(machine):
     nt = next(iter(machine.kernel.modules()))
     symbols.add("nt", nt.base, nt.size)
     kernel = Nt(symbols, memory)
-    blocks = [block for heap in pool.heaps(kernel) for block in pool.small_blocks(kernel, heap)]
+    blocks = [block for heap in heaps.heaps(kernel) for block in heaps.all_blocks(kernel, heap)]
     blocks = [block for block in blocks if block.allocated] + list(pool.big_blocks(kernel))
     counted = Counter((block.tag & 0x7FFFFFFF, block.paged) for block in blocks)
     totals = machine.kernel.tag_totals()

@@ -125,7 +125,10 @@ def test_processes_share_the_kernel_half_only(booted, kernel) -> None:
 
 def stack(kernel, thread: View) -> list[str]:
     """Names of the functions on a switched-out thread's stack."""
-    image = PeImage.from_memory(kernel.memory, kernel.base)
+    images = {
+        module.base: (module, PeImage.from_memory(kernel.memory, module.base))
+        for module in kernel.modules()
+    }
     frame = kernel.view("_KSWITCH_FRAME", thread.Tcb.KernelStack)
     registers = FrameRegisters(frame.Return, [0] * len(GENERAL))
     registers.rsp = frame.address + frame.record.size
@@ -133,9 +136,12 @@ def stack(kernel, thread: View) -> list[str]:
     names = []
     while registers.rip:
         assert thread.Tcb.StackLimit < registers.rsp <= thread.Tcb.StackBase
-        names.append(kernel.pdb.nearest(registers.rip - kernel.base).name)
-        done = unwind(registers, kernel.base, image.functions, image.read, kernel.memory)
-        registers = done.regs
+        base = max(base for base in images if base <= registers.rip)
+        module, image = images[base]
+        assert registers.rip < base + module.size
+        in_nt = base == kernel.base
+        names.append(kernel.pdb.nearest(registers.rip - base).name if in_nt else module.name)
+        registers = unwind(registers, base, image.functions, image.read, kernel.memory).regs
     return names
 
 

@@ -213,7 +213,7 @@ def test_resource(guest: Guest) -> None:
     assert (view.Flag & 0x80, view.ActiveEntries, view.OwnerEntry.OwnerThread) == (0, 0, 0)
     for count in (1, 2):
         assert guest.call("ExAcquireResourceSharedLite", resource, 0) & 0xFF
-        assert view.ActiveEntries == count
+        assert (view.ActiveEntries, view.OwnerEntry.OwnerCount) == (1, count)
     assert guest.call("ExAcquireResourceExclusiveLite", resource, 0) & 0xFF == 0
     for _ in range(2):
         guest.call("ExReleaseResourceLite", resource)

@@ -19,7 +19,7 @@ def test_the_shipped_lab_is_the_leak_hunt():
     assert lab.name == "lab"
     assert lab.ram == 512 << 20
     assert lab.processors == 2
-    assert lab.boot_drivers == ("tidy.sys",)
+    assert lab.boot_drivers == ("tidy.sys", "pulse.sys", "pulseflt.sys", "monitor.sys")
     assert lab.verifier.drivers == ("leaky.sys",)
     assert lab.tasks == (Task(1.0, "leaky.sys", True), Task(60.0, "leaky.sys", False))
     names = [process.name for process in lab.processes]

@@ -89,7 +89,11 @@ def test_the_wire_is_clean(transcript):
 
 def test_modules(lines):
     modules = _after(lines, "^Start +End +Module")
-    assert [line.split()[-1] for line in modules] == ["ntoskrnl.exe", "hal.dll", "tidy.sys"]
+    assert [line.split()[-1] for line in modules] == [
+        "ntoskrnl.exe",
+        "hal.dll",
+        *find_lab("lab").boot_drivers,
+    ]
     assert modules[0].split()[2:5] == ["nt", "10.0.19041.3570", "loaded"]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands import analyze_fields, hang
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.commands.stacktext import FRAME_LIMIT, FrameLine, frame_lines
-from kdsim.debugger.inspect import analysis, bugchecks, processes
+from kdsim.debugger.inspect import analysis, bugchecks
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError, KdsimError
 
@@ -27,84 +29,66 @@ def banner(title: str) -> tuple[str, ...]:
     return (RULE, EDGE, f"*{' ' * 24}{title:53}*", EDGE, RULE, "")
 
 
+Field = tuple[str, str]
+"""A name and what stands behind it, lines after the first included."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The analysis of one bug check."""
+    """The analysis of one bug check, or of an exception without one.
 
-    analysis: analysis.Analysis
+    Attributes:
+        details: the fields before the stack.
+        verdict: the fields after it.
+    """
+
+    title: str
+    result: analysis.Analysis
     verbose: bool
-    process: str
+    details: tuple[Field, ...]
     stack: tuple[FrameLine, ...]
     stack_error: str
-    build: str
+    verdict: tuple[Field, ...]
 
     def lines(self) -> Iterator[str]:
-        data = self.analysis.data
-        yield from banner("Bugcheck Analysis")
-        if not self.verbose:
-            yield from self._summary()
+        data = self.result.data
+        yield from banner(self.title)
+        if not self.verbose and data is not None:
+            yield from self._summary(data)
             return
-        yield from explain(data)
-        yield ""
+        if data is not None:
+            yield from explain(data)
+            yield ""
         yield "Debugging Details:"
         yield "-" * 18
         yield ""
-        for label, value in self._details():
-            yield f"{label}:  {value}"
-            yield ""
-        yield from self._stack_lines()
-        for label, value in self._verdict():
-            yield f"{label}:  {value}"
-            yield ""
-        yield "Followup:     MachineOwner"
-        yield "---------"
-        yield ""
-
-    def _summary(self) -> Iterator[str]:
-        data = self.analysis.data
-        parameters = ", ".join(f"{value:x}" for value in data.parameters)
-        yield "Use !analyze -v to get detailed debugging information."
-        yield ""
-        yield f"BugCheck {data.code:X}, {{{parameters}}}"
-        yield ""
-        yield from caused_by(self.analysis)
-        yield ""
-        yield "Followup:     MachineOwner"
-        yield "---------"
-
-    def _details(self) -> Iterator[tuple[str, str]]:
-        data = self.analysis.data
-        yield "BUGCHECK_CODE", f"{data.code:x}"
-        for number, value in enumerate(data.parameters, 1):
-            yield f"BUGCHECK_P{number}", f"{value:x}"
-        if data.meaning.fault_address is not None:
-            yield "READ_ADDRESS", f"{data.parameters[data.meaning.fault_address]:016x}"
-        if self.analysis.faulting_ip:
-            yield "FAULTING_IP", f"{self.analysis.faulting_ip:016x}"
-        yield "BUGCHECK_STR", data.bucket
-        if self.analysis.driver_name:
-            yield "BUGCHECKING_DRIVER", self.analysis.driver_name
-        yield "PROCESS_NAME", self.process
-
-    def _stack_lines(self) -> Iterator[str]:
+        yield from _field_lines(self.details)
         yield "STACK_TEXT:  "
         yield from (str(row) for row in self.stack)
         if self.stack_error:
             yield f"(the stack cannot be read further: {self.stack_error})"
         yield ""
+        yield from _field_lines(self.verdict)
+        yield "Followup:     MachineOwner"
+        yield "---------"
+        yield ""
 
-    def _verdict(self) -> Iterator[tuple[str, str]]:
-        culprit = self.analysis.culprit
-        if culprit is not None:
-            if culprit.frame is not None:
-                yield "SYMBOL_STACK_INDEX", f"{culprit.frame:x}"
-                yield "SYMBOL_NAME", culprit.symbol
-            yield "MODULE_NAME", culprit.module
-            yield "IMAGE_NAME", culprit.image
-            yield "DEBUG_FLR_IMAGE_TIMESTAMP", f"{culprit.timestamp:x}"
-        yield "STACK_COMMAND", ".thread ; .cxr ; kb"
-        yield "FAILURE_BUCKET_ID", analysis.failure_bucket(self.analysis)
-        yield "BUILDLAB_STR", self.build
+    def _summary(self, data: analysis.BugCheckData) -> Iterator[str]:
+        parameters = ", ".join(f"{value:x}" for value in data.parameters)
+        yield "Use !analyze -v to get detailed debugging information."
+        yield ""
+        yield f"BugCheck {data.code:X}, {{{parameters}}}"
+        yield ""
+        yield from caused_by(self.result)
+        yield ""
+        yield "Followup:     MachineOwner"
+        yield "---------"
+
+
+def _field_lines(fields: Sequence[Field]) -> Iterator[str]:
+    for label, value in fields:
+        yield f"{label}:  {value}"
+        yield ""
 
 
 def explain(data: analysis.BugCheckData) -> Iterator[str]:
@@ -134,27 +118,83 @@ def caused_by(result: analysis.Analysis) -> Iterator[str]:
     "!analyze",
     summary="Analyse the bug check, or the last event.",
     group="crash analysis",
-    params=(Param("options", "flags", "-v details; -show code [p1..p4]; -hang", optional=True),),
+    params=(
+        Param(
+            "options",
+            "flags",
+            "-v details (-v0 to -v99, -vv all); -show code [p1..p4]; -f; -hang; -c",
+            optional=True,
+        ),
+    ),
     needs=Caps.READ | Caps.REGISTERS,
     see_also=(".bugcheck", "k", "!verifier", "!process"),
 )
 def analyze(session: Session, args: Arguments, name: str) -> Report | list[str]:
     """Reads nt!KiBugCheckData, nt!KiBugCheckDriver and the current stack."""
-    given = args.switches("v", "vv", "f", "show", "hang", "D")
+    level, given = _options(args)
     if "show" in given:
         return _show(args)
+    if "c" in given:
+        return _known_issues(args)
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     if "hang" in given:
-        return _hang(nt)
+        return hang.report(session, nt)
     data = analysis.bugcheck_data(nt)
-    verbose = "v" in given or "vv" in given
-    if data is None:
+    if data is None and "f" not in given:
         return _last_event(session)
-    return _report(session, nt, data, verbose=verbose)
+    return _report(session, nt, data, level)
 
 
-def _report(session: Session, nt: Nt, data: analysis.BugCheckData, *, verbose: bool) -> Report:
+_VERBOSE = re.compile(r"-v(?:(v)|(\d{1,2}))?$")
+ALL_LEVELS = 99
+REFUSED = {
+    "-xml": "!analyze writes no XML; `kdsim kd --json` prints every result as JSON",
+    "-xmi": "!analyze writes no XML; `kdsim kd --json` prints every result as JSON",
+    "-xcs": "!analyze writes no XML; `kdsim kd --json` prints every result as JSON",
+    "-xmf": "!analyze writes no XML; `kdsim kd --json` prints every result as JSON",
+}
+
+
+def _options(args: Arguments) -> tuple[int, set[str]]:
+    """The level of detail (0 is the summary) and the other switches."""
+    level = 0
+    given: set[str] = set()
+    while args.peek().startswith("-"):
+        column = args.position
+        word = args.word() or ""
+        verbose = _VERBOSE.match(word)
+        if verbose is not None:
+            level = ALL_LEVELS if verbose[1] else int(verbose[2] or 1)
+        elif word in ("-show", "-f", "-hang", "-c"):
+            given.add(word[1:])
+            if word in ("-show", "-c"):
+                break
+        elif word in REFUSED:
+            raise ArgumentError(REFUSED[word])
+        else:
+            raise args.error(column=column)
+    return level, given
+
+
+def _known_issues(args: Arguments) -> list[str]:
+    """`-c` continues when a known issue is met; without a list it has no effect."""
+    word = args.word()
+    if word == "-load":
+        raise ArgumentError("!analyze -c -load: files of known issues are not supported")
+    if word not in (None, "-unload", "-help"):
+        raise args.error()
+    args.at_end()
+    if word == "-help":
+        return [
+            "!analyze -c             continue when the issue is a known one",
+            "!analyze -c -load FILE  load a list of known issues",
+            "!analyze -c -unload     forget it",
+        ]
+    return ["No list of known issues is loaded; !analyze -c has no effect."]
+
+
+def _report(session: Session, nt: Nt, data: analysis.BugCheckData | None, level: int) -> Report:
     frames: Sequence[Frame] = ()
     problem = ""
     try:
@@ -162,20 +202,32 @@ def _report(session: Session, nt: Nt, data: analysis.BugCheckData, *, verbose: b
     except KdsimError as error:
         problem = str(error)
     result = analysis.analyse(nt, data, frames)
-    process = processes.process_at(nt, session.current_process())
     rows = frame_lines(session, frames)
-    build = session.facts.build_lab if session.facts else ""
-    return Report(result, verbose, process.image, rows, problem, build)
+    gather = analyze_fields.Gatherer(session, nt, result, frames, level)
+    return Report(
+        title="Bugcheck Analysis" if data is not None else "Exception Analysis",
+        result=result,
+        verbose=level > 0,
+        details=tuple(gather.details()),
+        stack=rows,
+        stack_error=problem,
+        verdict=tuple(gather.verdict()),
+    )
 
 
 def _show(args: Arguments) -> list[str]:
     if args.done:
         raise ArgumentError("!analyze -show needs a bug check code")
     code, *parameters = _numbers(args)
-    if code not in bugchecks.BUGCHECKS:
+    if code not in bugchecks.names():
         raise ArgumentError(f"no description of bug check {code:x}")
-    first, second, third, fourth = (*parameters, 0, 0, 0, 0)[:4]
+    if len(parameters) > PARAMETERS:
+        raise ArgumentError("a bug check has four parameters")
+    first, second, third, fourth = (*parameters, 0, 0, 0, 0)[:PARAMETERS]
     return list(explain(analysis.BugCheckData(code, (first, second, third, fourth))))
+
+
+PARAMETERS = 4
 
 
 def _numbers(args: Arguments) -> list[int]:
@@ -196,24 +248,13 @@ def _last_event(session: Session) -> list[str]:
     ]
 
 
-def _hang(nt: Nt) -> list[str]:
-    """What each processor runs and whether DPCs wait there."""
-    lines = ["Scan of the processors:"]
-    for number in range(processes.processor_count(nt)):
-        prcb = processes.prcb(nt, number)
-        idle = " (idle)" if prcb.CurrentThread == prcb.IdleThread else ""
-        depth = prcb.DpcData[0].DpcQueueDepth
-        lines.append(f"  {number}: thread {prcb.CurrentThread:016x}{idle}, DPC queue depth {depth}")
-    return lines
-
-
 def after_bugcheck(session: Session) -> None:
     """The verdict kd adds by itself when a bug check stops the target."""
     nt = Nt(session.symbols, session.memory)
     data = analysis.bugcheck_data(nt)
     if data is None:
         return
-    for line in caused_by(_report(session, nt, data, verbose=False).analysis):
+    for line in caused_by(_report(session, nt, data, 0).result):
         session.out.line(line)
     session.out.line()
     session.out.line("Followup:     MachineOwner")

@@ -15,7 +15,7 @@ from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.debugger.language.interpreter import Interpreter
-from kdsim.errors import KdsimError
+from kdsim.errors import KdsimError, UnknownCommand
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -37,7 +37,12 @@ class Engine:
 
     def dispatch(self, text: str) -> None:
         """Execute one command and print what it returns."""
-        match = self._find(text)
+        try:
+            match = self._find(text)
+        except UnknownCommand:
+            if text.startswith("!") and "NOEXTWARNING" in self.session.settings.kernel_options:
+                return
+            raise
         if self.session.settings.json:
             self._dispatch_json(text, match)
         else:
@@ -62,6 +67,14 @@ class Engine:
         self.session.check_interrupt()
 
     def _call(self, text: str, match: Match) -> object:
+        """Run a command. What loading symbols had to say stands before its result."""
+        try:
+            return self._run(text, match)
+        finally:
+            for notice in self.session.modules.notices():
+                self.session.out.line(notice)
+
+    def _run(self, text: str, match: Match) -> object:
         session = self.session
         declaration = match.command
         refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
@@ -98,5 +111,6 @@ def equip(session: Session) -> Engine:
     evaluator = Evaluator(engine.context)
     session.evaluate = evaluator.evaluate
     session.evaluate_cpp = lambda text: evaluator.cpp(text).number()
+    session.aliases = engine.aliases
     session.register_lines = lambda: _register_lines(session)
     return engine

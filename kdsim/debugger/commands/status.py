@@ -1,17 +1,21 @@
-"""About the target and the session: `vertarget version .time .lastevent .bugcheck .effmach ...`."""
+"""About the target and the debugger: `vertarget version .time .effmach .cache ...`."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim import __version__
-from kdsim.debugger import kernel
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger import kernel, times
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.extensions import chain_lines
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import OVERFLOW
-from kdsim.debugger.report import bugcheck_data
-from kdsim.debugger.settings import SYMOPT_LOAD_LINES
-from kdsim.debugger.text import address as tick
+from kdsim.debugger.text import signed
 from kdsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,10 +26,51 @@ SLEEP_STEP = 0.05
 """Kd's default; here it only says how much a listing may keep."""
 
 
-def target_lines(session: Session) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the target is, and its time."""
+
+    facts: kernel.KernelFacts
+    clock: kernel.Clock
+
+    def lines(self) -> list[str]:
+        return [*self.facts.lines(), *self.clock.lines()]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The target and the debugger."""
+
+    target: Target
+    command_line: str
+    debugger: str
+    connection: str
+
+    def lines(self) -> Iterator[str]:
+        yield from self.target.lines()
+        yield ""
+        yield f"command line: '{self.command_line}'"
+        yield from chain_lines()
+        yield f"kdsim {self.debugger}"
+        yield f"Connected through {self.connection}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    command_line: str
+
+    def lines(self) -> list[str]:
+        return [f"command line: '{self.command_line}'"]
+
+
+def _target(session: Session) -> Target:
     if session.facts is None:
         raise UserError("The target has not answered yet")
-    return [*session.facts.lines(), *kernel.clock_lines(session)]
+    return Target(session.facts, kernel.read_clock(session))
+
+
+def _command_line() -> str:
+    return shlex.join(["kdsim", *sys.argv[1:]])
 
 
 @command(
@@ -34,57 +79,90 @@ def target_lines(session: Session) -> list[str]:
     group="session",
     see_also=("version", ".time"),
 )
-def target_version(session: Session, args: Arguments, name: str) -> list[str]:
+def target_version(session: Session, args: Arguments, name: str) -> Target:
     args.at_end()
-    return target_lines(session)
+    return _target(session)
 
 
 @command(
     "version",
     summary="Tell what the target and the debugger are.",
     group="session",
+    see_also=("vertarget", "vercommand"),
+)
+def versions(session: Session, args: Arguments, name: str) -> Versions:
+    args.at_end()
+    description = session.backend.description
+    return Versions(_target(session), _command_line(), __version__, description)
+
+
+@command(
+    "vercommand",
+    summary="Show the command line that started the debugger.",
+    group="session",
+    see_also=("version",),
+)
+def version_command(session: Session, args: Arguments, name: str) -> CommandLine:
+    args.at_end()
+    return CommandLine(_command_line())
+
+
+@command(
+    ".kdtargetmac",
+    summary="Show the network address of the target's adapter, as far as the target tells it.",
+    group="session",
+    needs=Caps.RUN,
     see_also=("vertarget",),
 )
-def versions(session: Session, args: Arguments, name: str) -> list[str]:
+def target_address(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
-    return [
-        *target_lines(session),
-        "",
-        f"kdsim {__version__}",
-        f"Connected through {session.backend.description}",
-    ]
-
-
-@command(".time", summary="Show the target's time and uptime.", group="session")
-def session_time(session: Session, args: Arguments, name: str) -> list[str]:
-    args.switches("h:")
-    args.at_end()
-    return kernel.clock_lines(session)
+    description = session.backend.description
+    if not description.startswith("net:"):
+        raise UserError(f"{name} needs a KDNET connection, and this is {description}")
+    raise UserError(
+        "The target does not tell the MAC address of its adapter: KDNET's messages do not carry it"
+    )
 
 
 @command(
-    ".lastevent",
-    summary="Tell why the target stopped last.",
+    ".time",
+    summary="Show the target's time and uptime.",
     group="session",
-    see_also=(".exr", "sx"),
+    options=(Option("-h", "in the zone this far from Greenwich", "<hours>"),),
+    see_also=(".echotime", "vertarget"),
+    examples=(".time -h (-8)",),
 )
-def last_event(session: Session, args: Arguments, name: str) -> list[str]:
+def session_time(session: Session, args: Arguments, name: str) -> kernel.Clock:
+    hours = signed(args.expression()) if args.take("-h", "/h") else None
     args.at_end()
-    if not session.last_event:
-        return ["Last event: <no event>"]
-    return [f"Last event: {session.last_event}", f"  debugger time: {session.last_event_time}"]
+    return kernel.read_clock(session, hours)
+
+
+@dataclass(frozen=True, slots=True)
+class DebuggerTime:
+    filetime: int
+
+    def lines(self) -> list[str]:
+        return [f"Debugger (not debuggee) time: {times.session_time(self.filetime)}"]
 
 
 @command(
-    ".bugcheck",
-    summary="Show the bug check code and its arguments.",
-    group="crash analysis",
-    see_also=("!analyze",),
+    ".echotime",
+    summary="Show the time of the debugger's machine.",
+    group="session",
+    see_also=(".time", ".echotimestamps"),
 )
-def bug_check(session: Session, args: Arguments, name: str) -> list[str]:
+def debugger_time(session: Session, args: Arguments, name: str) -> DebuggerTime:
     args.at_end()
-    code, parameters = bugcheck_data(session) or (0, (0, 0, 0, 0))
-    return [f"Bugcheck code {code:08X}", f"Arguments {' '.join(map(tick, parameters))}"]
+    return DebuggerTime(times.from_unix(session.clock()))
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveMachine:
+    machine: str
+
+    def lines(self) -> list[str]:
+        return [f"Effective machine: {self.machine}"]
 
 
 @command(
@@ -93,12 +171,12 @@ def bug_check(session: Session, args: Arguments, name: str) -> list[str]:
     group="session",
     params=(Param("machine", "text", ". # or amd64", optional=True),),
 )
-def effective_machine(session: Session, args: Arguments, name: str) -> str:
+def effective_machine(session: Session, args: Arguments, name: str) -> EffectiveMachine:
     wanted = (args.word() or ".").lower()
     args.at_end()
     if wanted not in (".", "#", "amd64", "x64"):
         raise UserError(f"Effective machine {wanted} is not supported by an x64 kernel target")
-    return "Effective machine: x64 (AMD64)"
+    return EffectiveMachine("x64 (AMD64)")
 
 
 @command(
@@ -118,27 +196,6 @@ def sleep(session: Session, args: Arguments, name: str) -> None:
         time.sleep(min(left, SLEEP_STEP))
 
 
-@command(
-    ".lines",
-    summary="Switch the loading of source line numbers on or off.",
-    group="session",
-    params=(Param("-e -d -t", "flags", "enable, disable, toggle", optional=True),),
-    see_also=(".symopt", "k"),
-)
-def lines(session: Session, args: Arguments, name: str) -> str:
-    given = args.switches("e", "d", "t")
-    args.at_end()
-    settings = session.settings
-    if "e" in given:
-        settings.symbol_options |= SYMOPT_LOAD_LINES
-    elif "d" in given:
-        settings.symbol_options &= ~SYMOPT_LOAD_LINES
-    else:
-        settings.symbol_options ^= SYMOPT_LOAD_LINES
-    will = "will" if settings.load_lines else "will not"
-    return f"Line number information {will} be loaded"
-
-
 _SHOWN = {
     "sym": "Symbol for current instruction",
     "dis": "Disassembly of current instruction",
@@ -148,6 +205,20 @@ _SHOWN = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PromptParts:
+    """What is printed when the target stops, and what is not."""
+
+    allowed: tuple[str, ...]
+    not_allowed: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield "Allowed:"
+        yield from (f"   {key} - {_SHOWN[key]}" for key in self.allowed)
+        yield "Not allowed:"
+        yield from (f"   {key} - {_SHOWN[key]}" for key in self.not_allowed)
+
+
 @command(
     ".prompt_allow",
     summary="Choose what is printed when the target stops: +reg -dis ...",
@@ -155,7 +226,7 @@ _SHOWN = {
     params=(Param("{+|-}{dis ea reg src sym}", "flags", optional=True),),
     see_also=("p", "r"),
 )
-def prompt_allow(session: Session, args: Arguments, name: str) -> list[str]:
+def prompt_allow(session: Session, args: Arguments, name: str) -> PromptParts:
     shown = set(session.settings.show)
     while not args.done:
         column, word = args.position, args.word() or ""
@@ -164,37 +235,38 @@ def prompt_allow(session: Session, args: Arguments, name: str) -> list[str]:
         change = shown.add if word[0] == "+" else shown.discard
         change(word[1:].lower())
     session.settings.show = frozenset(shown)
-    text = ["Allowed:"]
-    text += [f"   {key} - {meaning}" for key, meaning in _SHOWN.items() if key in shown]
-    text.append("Not allowed:")
-    return text + [f"   {key} - {meaning}" for key, meaning in _SHOWN.items() if key not in shown]
+    return PromptParts(
+        tuple(key for key in _SHOWN if key in shown),
+        tuple(key for key in _SHOWN if key not in shown),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCommand:
+    command: str
+
+    def lines(self) -> list[str]:
+        if not self.command:
+            return ["No per-prompt command"]
+        return [f"Per-prompt command is '{self.command}'"]
 
 
 @command(
-    "sq",
-    "sqe",
-    "sqd",
-    summary="Quiet mode: no long message when you break in.",
+    ".pcmd",
+    summary="Set commands that run whenever the target stops; alone: show them.",
     group="session",
+    options=(Option("-s", "set", '"<commands>"'), Option("-c", "forget")),
+    see_also=(".prompt_allow",),
+    examples=('.pcmd -s ".echo stopped; k 3"',),
 )
-def quiet(session: Session, args: Arguments, name: str) -> str:
+def prompt_command(session: Session, args: Arguments, name: str) -> PromptCommand | None:
+    switch = args.take("-s", "/s", "-c", "/c")
+    text = None
+    if switch in ("-s", "/s"):
+        text = args.string(escapes=True) if args.peek().startswith('"') else args.word()
+        if not text:
+            raise args.error()
     args.at_end()
-    settings = session.settings
-    settings.quiet = {"sqe": True, "sqd": False}.get(name, not settings.quiet)
-    return f"Quiet mode is {'ON' if settings.quiet else 'OFF'}"
-
-
-@command(
-    ".echocpunum",
-    summary="Show or hide the processor number in the prompt.",
-    group="session",
-    params=(Param("0|1", "text", optional=True),),
-)
-def echo_processor(session: Session, args: Arguments, name: str) -> str:
-    word = args.word()
-    args.at_end()
-    if word is not None and word not in ("0", "1"):
-        raise args.error()
-    old = session.settings.echo_processor
-    session.settings.echo_processor = word == "1" if word is not None else not old
-    return f"CPU number echo is {'on' if session.settings.echo_processor else 'off'}"
+    if switch is not None:
+        session.settings.prompt_command = text or ""
+    return PromptCommand(session.settings.prompt_command) if text or switch is None else None

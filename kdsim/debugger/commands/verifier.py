@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands import verifier_logs
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import modules, pool, verifier
 from kdsim.debugger.inspect.nt import Nt
@@ -15,23 +16,10 @@ from kdsim.errors import ArgumentError
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
-    from kdsim.symbols.views import View
 
-DRIVERS, ALLOCATIONS, POOL_LOG = 0x1, 0x2, 0x80
-DEFAULT_POOL_LOG_ENTRIES = 4
-FRAMES_PER_ENTRY = 13
-
-# Logs of the documentation's table that this kernel does not keep.
-MISSING_LOGS = {
-    0x4: "fault injection log",
-    0x8: "IRQL transition log",
-    0x20: "driver hang log",
-    0x40: "forced-pending IRP log",
-    0x100: "IRP log",
-    0x200: "critical region log",
-    0x400: "cancelled IRP list",
-    0x800: "systematic fault log",
-}
+DRIVERS, ALLOCATIONS = 0x1, 0x2
+NOT_CONFIGURED = 0xFFFFFFFF
+"""nt!MmVerifyDriverLevel of a machine that has no settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,80 +131,84 @@ def _statistics_lines(s: verifier.Statistics) -> Iterator[str]:
         yield f"  {label:39} 0x{count:x} for {size:08X} bytes"
 
 
-@dataclass(frozen=True, slots=True)
-class PoolTrace:
-    """One entry of nt!VfPoolTraces: an allocation or a free."""
-
-    address: int
-    size: int
-    thread: int
-    frames: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLog:
-    """The newest entries of the verifier's pool log."""
-
-    capacity: int
-    parsed: int
-    address: int | None
-    traces: tuple[PoolTrace, ...]
-
-    def lines(self) -> Iterator[str]:
-        yield ""
-        yield "Log of recent kernel pool Allocate and Free operations:"
-        yield ""
-        yield f"There are up to 0x{self.capacity:x} entries in the log."
-        yield ""
-        searching = f", searching for address 0x{self.address:016x}" if self.address else ""
-        yield f"Parsing 0x{self.parsed:016x} log entries{searching}."
-        for trace in self.traces:
-            yield ""
-            yield "=" * 70
-            yield (
-                f"Pool block {trace.address:016x}, Size {trace.size:016x},"
-                f" Thread {trace.thread:016x}"
-            )
-            for frame, name in trace.frames:
-                yield f"{frame:016x} {name}"
-        if not self.traces:
-            yield ""
-            yield "No matching entries."
-
-
 @command(
     "!verifier",
-    summary="Driver Verifier: options, statistics, what verified drivers hold.",
+    summary="Driver Verifier: options, statistics, what verified drivers hold, its logs.",
     group="pool",
     params=(
-        Param("flags", "flags", "1 drivers, 2 their allocations, 80 pool log", optional=True),
+        Param(
+            "flags",
+            "flags",
+            "1 drivers, 2 allocations, 4 faults, 8 IRQLs, 40 pending, 80 pool, 100 IRPs,"
+            " 200 regions, 400 cancelled IRPs, 800 systematic faults; -disable; ?",
+            optional=True,
+        ),
         Param(
             "image",
             "text",
-            "only this driver; with 80: how many entries, or an address",
+            "only this driver; with one log's flag alone: how many entries, or an address",
             optional=True,
         ),
     ),
     needs=Caps.READ,
     see_also=("!poolused", "!analyze"),
 )
-def show_verifier(session: Session, args: Arguments, name: str) -> VerifierReport | PoolLog:
-    """Reads: nt!MmVerifierData, nt!VfSuspectDriversList, nt!ViTargetDriversAvl, nt!VfPoolTraces."""
+def show_verifier(session: Session, args: Arguments, name: str) -> Verification | list[str]:
+    """Reads: nt!MmVerifierData, nt!VfSuspectDriversList, nt!ViTargetDriversAvl, the logs."""
     nt = Nt(session.symbols, session.memory)
+    if args.take("?", "-?") is not None:
+        args.at_end()
+        return list(HELP)
+    if args.take("-disable") is not None:
+        args.at_end()
+        return _disable(nt)
     flags = args.optional_expression() or 0
-    if flags == POOL_LOG:
+    if flags in verifier_logs.LOGS:
         quantity = args.optional_expression()
         args.at_end()
-        return _pool_log(session, nt, quantity)
-    if flags in MISSING_LOGS:
-        raise ArgumentError(f"this kernel keeps no {MISSING_LOGS[flags]}")
+        return Verification(None, (verifier_logs.read(session, nt, flags, quantity),))
     image = args.rest().lower()
+    report = _report(session, nt, flags, image)
+    logs = tuple(
+        verifier_logs.read(session, nt, bit, None) for bit in verifier_logs.LOGS if flags & bit
+    )
+    return Verification(report, logs)
+
+
+HELP = (
+    "!verifier [Flags [Image]]           options and statistics; 1 drivers, 2 their allocations",
+    "!verifier 4|8|0x40|0x80|0x100 [Quantity]  one log: faults, IRQLs, pending, pool, IRPs",
+    "!verifier 0x80|0x100 Address        entries of the pool log, of the IRP log",
+    "!verifier 0x200|0x400 [Address]     critical regions, cancelled IRPs",
+    "!verifier -disable                  clear the settings until the next boot",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was asked for: the state, and logs."""
+
+    report: VerifierReport | None
+    logs: tuple[verifier_logs.Log, ...]
+
+    def lines(self) -> Iterator[str]:
+        if self.report is not None:
+            yield from self.report.lines()
+        for log in self.logs:
+            if self.report is not None:
+                yield from log.heading()
+            yield from log.lines()
+
+
+def _report(session: Session, nt: Nt, flags: int, image: str) -> VerifierReport:
     with_allocations = flags & (DRIVERS | ALLOCATIONS) == DRIVERS | ALLOCATIONS
     drivers = tuple(
         driver
         for driver in verifier.drivers(nt, with_allocations=with_allocations)
         if image in ("", driver.name.lower())
     )
+    if image and flags & DRIVERS and not drivers:
+        raise ArgumentError(f"{image} is not being verified")
     callers = {a.caller: _caller(session, nt, a.caller) for d in drivers for a in d.allocations}
     return VerifierReport(
         level=verifier.level(nt),
@@ -228,6 +220,13 @@ def show_verifier(session: Session, args: Arguments, name: str) -> VerifierRepor
     )
 
 
+def _disable(nt: Nt) -> list[str]:
+    """Clear the options of the running kernel; its drivers keep the routines they are bound to."""
+    nt.view("_MM_DRIVER_VERIFIER_DATA", nt.address("MmVerifierData")).set("Level", 0)
+    nt.memory.write(nt.address("MmVerifyDriverLevel"), NOT_CONFIGURED.to_bytes(4, "little"))
+    return ["Driver Verifier settings are cleared until the next boot."]
+
+
 def _caller(session: Session, nt: Nt, address: int) -> str:
     """Symbol of a caller; a module that has gone is named from the unloaded list."""
     text = session.symbols.format(address)
@@ -235,31 +234,3 @@ def _caller(session: Session, nt: Nt, address: int) -> str:
         return text
     gone = modules.unloaded_at(nt, address)
     return f"<Unloaded_{gone.name}>+0x{address - gone.start:x}" if gone else text
-
-
-def _pool_log(session: Session, nt: Nt, quantity: int | None) -> PoolLog:
-    """The newest entries, newest first; a quantity that is an address filters by block."""
-    capacity = nt.u32("VfPoolTracesLength")
-    table = nt.pointer("VfPoolTraces")
-    layout = nt.record("_VF_POOL_TRACE")
-    newest = nt.u32("VfPoolTracesIndex")
-    address = quantity if quantity is not None and quantity > capacity else None
-    limit = DEFAULT_POOL_LOG_ENTRIES if quantity is None else quantity
-    traces: list[PoolTrace] = []
-    parsed = 0
-    for step in range(capacity if table else 0):
-        if address is None and len(traces) >= limit:
-            break
-        place = table + (newest - step) % capacity * layout.size
-        view = nt.view("_VF_POOL_TRACE", place)
-        parsed += 1
-        start = view.Address & ~1
-        if start and (address is None or start <= address < start + max(view.Size, 1)):
-            traces.append(_trace(session, view))
-    return PoolLog(capacity, parsed, address, tuple(traces))
-
-
-def _trace(session: Session, view: View) -> PoolTrace:
-    frames = [view.StackTrace[index] for index in range(FRAMES_PER_ENTRY)]
-    named = tuple((frame, session.symbols.format(frame)) for frame in frames if frame)
-    return PoolTrace(view.Address & ~1, view.Size, view.Thread, named)

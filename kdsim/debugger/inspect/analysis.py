@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kdsim.debugger.inspect import bugchecks, modules
+from kdsim.debugger.inspect.bugchecks_model import BugCheck
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import MemoryFault, SymbolError
 
@@ -40,7 +41,7 @@ class BugCheckData:
     parameters: tuple[int, int, int, int]
 
     @property
-    def meaning(self) -> bugchecks.BugCheck:
+    def meaning(self) -> BugCheck:
         return bugchecks.describe(self.code)
 
     @property
@@ -72,7 +73,7 @@ class Culprit:
 class Analysis:
     """Everything `!analyze` concludes."""
 
-    data: BugCheckData
+    data: BugCheckData | None
     driver_name: str
     culprit: Culprit | None
     faulting_ip: int
@@ -97,19 +98,20 @@ def bugcheck_driver(nt: Nt) -> str:
         return ""
 
 
-def analyse(nt: Nt, data: BugCheckData, frames: Sequence[StackFrame]) -> Analysis:
+def analyse(nt: Nt, data: BugCheckData | None, frames: Sequence[StackFrame]) -> Analysis:
     """Blame the driver the kernel names, else the first frame that is no system module's."""
-    driver = bugcheck_driver(nt)
+    driver = bugcheck_driver(nt) if data is not None else ""
     culprit = _named_culprit(nt, driver) if driver else _stack_culprit(nt, frames)
     return Analysis(data, driver, culprit, _faulting_ip(data, frames))
 
 
-def _faulting_ip(data: BugCheckData, frames: Sequence[StackFrame]) -> int:
+def _faulting_ip(data: BugCheckData | None, frames: Sequence[StackFrame]) -> int:
     """Where it happened: the code's own parameter, else the instruction a trap interrupted."""
-    index = data.meaning.faulting_ip
-    if index is not None and data.parameters[index]:
+    index = data.meaning.faulting_ip if data is not None else None
+    if data is not None and index is not None and data.parameters[index]:
         return data.parameters[index]
-    return next((frame.ip for frame in frames if frame.interrupted), 0)
+    first = frames[0].ip if frames and data is None else 0
+    return next((frame.ip for frame in frames if frame.interrupted), first)
 
 
 def _named_culprit(nt: Nt, driver: str) -> Culprit:
@@ -151,14 +153,23 @@ def _culprit_at(nt: Nt, address: int, index: int) -> Culprit | None:
     )
 
 
+def bucket_of(data: BugCheckData | None) -> str:
+    """BUGCHECK_STR: what kind of failure it is."""
+    return data.bucket if data is not None else "0x0"
+
+
 def failure_bucket(analysis: Analysis) -> str:
     """The bucket two equal failures share."""
     data, culprit = analysis.data, analysis.culprit
+    bucket = bucket_of(data)
     if culprit is None:
-        return f"{data.bucket}_nt!unknown_function"
-    leak = data.code == VERIFIER_VIOLATION and data.parameters[0] == LEAK_AT_UNLOAD
-    if leak:
-        return f"{data.bucket}_LEAKED_POOL_IMAGE_{culprit.image}"
+        return f"{bucket}_nt!unknown_function"
+    if (
+        data is not None
+        and data.code == VERIFIER_VIOLATION
+        and data.parameters[0] == LEAK_AT_UNLOAD
+    ):
+        return f"{bucket}_LEAKED_POOL_IMAGE_{culprit.image}"
     if culprit.symbol:
-        return f"{data.bucket}_{culprit.symbol.partition('+')[0]}"
-    return f"{data.bucket}_IMAGE_{culprit.image}"
+        return f"{bucket}_{culprit.symbol.partition('+')[0]}"
+    return f"{bucket}_IMAGE_{culprit.image}"

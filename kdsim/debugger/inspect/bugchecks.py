@@ -5,38 +5,12 @@ Facts: the bug check code reference of the Windows driver documentation; the wor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """Parameters whose meaning depends on the first one."""
-
-    text: str
-    arguments: tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class BugCheck:
-    """One code.
-
-    Attributes:
-        faulting_ip: index of the parameter that holds the failing instruction, if any.
-        fault_address: index of the parameter that holds the address that was touched, if any.
-        variants: by first parameter.
-    """
-
-    name: str
-    text: str
-    arguments: tuple[str, str, str, str] = ("", "", "", "")
-    faulting_ip: int | None = None
-    fault_address: int | None = None
-    variants: dict[int, Variant] = field(default_factory=dict)
-
-    def argument_texts(self, first: int) -> tuple[str, str, str, str]:
-        variant = self.variants.get(first)
-        return (variant.text, *variant.arguments) if variant else self.arguments
-
+from kdsim.debugger.inspect import bugcheck_texts
+from kdsim.debugger.inspect.bugchecks_model import BugCheck, Variant
 
 _IRQL_ARGUMENTS = (
     "memory referenced",
@@ -116,16 +90,8 @@ BUGCHECKS: dict[int, BugCheck] = {
         _IRQL_ARGUMENTS,
         faulting_ip=3,
         fault_address=0,
-    ),
-    0x19: BugCheck(
-        "BAD_POOL_HEADER",
-        "The pool is damaged: a block's header does not fit its neighbours.",
-        ("what is wrong", "the pool entry being checked", "size or next entry", "reserved"),
-    ),
-    0x1A: BugCheck(
-        "MEMORY_MANAGEMENT",
-        "The memory manager found its own data damaged.",
-        ("the subtype of the bug check", "", "", ""),
+        access=2,
+        irql=1,
     ),
     0x1E: BugCheck(
         "KMODE_EXCEPTION_NOT_HANDLED",
@@ -138,6 +104,7 @@ BUGCHECKS: dict[int, BugCheck] = {
             "Parameter 1 of the exception",
         ),
         faulting_ip=1,
+        exception=0,
     ),
     0x3B: BugCheck(
         "SYSTEM_SERVICE_EXCEPTION",
@@ -149,6 +116,8 @@ BUGCHECKS: dict[int, BugCheck] = {
             "zero.",
         ),
         faulting_ip=1,
+        exception=0,
+        context=2,
     ),
     0x50: BugCheck(
         "PAGE_FAULT_IN_NONPAGED_AREA",
@@ -161,6 +130,7 @@ BUGCHECKS: dict[int, BugCheck] = {
         ),
         faulting_ip=2,
         fault_address=0,
+        access=1,
     ),
     0x7E: BugCheck(
         "SYSTEM_THREAD_EXCEPTION_NOT_HANDLED",
@@ -172,6 +142,9 @@ BUGCHECKS: dict[int, BugCheck] = {
             "Context Record Address",
         ),
         faulting_ip=1,
+        exception=0,
+        exception_record=2,
+        context=3,
     ),
     0x7F: BugCheck(
         "UNEXPECTED_KERNEL_MODE_TRAP",
@@ -198,6 +171,8 @@ BUGCHECKS: dict[int, BugCheck] = {
         _IRQL_ARGUMENTS,
         faulting_ip=3,
         fault_address=0,
+        access=2,
+        irql=1,
     ),
     0xD1: BugCheck(
         "DRIVER_IRQL_NOT_LESS_OR_EQUAL",
@@ -206,6 +181,8 @@ BUGCHECKS: dict[int, BugCheck] = {
         _IRQL_ARGUMENTS,
         faulting_ip=3,
         fault_address=0,
+        access=2,
+        irql=1,
     ),
     0xE2: BugCheck("MANUALLY_INITIATED_CRASH", "The user manually initiated this crash dump."),
     0x139: BugCheck(
@@ -221,5 +198,30 @@ BUGCHECKS: dict[int, BugCheck] = {
 }
 
 
+@cache
+def names() -> dict[int, str]:
+    """Every code of the reference and its name."""
+    text = Path(__file__).with_name("bugcheck_codes.txt").read_text(encoding="utf-8")
+    rows = (line.split() for line in text.splitlines() if not line.startswith("#"))
+    return {int(code, 16): name for code, name in rows}
+
+
+@cache
+def described() -> dict[int, BugCheck]:
+    """The codes whose parameters are known."""
+    return BUGCHECKS | bugcheck_texts.BUGCHECKS
+
+
 def describe(code: int) -> BugCheck:
-    return BUGCHECKS.get(code, BugCheck(f"Unknown bugcheck code ({code:x})", "Unknown."))
+    """Code, text and parameters as far as they are known; just the name of a rare one."""
+    texts = described()
+    known = texts.get(code)
+    if known is None and code >> 28 == MINIDUMP_FORM:
+        known = texts.get(code & 0xFFFFFFF)
+    if known is not None:
+        return replace(known, name=names().get(code, known.name))
+    return BugCheck(names().get(code, f"Unknown bugcheck code ({code:x})"), "")
+
+
+MINIDUMP_FORM = 0x1
+"""First digit of codes such as 0x1000007e: the same failure as 0x7e, met in another place."""

@@ -85,9 +85,11 @@ class Nt:
     def list_addresses(self, head: int) -> Iterator[int]:
         """Addresses of the LIST_ENTRY links behind `head`, until it comes round."""
         link = self.read_integer(head, 8)
-        for _ in range(LIST_LIMIT):
+        seen: set[int] = set()
+        while link not in seen and len(seen) < LIST_LIMIT:
             if link in (head, 0):
                 return
+            seen.add(link)
             yield link
             link = self.read_integer(link, 8)
         raise MemoryFault(link, 8, f"the list at {head:#x} does not come round")

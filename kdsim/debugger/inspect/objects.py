@@ -1,4 +1,4 @@
-"""Object manager: headers, names, types, directories; drivers and devices on top of them.
+"""Object manager: headers, names, types, directories.
 
 Reads: nt!ObTypeIndexTable, nt!ObHeaderCookie, nt!ObpInfoMaskToOffset, nt!ObpRootDirectoryObject.
 """
@@ -13,6 +13,20 @@ from kdsim.errors import ArgumentError, MemoryFault
 from kdsim.symbols.views import View
 
 CREATOR_INFO, NAME_INFO = 0x1, 0x2
+# OBJECT_HEADER.InfoMask: bit and the name of the optional header before the object.
+INFO_HEADERS = {
+    CREATOR_INFO: "CreatorInfo",
+    NAME_INFO: "NameInfo",
+    0x4: "HandleInfo",
+    0x8: "QuotaInfo",
+    0x10: "ProcessInfo",
+    0x20: "AuditInfo",
+    0x40: "ExtendedInfo",
+    0x80: "PaddingInfo",
+}
+
+
+TYPE_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,31 @@ def _name_of(nt: Nt, header: View) -> tuple[int, str]:
     return view.Directory, nt.unicode(view.Name)
 
 
+def optional_headers(nt: Nt, header_address: int) -> list[tuple[str, int]]:
+    """Name and address of each optional header of an object."""
+    header = nt.view("_OBJECT_HEADER", header_address)
+    places = ((name, _info_header(nt, header, bit)) for bit, name in INFO_HEADERS.items())
+    return [(name, place) for name, place in places if place]
+
+
+def types(nt: Nt) -> Iterator[View]:
+    """The OBJECT_TYPEs in nt!ObTypeIndexTable; entries 0 and 1 are reserved."""
+    table = nt.address("ObTypeIndexTable")
+    for index in range(2, TYPE_LIMIT):
+        found = nt.read_integer(table + 8 * index, 8)
+        if not found:
+            return
+        yield nt.view("_OBJECT_TYPE", found)
+
+
+def instances(nt: Nt, kind: View) -> Iterator[ObjectInfo]:
+    """All objects of a type, which a kernel with FLG_MAINTAIN_OBJECT_TYPELIST lists."""
+    creator = nt.record("_OBJECT_HEADER_CREATOR_INFO")
+    body = nt.record("_OBJECT_HEADER").offset("Body")
+    for link in nt.list_addresses(kind.at("TypeList")):
+        yield object_at(nt, link - creator.offset("TypeList") + creator.size + body)
+
+
 def directory_entries(nt: Nt, directory: int) -> Iterator[DirectoryEntry]:
     """Every name of an OBJECT_DIRECTORY, bucket by bucket."""
     buckets = nt.view("_OBJECT_DIRECTORY", directory).HashBuckets
@@ -144,13 +183,3 @@ def full_name(nt: Nt, info: ObjectInfo) -> str:
         parts.append(parent.name)
         directory = parent.directory
     return "\\" + "\\".join(reversed(parts)) if info.directory else info.name
-
-
-def devices_of(nt: Nt, driver: View) -> list[int]:
-    """DRIVER_OBJECT.DeviceObject and its NextDevice chain."""
-    found: list[int] = []
-    device = driver.DeviceObject
-    while device and len(found) < LIST_LIMIT:
-        found.append(device)
-        device = nt.view("_DEVICE_OBJECT", device).NextDevice
-    return found

@@ -1,22 +1,23 @@
-"""Kernel pool: what the tag tables say, and what the heaps hold, block by block.
+"""Kernel pool by tag: the tables of totals, the table of big blocks, searches, one page.
 
 Reads: nt!ExPoolTagTables, nt!PoolTrackTableSize, nt!PoolTrackTableExpansion(Size),
-nt!PoolBigPageTable(Size), nt!ExPoolState, nt!RtlpHpHeapGlobals.
-The segment-heap encodings are those of section 10 of Windows 10 19041's structures: a VS chunk
-header is XORed with its own address and the heap key.
+nt!ExpSessionPoolTrackTable(Size), nt!PoolBigPageTable(Size); the heaps through `heaps`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from kdsim.debugger.inspect import heaps
+from kdsim.debugger.inspect.heaps import NONPAGED, NONPAGED_NX, PAGE, PAGED, Heap, PoolBlock
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import MemoryFault
 
-PAGE = 0x1000
-NONPAGED, NONPAGED_NX, PAGED = 0, 1, 2
-HEAP_NAMES = {NONPAGED: "NonPaged", NONPAGED_NX: "NonPagedNx", PAGED: "Paged"}
+SPECIAL = -1
+"""Stands for a heap index: special pool."""
 
 
 PROTECTED = 1 << 31
@@ -58,43 +59,14 @@ class TagUse:
         return self.paged_allocs - self.paged_frees
 
 
-@dataclass(frozen=True, slots=True)
-class PoolBlock:
-    """One block, allocated or free.
-
-    Attributes:
-        address: of the POOL_HEADER, or of the first byte of a big allocation.
-        size: bytes, header included.
-        previous: bytes of the block before it in the same page run, 0 for the first.
-        heap: index of its heap (0 nonpaged, 1 nonpaged NX, 2 paged).
-        big: a page-aligned allocation without POOL_HEADER.
-    """
-
-    address: int
-    size: int
-    previous: int
-    tag: int
-    allocated: bool
-    heap: int
-    big: bool = False
-
-    @property
-    def end(self) -> int:
-        return self.address + self.size
-
-    @property
-    def paged(self) -> bool:
-        return self.heap == PAGED
-
-
-def usage_by_tag(nt: Nt) -> list[TagUse]:
-    """Every tag with its totals, in tag order.
+def usage_by_tag(nt: Nt, *, session: bool = False) -> list[TagUse]:
+    """Every tag with its totals, in tag order; those of the session's pool when asked for.
 
     A single processor's counters may be negative (a block is freed where the thread runs), so
     only the sums over all tables mean anything.
     """
     totals: dict[int, list[int]] = {}
-    for base, count in _tracker_tables(nt):
+    for base, count in _session_tables(nt) if session else _tracker_tables(nt):
         _add_table(nt, base, count, totals)
     mask = (1 << 64) - 1
     uses = [TagUse(tag, *(_signed(value & mask) for value in sums)) for tag, sums in totals.items()]
@@ -122,28 +94,89 @@ def _tracker_tables(nt: Nt) -> Iterator[tuple[int, int]]:
         yield expansion, nt.pointer("PoolTrackTableExpansionSize")
 
 
+def _session_tables(nt: Nt) -> Iterator[tuple[int, int]]:
+    table = nt.pointer("ExpSessionPoolTrackTable")
+    if table:
+        yield table, nt.pointer("ExpSessionPoolTrackTableSize")
+
+
+def has_session_pool(nt: Nt) -> bool:
+    """Whether the kernel keeps a pool for each session."""
+    return nt.has("ExpSessionPoolTrackTable") and bool(nt.pointer("ExpSessionPoolTrackTable"))
+
+
 def _add_table(nt: Nt, base: int, count: int, totals: dict[int, list[int]]) -> None:
     layout = nt.record("_POOL_TRACKER_TABLE")
-    key = nt.bits("_POOL_TRACKER_TABLE", "Key")
-    columns = [
-        nt.bits("_POOL_TRACKER_TABLE", name)
-        for name in (
-            "NonPagedAllocs",
-            "NonPagedFrees",
-            "NonPagedBytes",
-            "PagedAllocs",
-            "PagedFrees",
-            "PagedBytes",
-        )
-    ]
+    key = layout.offset("Key")
+    columns = [layout.offset(name) for name in COLUMNS]
     data = nt.memory.read(base, count * layout.size)
-    for offset in range(0, len(data), layout.size):
-        entry = int.from_bytes(data[offset : offset + layout.size], "little")
-        tag = key.of(entry)
+    for start in range(0, len(data), layout.size):
+        tag = int.from_bytes(data[start + key : start + key + 4], "little")
         if tag:
             sums = totals.setdefault(tag, [0] * len(columns))
-            for column, place in enumerate(columns):
-                sums[column] += place.of(entry)
+            for column, offset in enumerate(columns):
+                place = start + offset
+                sums[column] += int.from_bytes(data[place : place + 8], "little")
+
+
+COLUMNS = (
+    "NonPagedAllocs",
+    "NonPagedFrees",
+    "NonPagedBytes",
+    "PagedAllocs",
+    "PagedFrees",
+    "PagedBytes",
+)
+
+
+class TagMatcher(dict[int, bool]):
+    """Whether a tag is the wanted one, or its text matches a pattern; answers are kept."""
+
+    def __init__(self, wanted: str | int) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def __missing__(self, tag: int) -> bool:
+        wanted = self._wanted
+        found = tag_matches(tag, wanted) if isinstance(wanted, str) else unprotected(tag) == wanted
+        self[tag] = found
+        return found
+
+
+def tag_bytes(wanted: str | int) -> tuple[bytes, ...]:
+    """What is in memory wherever a wanted tag is: the longest piece of it without wildcards.
+
+    The last byte of a tag may have the bit of a protected block. Nothing for a pattern that says
+    too little to be worth looking for.
+    """
+    if isinstance(wanted, int):
+        piece = wanted.to_bytes(TAG_SIZE, "little")
+    else:
+        text = wanted if "*" in wanted else wanted.ljust(TAG_SIZE)
+        piece = max(re.split(r"[*?]+", text), key=len).encode("latin-1", "replace")
+    if len(piece) < WORTHWHILE:
+        return ()
+    return piece, piece[:-1] + bytes([piece[-1] | 0x80])
+
+
+TAG_SIZE, WORTHWHILE = 4, 3
+
+
+def tag_matches(tag: int, pattern: str) -> bool:
+    """Match of a tag's four characters; `?` is one character, `*` any number, case counts."""
+    text = unprotected(tag).to_bytes(4, "little").decode("latin-1")
+    if "*" not in pattern:
+        wanted = pattern.ljust(4)
+        return len(wanted) == 4 and all(w in ("?", c) for w, c in zip(wanted, text, strict=True))
+    parts = [re.escape(part).replace(r"\?", ".") for part in pattern.split("*")]
+    return re.fullmatch(".*".join(parts), text, re.DOTALL) is not None
+
+
+def big_table(nt: Nt) -> tuple[int, int]:
+    """First byte of nt!PoolBigPageTable and the one after its last."""
+    table = nt.pointer("PoolBigPageTable")
+    size: int = nt.record("_POOL_TRACKER_BIG_PAGES").size
+    return table, table + nt.pointer("PoolBigPageTableSize") * size
 
 
 def big_blocks(nt: Nt) -> Iterator[PoolBlock]:
@@ -153,148 +186,120 @@ def big_blocks(nt: Nt) -> Iterator[PoolBlock]:
         nt.bits("_POOL_TRACKER_BIG_PAGES", name)
         for name in ("Va", "Key", "NumberOfBytes", "PoolType")
     )
-    table = nt.pointer("PoolBigPageTable")
-    data = nt.memory.read(table, nt.pointer("PoolBigPageTableSize") * layout.size)
+    table, end = big_table(nt)
+    data = nt.memory.read(table, end - table)
+    empty = bytes(layout.size)
     for offset in range(0, len(data), layout.size):
         raw = data[offset : offset + layout.size]
-        if not any(raw):
+        if raw == empty:
             continue
         entry = int.from_bytes(raw, "little")
         address = va.of(entry)
         if address & 1 or not address:
             continue
-        pool_type = kind.of(entry)
-        heap = PAGED if pool_type & 1 else NONPAGED_NX if pool_type & 0x200 else NONPAGED
+        heap = heap_of_type(kind.of(entry))
         yield PoolBlock(address, size.of(entry), 0, key.of(entry), True, heap, big=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Heap:
-    """One pool heap: its index in EX_HEAP_POOL_NODE.Heaps and its SEGMENT_HEAP."""
-
-    index: int
-    address: int
-
-    @property
-    def name(self) -> str:
-        return HEAP_NAMES.get(self.index, f"heap {self.index}")
+def heap_of_type(pool_type: int) -> int:
+    """Index of the heap that serves a POOL_TYPE: paged is bit 0, no-execute 0x200."""
+    return PAGED if pool_type & 1 else NONPAGED_NX if pool_type & 0x200 else NONPAGED
 
 
-def heaps(nt: Nt) -> list[Heap]:
-    """The pool heaps of node 0."""
-    state = nt.view("_EX_POOL_HEAP_MANAGER_STATE", nt.address("ExPoolState"))
-    pointers = state.PoolNode[0].Heaps
-    found = ((index, pointers[index]) for index in (NONPAGED, NONPAGED_NX, PAGED))
-    return [Heap(index, address) for index, address in found if address]
+class Region(NamedTuple):
+    """Consecutive runs of one heap's blocks."""
+
+    start: int
+    end: int
+    walker: heaps.HeapWalker
+    pieces: tuple[heaps.Range, ...]
 
 
-class VsWalker:
-    """Walks the variable-size chunks of one heap's subsegments."""
+def regions(nt: Nt, indexes: tuple[int, ...]) -> Iterator[Region]:
+    """The small blocks of some heaps: stretches of their address space, in order.
 
-    def __init__(self, nt: Nt, heap: Heap) -> None:
-        self._nt = nt
-        self._heap = heap
-        self._key = nt.view("_RTLP_HP_HEAP_GLOBALS", nt.address("RtlpHpHeapGlobals")).HeapKey
-        size = "_HEAP_VS_CHUNK_HEADER_SIZE"
-        self._size = nt.bits(size, "UnsafeSize")
-        self._previous = nt.bits(size, "UnsafePrevSize")
-        self._allocated = nt.bits(size, "Allocated")
-        self._chunk_header = nt.record("_HEAP_VS_CHUNK_HEADER").size
-        self._subsegment_header = -(-nt.record("_HEAP_VS_SUBSEGMENT").size // 16) * 16
-        self._pool_header = nt.record("_POOL_HEADER").size
-        self._tag = nt.bits("_POOL_HEADER", "PoolTag")
-
-    def subsegments(self) -> Iterator[tuple[int, int]]:
-        """(first byte, size in bytes) of each subsegment."""
-        heap = self._nt.view("_SEGMENT_HEAP", self._heap.address)
-        head = heap.VsContext.at("SubsegmentList")
-        for view in self._nt.list_entries(head, "_HEAP_VS_SUBSEGMENT", "ListEntry"):
-            yield view.address, 16 * view.Size
-
-    def blocks(self, subsegment: int, size: int) -> Iterator[PoolBlock]:
-        """The blocks of one subsegment, in address order. MemoryFault when a header is damaged."""
-        data = self._nt.memory.read(subsegment, size)
-        offset, previous = self._subsegment_header, 0
-        while offset + self._chunk_header <= size:
-            chunk = subsegment + offset
-            raw = int.from_bytes(data[offset : offset + 8], "little")
-            decoded = raw ^ chunk ^ self._key
-            length = 16 * self._size.of(decoded)
-            if not length or offset + length > size:
-                raise MemoryFault(chunk, 16, "damaged heap chunk header")
-            header = offset + self._chunk_header
-            allocated = bool(self._allocated.of(decoded))
-            fields = int.from_bytes(data[header : header + self._pool_header], "little")
-            yield PoolBlock(
-                address=chunk + self._chunk_header,
-                size=length - self._chunk_header,
-                previous=previous,
-                tag=self._tag.of(fields) if allocated else 0,
-                allocated=allocated,
-                heap=self._heap.index,
-            )
-            previous = length - self._chunk_header
-            offset += length
-
-    def all_blocks(self) -> Iterator[PoolBlock]:
-        for subsegment, size in self.subsegments():
-            yield from self.blocks(subsegment, size)
+    Runs less than a segment apart belong together; between them lie big blocks and headers.
+    """
+    layout = heaps.Layout(nt)
+    found = heaps.special_heaps(nt) if indexes == (SPECIAL,) else heaps.heaps(nt)
+    for heap in found:
+        if heap.index not in indexes and indexes != (SPECIAL,):
+            continue
+        walker = heaps.HeapWalker(nt, heap, layout)
+        pieces: list[heaps.Range] = []
+        for piece in walker.ranges():
+            if pieces and piece.start - pieces[-1].start >= GAP:
+                yield _region(walker, pieces)
+                pieces = []
+            pieces.append(piece)
+        if pieces:
+            yield _region(walker, pieces)
 
 
-def small_blocks(nt: Nt, heap: Heap) -> Iterator[PoolBlock]:
-    """Every block of a heap's VS subsegments, free ones included."""
-    return VsWalker(nt, heap).all_blocks()
+GAP = 1 << 20
+"""Bytes between two runs that separate regions: the size of a segment."""
 
 
-def find_tag(nt: Nt, pattern: str, heap_indexes: tuple[int, ...]) -> Iterator[PoolBlock]:
-    """Allocated blocks whose tag matches; `?` is one character, `*` any, case counts."""
-    for block in big_blocks(nt):
-        if block.heap in heap_indexes and tag_matches(block.tag, pattern):
-            yield block
-    for heap in heaps(nt):
-        if heap.index in heap_indexes:
-            for block in small_blocks(nt, heap):
-                if block.allocated and tag_matches(block.tag, pattern):
-                    yield block
-
-
-def tag_matches(tag: int, pattern: str) -> bool:
-    """Case-sensitive match of a tag's four characters against `!poolfind`'s pattern."""
-    text = unprotected(tag).to_bytes(4, "little").decode("latin-1")
-    prefix, star, _ = pattern.partition("*")
-    wanted = prefix if star else prefix.ljust(4)[:4]
-    if star and len(wanted) > 4:
-        return False
-    return all(w in ("?", c) for w, c in zip(wanted, text, strict=False))
+def _region(walker: heaps.HeapWalker, pieces: list[heaps.Range]) -> Region:
+    end = pieces[-1].start + pieces[-1].size
+    return Region(pieces[0].start, end, walker, tuple(pieces))
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """What `!pool` shows of the page around an address."""
+    """What `!pool` shows of the page around an address.
+
+    Attributes:
+        damaged: the header from which on the page's run cannot be told apart, 0 for none.
+    """
 
     address: int
     heap: Heap
     blocks: tuple[PoolBlock, ...]
     wanted: PoolBlock | None
+    damaged: int = 0
 
 
-def page_of(nt: Nt, address: int) -> PoolPage:
-    """The blocks that touch the page of `address`; MemoryFault when it is not pool."""
+def page_of(nt: Nt, address: int) -> PoolPage | None:
+    """The blocks that touch the page of `address`; None when it is not pool."""
     page = address & -PAGE
-    by_index = {heap.index: heap for heap in heaps(nt)}
+    big = big_block_at(nt, address)
+    if big is not None:
+        heap = next((h for h in heaps.heaps(nt) if h.index == big.heap), Heap(big.heap, 0))
+        return PoolPage(page, heap, (big,), big)
+    found = run_of(nt, address)
+    if found is None:
+        return None
+    walker, piece = found
+    blocks: list[PoolBlock] = []
+    damaged = 0
+    try:
+        blocks.extend(block for block in walker.blocks(piece) if _touches(block, page))
+    except MemoryFault as error:
+        damaged = error.address
+    if blocks:
+        blocks[0] = replace(blocks[0], previous=0)
+    wanted = next((b for b in blocks if b.address <= address < b.end), None)
+    return PoolPage(page, walker.heap, tuple(blocks), wanted, damaged)
+
+
+def big_block_at(nt: Nt, address: int) -> PoolBlock | None:
+    """The big block whose pages hold an address."""
     for block in big_blocks(nt):
         if block.address <= address < block.address + -(-block.size // PAGE) * PAGE:
-            return PoolPage(page, by_index[block.heap], (block,), block)
-    for heap in by_index.values():
-        walker = VsWalker(nt, heap)
-        for subsegment, size in walker.subsegments():
-            if subsegment <= address < subsegment + size:
-                blocks = [b for b in walker.blocks(subsegment, size) if _touches(b, page)]
-                if blocks:
-                    blocks[0] = replace(blocks[0], previous=0)
-                wanted = next((b for b in blocks if b.address <= address < b.end), None)
-                return PoolPage(page, heap, tuple(blocks), wanted)
-    raise MemoryFault(address, 1, "not in a pool heap")
+            return block
+    return None
+
+
+def run_of(nt: Nt, address: int) -> tuple[heaps.HeapWalker, heaps.Range] | None:
+    """The run of small blocks that holds an address, and the walker of its heap."""
+    layout = heaps.Layout(nt)
+    for heap in heaps.heaps(nt) + heaps.special_heaps(nt):
+        walker = heaps.HeapWalker(nt, heap, layout)
+        piece = walker.range_of(address)
+        if piece is not None:
+            return walker, piece
+    return None
 
 
 def _touches(block: PoolBlock, page: int) -> bool:

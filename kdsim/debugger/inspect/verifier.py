@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kdsim.debugger.inspect import trees
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.errors import MemoryFault
 from kdsim.symbols.views import View
 
 PAGE = 0x1000
@@ -184,32 +184,15 @@ def _targets(nt: Nt) -> Iterator[tuple[View, View]]:
     if not tables:
         return
     size = nt.record("_VF_AVL_TABLE").size
-    payload = nt.record("_RTL_BALANCED_LINKS").size
     for index in range(tree.TablesNo):
         table = nt.view("_VF_AVL_TABLE", tables + index * size)
-        for node in _nodes(nt, table.RtlTable.BalancedRoot.RightChild):
-            target = nt.view("_VF_TARGET_DRIVER", node + payload)
+        for node in trees.avl_nodes(nt, table.at("RtlTable")):
+            target = nt.view("_VF_TARGET_DRIVER", node.data)
             if target.VerifiedData:
                 yield (
                     target,
                     nt.view("_VF_TARGET_VERIFIED_DRIVER_DATA", target.VerifiedData),
                 )
-
-
-def _nodes(nt: Nt, root: int) -> Iterator[int]:
-    """Nodes of an RTL_AVL_TABLE below `root`, in order."""
-    stack: list[int] = []
-    node, seen = root, 0
-    while stack or node:
-        while node:
-            seen += 1
-            if seen > NODE_LIMIT:
-                raise MemoryFault(node, 8, "the verifier's driver tree does not end")
-            stack.append(node)
-            node = nt.view("_RTL_BALANCED_LINKS", node).LeftChild
-        node = stack.pop()
-        yield node
-        node = nt.view("_RTL_BALANCED_LINKS", node).RightChild
 
 
 def outstanding(nt: Nt, data: View) -> Iterator[Allocation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger.output import Output
 from kdsim.debugger.shell.interrupts import break_in_on_interrupt
-from kdsim.debugger.shell.terminal import coloured_sink, plain_sink, wants_colour
+from kdsim.debugger.shell.terminal import coloured_sink, control_sink, plain_sink, wants_colour
 from kdsim.errors import TargetGone, UserError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run(options: KdOptions) -> int:
     with ExitStack() as cleanup:
         colour = wants_colour() and not options.json
         output = Output(coloured_sink(DEFAULT_STYLE) if colour else plain_sink())
+        output.control = control_sink() if sys.stdout.isatty() else None
         cleanup.callback(output.close_log)
         _open_log(options, output)
         backend = _backend(options)
@@ -93,7 +95,15 @@ def _session(backend: Backend, output: Output, options: KdOptions) -> Session:
     )
     equip(session)
     session.on_bugcheck = _after_bugcheck
+    _load_driver_map(session)
     return session
+
+
+def _load_driver_map(session: Session) -> None:
+    """The environment variable of kd for what `.kdfiles FILE` does."""
+    name = os.environ.get("_NT_KD_FILES")
+    if name:
+        session.execute(f".kdfiles {name}")
 
 
 def _after_bugcheck(session: Session) -> None:

@@ -33,6 +33,16 @@ def plain_sink() -> Sink:
     return sink
 
 
+def control_sink() -> Sink:
+    """Writes what only a terminal understands, past everything that keeps text legible."""
+    stream = sys.stdout
+
+    def sink(text: str) -> None:
+        _write_whole(stream, text)
+
+    return sink
+
+
 def coloured_sink(style: str) -> Sink:
     """As `plain_sink`, through the output lexer. The lexer keeps no state between two writes."""
     from pygments import highlight

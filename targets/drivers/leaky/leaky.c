@@ -33,6 +33,7 @@ typedef struct _LEAKY_REPLY {
 typedef struct _LEAKY_EXTENSION {
     KEVENT StopEvent;
     PVOID WorkerThread;
+    KSPIN_LOCK RingLock;
     PLEAKY_REQUEST Ring;
     UNICODE_STRING RegistryPath;
     ULONG Sequence;
@@ -55,12 +56,16 @@ static ULONG LeakyRandom(PLEAKY_EXTENSION Extension, ULONG Limit)
 // What a device would hand over: one header in four is damaged, one request in eight is urgent.
 static PLEAKY_REQUEST LeakyReceive(PLEAKY_EXTENSION Extension)
 {
-    PLEAKY_REQUEST Request = &Extension->Ring[Extension->Sequence % LEAKY_RING_SLOTS];
+    PLEAKY_REQUEST Request;
+    KIRQL Irql;
 
+    KeAcquireSpinLock(&Extension->RingLock, &Irql);
+    Request = &Extension->Ring[Extension->Sequence % LEAKY_RING_SLOTS];
     Request->Magic = LeakyRandom(Extension, 4) == 0 ? 0 : LEAKY_MAGIC;
     Request->Sequence = ++Extension->Sequence;
     Request->Flags = LeakyRandom(Extension, 8) == 0 ? LEAKY_URGENT : 0;
     Request->PayloadLength = 16 + LeakyRandom(Extension, 480);
+    KeReleaseSpinLock(&Extension->RingLock, Irql);
     return Request;
 }
 
@@ -203,6 +208,7 @@ NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
         return Status;
     Extension = Device->DeviceExtension;
     KeInitializeEvent(&Extension->StopEvent, NotificationEvent, FALSE);
+    KeInitializeSpinLock(&Extension->RingLock);
     Driver->MajorFunction[IRP_MJ_CREATE] = LeakyDispatch;
     Driver->MajorFunction[IRP_MJ_CLOSE] = LeakyDispatch;
     Driver->DriverUnload = LeakyUnload;

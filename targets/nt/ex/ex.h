@@ -72,6 +72,20 @@ extern LIST_ENTRY ExNPagedLookasideListHead;
 extern LIST_ENTRY ExPagedLookasideListHead;
 extern LIST_ENTRY ExPoolLookasideListHead;
 VOID ExpInitLookasideLists(VOID);
+typedef enum _PP_NPAGED_LOOKASIDE_NUMBER {
+    LookasideSmallIrpList,
+    LookasideLargeIrpList,
+    LookasideMdlList,
+    LookasideCreateInfoList,
+    LookasideNameBufferList,
+    LookasideTwilightList,
+    LookasideCompletionList,
+    LookasideScratchBufferList,
+    LookasideMaximumList,
+} PP_NPAGED_LOOKASIDE_NUMBER;
+VOID ExpInitializeProcessorLookaside(PP_NPAGED_LOOKASIDE_NUMBER Number, SIZE_T Size, ULONG Tag);
+PVOID ExpAllocateFromProcessorLookaside(PP_NPAGED_LOOKASIDE_NUMBER Number);
+VOID ExpFreeToProcessorLookaside(PP_NPAGED_LOOKASIDE_NUMBER Number, PVOID Block);
 
 // pushlock.c
 VOID ExAcquirePushLockExclusive(PEX_PUSH_LOCK Lock);

@@ -4,6 +4,7 @@
 
 #define LOOKASIDE_MINIMUM_DEPTH 4
 #define LOOKASIDE_MAXIMUM_DEPTH 256
+#define LOOKASIDE_TAG 'saLk'        // "kLas"
 
 typedef PVOID LOOKASIDE_ALLOCATE(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag);
 typedef VOID LOOKASIDE_FREE(PVOID Block);
@@ -55,6 +56,32 @@ static VOID ExpFreeToLookaside(PGENERAL_LOOKASIDE List, PVOID Block)
     }
     InterlockedIncrement((PLONG)&List->FreeMisses);
     ((LOOKASIDE_FREE *)List->Free)(Block);
+}
+
+// A processor's own list first, then the one all processors share; new blocks come from pool.
+PVOID ExpAllocateFromProcessorLookaside(PP_NPAGED_LOOKASIDE_NUMBER Number)
+{
+    PPP_LOOKASIDE_LIST Lists = &KeGetCurrentPrcb()->PPLookasideList[Number];
+    PVOID Block = RtlpInterlockedPopEntrySList(&Lists->P->ListHead);
+
+    InterlockedIncrement((PLONG)&Lists->P->TotalAllocates);
+    if (Block != NULL)
+        return Block;
+    InterlockedIncrement((PLONG)&Lists->P->AllocateMisses);
+    return ExpAllocateFromLookaside(Lists->L);
+}
+
+VOID ExpFreeToProcessorLookaside(PP_NPAGED_LOOKASIDE_NUMBER Number, PVOID Block)
+{
+    PPP_LOOKASIDE_LIST Lists = &KeGetCurrentPrcb()->PPLookasideList[Number];
+
+    InterlockedIncrement((PLONG)&Lists->P->TotalFrees);
+    if (Lists->P->ListHead.HeaderX64.Depth < Lists->P->Depth) {
+        RtlpInterlockedPushEntrySList(&Lists->P->ListHead, Block);
+        return;
+    }
+    InterlockedIncrement((PLONG)&Lists->P->FreeMisses);
+    ExpFreeToLookaside(Lists->L, Block);
 }
 
 static VOID ExpInsertLookaside(PLIST_ENTRY Head, PKSPIN_LOCK Lock, PLIST_ENTRY Entry)
@@ -120,4 +147,24 @@ VOID ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST List, PVOID Block)
 VOID ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST List)
 {
     ExpDeleteLookaside(&List->L, &ExPagedLookasideLock);
+}
+
+// Lists [0] are the system's, the others each processor's.
+VOID ExpInitializeProcessorLookaside(PP_NPAGED_LOOKASIDE_NUMBER Number, SIZE_T Size, ULONG Tag)
+{
+    SIZE_T Count = KeNumberProcessors + 1;
+    PGENERAL_LOOKASIDE Lists =
+        ExAllocatePoolWithTag(NonPagedPoolNx, Count * sizeof(*Lists), LOOKASIDE_TAG);
+
+    if (Lists == NULL)
+        KeBugCheck(BAD_POOL_CALLER);
+    for (ULONG i = 0; i < Count; i++) {
+        ExpInitializeLookaside(&Lists[i], NonPagedPoolNx, Size, Tag, NULL, NULL);
+        ExpInsertLookaside(&ExNPagedLookasideListHead, &ExNPagedLookasideLock,
+                           &Lists[i].ListEntry);
+    }
+    for (ULONG i = 0; i < KeNumberProcessors; i++) {
+        KiProcessorBlock[i]->PPLookasideList[Number].P = &Lists[i + 1];
+        KiProcessorBlock[i]->PPLookasideList[Number].L = &Lists[0];
+    }
 }

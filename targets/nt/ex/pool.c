@@ -79,7 +79,8 @@ FORCEINLINE VOID ExpUpdatePoolTracker(ULONG Tag, LONG64 Bytes, ULONG PoolType)
         ExpRemovePoolTrackerExpansion(Tag, (SIZE_T)-Bytes, PoolType);
 }
 
-// Writes the header of a new small block into the chunk and returns the caller's pointer.
+// Writes the header of a new small block into the chunk and returns the caller's pointer. A block
+// that moves up for alignment leaves a header at the chunk's start too, where walkers look.
 static PVOID ExpInitializePoolHeader(PVOID Chunk, ULONG BlockUnits, ULONG PoolType, ULONG Tag)
 {
     PUCHAR Block = (PUCHAR)Chunk + sizeof(POOL_HEADER);
@@ -100,6 +101,10 @@ static PVOID ExpInitializePoolHeader(PVOID Chunk, ULONG BlockUnits, ULONG PoolTy
     if (PoolType & POOL_HEADER_QUOTA)
         Header->ProcessBilled = (PEPROCESS)((ULONG64)PsGetCurrentProcess() ^ ExpPoolQuotaCookie ^
                                             (ULONG64)Header);
+    if ((PVOID)Header != Chunk) {
+        *(PPOOL_HEADER)Chunk = *Header;
+        ((PPOOL_HEADER)Chunk)->PreviousSize = 0;
+    }
     return Block;
 }
 

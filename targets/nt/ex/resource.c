@@ -1,9 +1,11 @@
-// Executive resources: shared by many readers or owned by one writer. Shared owners are counted,
-// not listed: OwnerTable stays empty.
+// Executive resources: shared by many readers or owned by one writer. The first owner is noted in
+// the resource, further ones in a table whose first entry holds its size.
 #include "ex.h"
 
 #define RESOURCE_OWNED_EXCLUSIVE 0x80   // _ERESOURCE.Flag
 #define RESOURCE_NOT_OWNED 0xE3
+#define RESOURCE_TABLE_TAG 'lteR'   // "Retl"
+#define RESOURCE_TABLE_SIZE 4
 
 LIST_ENTRY ExpSystemResourcesList;
 KSPIN_LOCK ExpResourceSpinLock;
@@ -40,6 +42,8 @@ NTSTATUS ExDeleteResourceLite(PERESOURCE Resource)
 
     RemoveEntryList(&Resource->SystemResourcesList);
     KeReleaseSpinLock(&ExpResourceSpinLock, Irql);
+    if (Resource->OwnerTable != NULL)
+        ExFreePoolWithTag(Resource->OwnerTable, RESOURCE_TABLE_TAG);
     ExFreePoolWithTag(Resource->SharedWaiters, 'aseR');
     return STATUS_SUCCESS;
 }
@@ -62,6 +66,50 @@ static VOID ExpOwnExclusive(PERESOURCE Resource, ULONG64 Thread)
     Resource->ActiveEntries = 1;
     Resource->OwnerEntry.OwnerThread = Thread;
     Resource->OwnerEntry.OwnerCount = 1;
+}
+
+// The entry of a thread (0: a free one), NULL when there is none.
+static POWNER_ENTRY ExpFindOwner(PERESOURCE Resource, ULONG64 Thread)
+{
+    POWNER_ENTRY Table = Resource->OwnerTable;
+
+    if (Resource->OwnerEntry.OwnerThread == Thread)
+        return &Resource->OwnerEntry;
+    for (ULONG i = 1; Table != NULL && i < Table->TableSize; i++)
+        if (Table[i].OwnerThread == Thread)
+            return &Table[i];
+    return NULL;
+}
+
+// A table with room for more owners; pool is to be had at DISPATCH_LEVEL.
+static BOOLEAN ExpExpandOwnerTable(PERESOURCE Resource)
+{
+    POWNER_ENTRY Old = Resource->OwnerTable, New;
+    ULONG Size = Old == NULL ? RESOURCE_TABLE_SIZE : Old->TableSize + RESOURCE_TABLE_SIZE;
+
+    New = ExAllocatePoolWithTag(NonPagedPoolNx, Size * sizeof(*New), RESOURCE_TABLE_TAG);
+    if (New == NULL)
+        return FALSE;
+    memset(New, 0, Size * sizeof(*New));
+    if (Old != NULL) {
+        memcpy(New, Old, Old->TableSize * sizeof(*New));
+        ExFreePoolWithTag(Old, RESOURCE_TABLE_TAG);
+    }
+    New->TableSize = Size;
+    Resource->OwnerTable = New;
+    return TRUE;
+}
+
+static VOID ExpAddSharedOwner(PERESOURCE Resource, ULONG64 Thread)
+{
+    POWNER_ENTRY Entry = ExpFindOwner(Resource, 0);
+
+    if (Entry == NULL && ExpExpandOwnerTable(Resource))
+        Entry = ExpFindOwner(Resource, 0);
+    if (Entry == NULL)
+        KeBugCheckEx(RESOURCE_NOT_OWNED, (ULONG_PTR)Resource, Thread, 0, 0);
+    Entry->OwnerThread = Thread;
+    Entry->OwnerCount = 1;
 }
 
 BOOLEAN ExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait)
@@ -90,13 +138,16 @@ BOOLEAN ExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait)
 
 BOOLEAN ExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait)
 {
+    ULONG64 Thread = (ULONG64)KeGetCurrentThread();
     KIRQL Irql = KeAcquireSpinLockRaiseToDpc(&Resource->SpinLock);
+    POWNER_ENTRY Owner = ExpFindOwner(Resource, Thread);
 
-    if (ExpOwnsExclusive(Resource)) {
-        Resource->OwnerEntry.OwnerCount++;
+    if (Owner != NULL) {
+        Owner->OwnerCount++;
     } else if (!ExpIsExclusive(Resource) && Resource->NumberOfExclusiveWaiters == 0) {
         Resource->ActiveCount = 1;
         Resource->ActiveEntries++;
+        ExpAddSharedOwner(Resource, Thread);
     } else if (!Wait) {
         KeReleaseSpinLock(&Resource->SpinLock, Irql);
         return FALSE;
@@ -105,7 +156,8 @@ BOOLEAN ExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait)
         Resource->NumberOfSharedWaiters++;
         KeReleaseSpinLock(&Resource->SpinLock, Irql);
         KeWaitForSingleObject(Resource->SharedWaiters, WrResource, KernelMode, FALSE, NULL);
-        return TRUE;
+        Irql = KeAcquireSpinLockRaiseToDpc(&Resource->SpinLock);
+        ExpAddSharedOwner(Resource, Thread);        // counted by the releaser already
     }
     KeReleaseSpinLock(&Resource->SpinLock, Irql);
     return TRUE;
@@ -117,8 +169,6 @@ static VOID ExpHandOverResource(PERESOURCE Resource, BOOLEAN ReadersFirst)
     Resource->Flag &= ~RESOURCE_OWNED_EXCLUSIVE;
     Resource->ActiveCount = 0;
     Resource->ActiveEntries = 0;
-    Resource->OwnerEntry.OwnerThread = 0;
-    Resource->OwnerEntry.OwnerCount = 0;
     if (Resource->NumberOfSharedWaiters != 0 &&
         (ReadersFirst || Resource->NumberOfExclusiveWaiters == 0)) {
         ULONG Readers = Resource->NumberOfSharedWaiters;
@@ -135,20 +185,18 @@ static VOID ExpHandOverResource(PERESOURCE Resource, BOOLEAN ReadersFirst)
 
 VOID ExReleaseResourceLite(PERESOURCE Resource)
 {
+    ULONG64 Thread = (ULONG64)KeGetCurrentThread();
     KIRQL Irql = KeAcquireSpinLockRaiseToDpc(&Resource->SpinLock);
+    BOOLEAN Exclusive = ExpIsExclusive(Resource);
+    POWNER_ENTRY Owner = ExpFindOwner(Resource, Thread);
 
-    if (ExpIsExclusive(Resource)) {
-        if (!ExpOwnsExclusive(Resource))
-            KeBugCheckEx(RESOURCE_NOT_OWNED, (ULONG_PTR)Resource, (ULONG_PTR)KeGetCurrentThread(),
-                         (ULONG_PTR)Resource->OwnerTable, 0);
-        if (--Resource->OwnerEntry.OwnerCount == 0)
-            ExpHandOverResource(Resource, TRUE);
-    } else {
-        if (Resource->ActiveEntries == 0)
-            KeBugCheckEx(RESOURCE_NOT_OWNED, (ULONG_PTR)Resource, (ULONG_PTR)KeGetCurrentThread(),
-                         (ULONG_PTR)Resource->OwnerTable, 0);
+    if (Owner == NULL)
+        KeBugCheckEx(RESOURCE_NOT_OWNED, (ULONG_PTR)Resource, Thread,
+                     (ULONG_PTR)Resource->OwnerTable, 0);
+    if (--Owner->OwnerCount == 0) {
+        Owner->OwnerThread = 0;
         if (--Resource->ActiveEntries == 0)
-            ExpHandOverResource(Resource, FALSE);
+            ExpHandOverResource(Resource, Exclusive);
     }
     KeReleaseSpinLock(&Resource->SpinLock, Irql);
 }

@@ -116,6 +116,42 @@ BOOLEAN IopCheckUnloadDriver(PDRIVER_OBJECT Driver)
     return Unload;
 }
 
+// The top of the stack that Device belongs to.
+PDEVICE_OBJECT IoGetAttachedDevice(PDEVICE_OBJECT Device)
+{
+    while (Device->AttachedDevice != NULL)
+        Device = Device->AttachedDevice;
+    return Device;
+}
+
+// Source becomes the top of Target's stack; what was the top is the answer.
+PDEVICE_OBJECT IoAttachDeviceToDeviceStack(PDEVICE_OBJECT Source, PDEVICE_OBJECT Target)
+{
+    KIRQL Irql = KeAcquireSpinLockRaiseToDpc(&IopDatabaseLock);
+    PDEVICE_OBJECT Top = IoGetAttachedDevice(Target);
+
+    if (Top->Flags & DO_DEVICE_INITIALIZING ||
+        Top->DeviceObjectExtension->ExtensionFlags & (DOE_UNLOAD_PENDING | DOE_DELETE_PENDING)) {
+        KeReleaseSpinLock(&IopDatabaseLock, Irql);
+        return NULL;
+    }
+    Top->AttachedDevice = Source;
+    Source->DeviceObjectExtension->AttachedTo = Top;
+    Source->StackSize = Top->StackSize + 1;
+    Source->AlignmentRequirement = Top->AlignmentRequirement;
+    KeReleaseSpinLock(&IopDatabaseLock, Irql);
+    return Top;
+}
+
+VOID IoDetachDevice(PDEVICE_OBJECT Target)
+{
+    KIRQL Irql = KeAcquireSpinLockRaiseToDpc(&IopDatabaseLock);
+
+    Target->AttachedDevice->DeviceObjectExtension->AttachedTo = NULL;
+    Target->AttachedDevice = NULL;
+    KeReleaseSpinLock(&IopDatabaseLock, Irql);
+}
+
 NTSTATUS IoCreateSymbolicLink(PUNICODE_STRING Link, PUNICODE_STRING Target)
 {
     return ObpCreateSymbolicLink(Link, Target);

@@ -50,7 +50,8 @@ BOOLEAN IoInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
     IopCreateObjectType(L"Controller", NULL, &IoControllerObjectType);
     IopCreateObjectType(L"Device", IopDeleteDevice, &IoDeviceObjectType);
     IopCreateObjectType(L"Driver", IopDeleteDriver, &IoDriverObjectType);
-    IopCreateObjectType(L"File", NULL, &IoFileObjectType);
+    IopCreateObjectType(L"File", IopDeleteFile, &IoFileObjectType);
+    IopInitializeIrpLookasideLists();
     IopInitializeBootDrivers();
     return TRUE;
 }

@@ -4,6 +4,7 @@
 
 #define IO_TYPE_DEVICE 3
 #define IO_TYPE_DRIVER 4
+#define IO_TYPE_FILE 5
 #define IO_TYPE_IRP 6
 #define IO_TYPE_DEVICE_OBJECT_EXTENSION 13
 
@@ -15,10 +16,6 @@
 #define DOE_UNLOAD_PENDING 0x01
 #define DOE_DELETE_PENDING 0x02
 
-#define SL_INVOKE_ON_CANCEL 0x20
-#define SL_INVOKE_ON_SUCCESS 0x40
-#define SL_INVOKE_ON_ERROR 0x80
-#define STATUS_MORE_PROCESSING_REQUIRED ((NTSTATUS)0xC0000016)
 
 extern POBJECT_TYPE IoDriverObjectType;
 extern POBJECT_TYPE IoDeviceObjectType;
@@ -40,5 +37,9 @@ VOID IopDeleteDevice(PVOID Object);
 VOID IopReadyDeviceObjects(PDRIVER_OBJECT Driver);
 BOOLEAN IopCheckUnloadDriver(PDRIVER_OBJECT Driver);
 
+// file.c
+VOID IopDeleteFile(PVOID Object);
+
 // irp.c
+VOID IopInitializeIrpLookasideLists(VOID);
 NTSTATUS IopInvalidDeviceRequest(PDEVICE_OBJECT Device, PIRP Irp);

@@ -2,15 +2,36 @@
 #include "io.h"
 
 #define IRP_TAG ' prI'             // "Irp "
+#define SMALL_IRP_TAG 'sprI'       // "Irps"
+#define LARGE_IRP_TAG 'lprI'       // "Irpl"
+#define LARGE_IRP_STACK_LOCATIONS 8
+#define IRP_LOOKASIDE_ALLOCATION 0x08      // _IRP.AllocationFlags
 #define NO_MORE_IRP_STACK_LOCATIONS 0x35
 #define MULTIPLE_IRP_COMPLETE_REQUESTS 0x44
 
-typedef NTSTATUS IO_COMPLETION_ROUTINE(PDEVICE_OBJECT Device, PIRP Irp, PVOID Context);
+static KSPIN_LOCK IopCancelSpinLock = 0;
+
+// Requests with few stack locations come from lists of each processor, then of the system.
+VOID IopInitializeIrpLookasideLists(VOID)
+{
+    ExpInitializeProcessorLookaside(LookasideSmallIrpList,
+                                    sizeof(IRP) + sizeof(IO_STACK_LOCATION), SMALL_IRP_TAG);
+    ExpInitializeProcessorLookaside(
+        LookasideLargeIrpList,
+        sizeof(IRP) + LARGE_IRP_STACK_LOCATIONS * sizeof(IO_STACK_LOCATION), LARGE_IRP_TAG);
+}
+
+static PP_NPAGED_LOOKASIDE_NUMBER IopIrpList(CCHAR StackSize)
+{
+    return StackSize == 1 ? LookasideSmallIrpList : LookasideLargeIrpList;
+}
 
 PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota)
 {
     USHORT Size = (USHORT)(sizeof(IRP) + StackSize * sizeof(IO_STACK_LOCATION));
-    PIRP Irp = ExAllocatePoolWithTag(NonPagedPoolNx, Size, IRP_TAG);
+    BOOLEAN Listed = StackSize <= LARGE_IRP_STACK_LOCATIONS;
+    PIRP Irp = Listed ? ExpAllocateFromProcessorLookaside(IopIrpList(StackSize))
+                      : ExAllocatePoolWithTag(NonPagedPoolNx, Size, IRP_TAG);
 
     UNREFERENCED_PARAMETER(ChargeQuota);
     if (Irp == NULL)
@@ -18,6 +39,8 @@ PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota)
     memset(Irp, 0, Size);
     Irp->Type = IO_TYPE_IRP;
     Irp->Size = Size;
+    Irp->AllocationProcessorNumber = (USHORT)KeGetCurrentPrcb()->Number;
+    Irp->AllocationFlags = Listed ? IRP_LOOKASIDE_ALLOCATION : 0;
     Irp->StackCount = StackSize;
     Irp->CurrentLocation = StackSize + 1;
     InitializeListHead(&Irp->ThreadListEntry);
@@ -27,7 +50,38 @@ PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota)
 
 VOID IoFreeIrp(PIRP Irp)
 {
-    ExFreePoolWithTag(Irp, IRP_TAG);
+    if (Irp->AllocationFlags & IRP_LOOKASIDE_ALLOCATION)
+        ExpFreeToProcessorLookaside(IopIrpList(Irp->StackCount), Irp);
+    else
+        ExFreePoolWithTag(Irp, IRP_TAG);
+}
+
+VOID IoAcquireCancelSpinLock(PKIRQL Irql)
+{
+    *Irql = KeAcquireSpinLockRaiseToDpc(&IopCancelSpinLock);
+}
+
+VOID IoReleaseCancelSpinLock(KIRQL Irql)
+{
+    KeReleaseSpinLock(&IopCancelSpinLock, Irql);
+}
+
+// The cancel routine runs with the cancel spin lock and releases it.
+BOOLEAN IoCancelIrp(PIRP Irp)
+{
+    DRIVER_CANCEL *Routine;
+    KIRQL Irql;
+
+    IoAcquireCancelSpinLock(&Irql);
+    Irp->Cancel = TRUE;
+    Routine = IoSetCancelRoutine(Irp, NULL);
+    if (Routine == NULL) {
+        IoReleaseCancelSpinLock(Irql);
+        return FALSE;
+    }
+    Irp->CancelIrql = Irql;
+    Routine(IoGetCurrentIrpStackLocation(Irp)->DeviceObject, Irp);
+    return TRUE;
 }
 
 NTSTATUS IofCallDriver(PDEVICE_OBJECT Device, PIRP Irp)
@@ -60,6 +114,7 @@ VOID IofCompleteRequest(PIRP Irp, CCHAR Boost)
         PDEVICE_OBJECT Device = NULL;
 
         Irp->CurrentLocation++;
+        Irp->PendingReturned = (Location->Control & SL_PENDING_RETURNED) != 0;
         if (Routine == NULL || !IopWantsCompletion(Irp, Location->Control))
             continue;
         if (Irp->CurrentLocation <= Irp->StackCount)

@@ -59,14 +59,17 @@ static VOID KeClockInterruptNotify(PKTRAP_FRAME TrapFrame)
     KeAccumulateTicks(TrapFrame);
 }
 
-static VOID HalpTimerClockInterrupt(PKTRAP_FRAME TrapFrame)
+BOOLEAN HalpTimerClockInterrupt(PKINTERRUPT Interrupt, PVOID TrapFrame)
 {
     KeClockInterruptNotify(TrapFrame);
+    return TRUE;
 }
 
 static VOID KiCallInterruptServiceRoutine(PKTRAP_FRAME TrapFrame)
 {
-    HalpTimerClockInterrupt(TrapFrame);
+    PKINTERRUPT Interrupt = KeGetCurrentPrcb()->InterruptObject[CLOCK_VECTOR];
+
+    HalpTimerClockInterrupt(Interrupt, TrapFrame);
 }
 
 VOID KiInterruptSubDispatchNoLockNoEtw(PKTRAP_FRAME TrapFrame)

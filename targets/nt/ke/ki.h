@@ -80,3 +80,12 @@ VOID KiSaveProcessorControlState(PKPROCESSOR_STATE State);
 DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3,
                                    ULONG_PTR P4, PKTRAP_FRAME TrapFrame);
 DECLSPEC_NORETURN VOID PspUnhandledExceptionInSystemThread(PEXCEPTION_POINTERS Pointers);
+
+// interrupt.c
+VOID KiConnectClockInterrupt(PKPRCB Prcb);
+
+// clock.c
+BOOLEAN HalpTimerClockInterrupt(PKINTERRUPT Interrupt, PVOID TrapFrame);
+
+// kiinit.c
+VOID KiSetGate(PKIDTENTRY64 Entry, VOID (*Handler)(VOID), UCHAR Dpl, UCHAR Ist);

@@ -75,7 +75,7 @@ static const struct {
     {IPI_VECTOR, 0, 0, KiIpiInterrupt},
 };
 
-static VOID KiSetGate(PKIDTENTRY64 Entry, VOID (*Handler)(VOID), UCHAR Dpl, UCHAR Ist)
+VOID KiSetGate(PKIDTENTRY64 Entry, VOID (*Handler)(VOID), UCHAR Dpl, UCHAR Ist)
 {
     ULONG64 Address = (ULONG64)Handler;
 
@@ -144,6 +144,7 @@ static VOID KiInitializePrcb(PKPRCB Prcb, ULONG Number, PKDSIM_PROCESSOR Process
         InitializeListHead(&Prcb->DispatcherReadyListHead[i]);
     KiInitializeTimerTable(Prcb);
     InitializeListHead(&Prcb->WaitListHead);
+    KiConnectClockInterrupt(Prcb);
     KiGetProcessorIdentity(Prcb);
 }
 

@@ -14,18 +14,19 @@ static VOID MiInitializeList(PMMPFNLIST List, MMLISTS Name)
     List->Flink = List->Blink = MM_PFN_NONE;
 }
 
-// At the tail; both list ends are page numbers.
+// At the head: a page that was used last is used next, so that a machine at rest keeps to the pages
+// it has touched already. Both list ends are page numbers.
 static VOID MiLinkPage(PMMPFNLIST List, PFN_NUMBER Page)
 {
     PMMPFN Pfn = &MmPfnDatabase[Page];
 
-    Pfn->u1.Flink = MM_PFN_NONE;
-    Pfn->u2.Blink = List->Blink;
-    if (List->Blink == MM_PFN_NONE)
-        List->Flink = Page;
+    Pfn->u2.Blink = MM_PFN_NONE;
+    Pfn->u1.Flink = List->Flink;
+    if (List->Flink == MM_PFN_NONE)
+        List->Blink = Page;
     else
-        MmPfnDatabase[List->Blink].u1.Flink = Page;
-    List->Blink = Page;
+        MmPfnDatabase[List->Flink].u2.Blink = Page;
+    List->Flink = Page;
     List->Total++;
     Pfn->u3.e1.PageLocation = (UCHAR)List->ListName;
     MiSystemPartition.Vp.AvailablePages++;
@@ -56,11 +57,11 @@ PFN_NUMBER MiRemoveAnyPage(BOOLEAN *Zeroed)
     if (!MiPfnDatabaseReady)
         return MiNextBootPage++;
     OldIrql = KeAcquireSpinLockRaiseToDpc(&MiPfnLock);
-    if (ZeroList->Total) {
-        Page = MiUnlinkHead(ZeroList);
-    } else if (FreeList->Total) {
+    if (FreeList->Total) {                  // before the pages nobody has touched yet
         Page = MiUnlinkHead(FreeList);
         *Zeroed = FALSE;
+    } else if (ZeroList->Total) {
+        Page = MiUnlinkHead(ZeroList);
     }
     if (Page != MM_PFN_NONE)
         MiSystemPartition.Vp.TotalCommittedPages++;

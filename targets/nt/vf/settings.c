@@ -12,6 +12,9 @@ ULONG KernelVerifier;
 LIST_ENTRY VfSuspectDriversList = {&VfSuspectDriversList, &VfSuspectDriversList};
 LIST_ENTRY VfExcludedDriversList = {&VfExcludedDriversList, &VfExcludedDriversList};
 ULONG ViFullyInitialized;
+VI_FAULT_TRACE *ViFaultTraces = NULL;      // no faults are injected here
+ULONG ViFaultTracesLength = 0;
+LONG ViFaultTracesIndex = -1;
 
 static PVF_SUSPECT_DRIVER_ENTRY VfSuspectDriversAdd(PCUNICODE_STRING Name)
 {
@@ -91,6 +94,8 @@ VOID VfInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
         VfParseDriverNames();
     if (MmVerifierData.Level & DRIVER_VERIFIER_TRACK_POOL_ALLOCATIONS)
         VfInitializePoolTraces();
+    if (MmVerifierData.Level & DRIVER_VERIFIER_FORCE_IRQL_CHECKING)
+        ViTrackIrqlInitialize();
     ViFullyInitialized = 1;
     VfVerifyBootDrivers();
 }

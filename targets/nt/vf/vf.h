@@ -60,6 +60,7 @@ VOID VerifierExFreePool(PVOID P);
 VOID VerifierExFreePoolWithTag(PVOID P, ULONG Tag);
 
 // irql.c
+VOID ViTrackIrqlInitialize(VOID);
 KIRQL VerifierKfRaiseIrql(KIRQL NewIrql);
 VOID VerifierKeLowerIrql(KIRQL NewIrql);
 KIRQL VerifierKeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK SpinLock);

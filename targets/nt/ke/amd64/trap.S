@@ -230,3 +230,29 @@ ENTER_TRAP KiIpiInterrupt
     mov rcx, rsp
     call KiIpiInterruptSubDispatch
 EXIT_TRAP KiIpiInterrupt
+
+// Device interrupts: the thunk of a vector pushes it where an error code would stand.
+    .globl KiIsrThunk
+    .p2align 4
+KiIsrThunk:
+    .set vector, 0
+    .rept 256
+    .byte 0x6A, vector
+    push rbp
+    .byte 0xE9
+    .long KiIsrLinkage - (. + 4)
+    .set vector, vector + 1
+    .endr
+
+PROC KiIsrLinkage
+    .seh_pushframe @code
+    .seh_pushreg rbp
+    sub rsp, 0x158
+    .seh_stackalloc 0x158
+    lea rbp, [rsp+0x80]
+    .seh_setframe rbp, 0x80
+    .seh_endprologue
+    SAVE_VOLATILE
+    mov rcx, rsp
+    call KiInterruptDispatch
+EXIT_TRAP KiIsrLinkage

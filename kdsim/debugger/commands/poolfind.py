@@ -1,0 +1,141 @@
+"""`!poolfind`: every block with a tag, printed as it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.pool import block_line
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.inspect import heaps, pool
+from kdsim.debugger.inspect.nt import Nt
+from kdsim.errors import ArgumentError, MemoryFault
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+SESSION_TYPE = 4
+# Pool type of the command -> its name, the heaps it means.
+POOLS: dict[int, tuple[str, tuple[int, ...]]] = {
+    0: ("NonPaged", (heaps.NONPAGED, heaps.NONPAGED_NX)),
+    1: ("Paged", (heaps.PAGED,)),
+    2: ("Special", (pool.SPECIAL,)),
+    SESSION_TYPE: ("Session", ()),
+}
+TAG_LENGTH = 4
+
+
+@command(
+    "!poolfind",
+    summary="All blocks with a tag.",
+    group="pool",
+    params=(
+        Param("tag", "text", "four characters (* and ? match), or 0x and the tag's value"),
+        Param("pool", "flags", "0 nonpaged, 1 paged, 2 special, 4 session", optional=True),
+    ),
+    needs=Caps.READ,
+    see_also=("!poolused", "!pool"),
+)
+def poolfind(session: Session, args: Arguments, name: str) -> None:
+    """Reads: nt!PoolBigPageTable, nt!ExPoolState's heaps."""
+    pattern, kind = _arguments(args.raw())
+    nt = Nt(session.symbols, session.memory)
+    for block in search(session, nt, pattern, kind):
+        session.out.line(block_line(block))
+    session.out.line()
+
+
+def search(
+    session: Session, nt: Nt, wanted: str | int, kind: int, restart: int = 0
+) -> Iterator[heaps.PoolBlock]:
+    """The blocks of a pool type with a tag; says where it searches, and where it was broken off."""
+    word, indexes = _pool(nt, kind)
+    out = session.out
+    matcher = pool.TagMatcher(wanted)
+    literal = pool.tag_bytes(wanted)
+    label = wanted if isinstance(wanted, str) else pool.tag_text(wanted)
+    if kind != pool_type("Special"):
+        table, end = pool.big_table(nt)
+        out.line()
+        out.line(
+            f"Scanning large pool allocation table for Tag: {label} ({table:016x} : {end:016x})"
+        )
+        out.line()
+        for block in pool.big_blocks(nt):
+            if block.heap in indexes and matcher[block.tag]:
+                yield block
+    for region in pool.regions(nt, indexes):
+        span = f"({region.start:016x} : {region.end:016x})"
+        out.line(f"Searching {word} pool {span} for Tag: {label}")
+        out.line()
+        for piece in region.pieces:
+            if piece.start + piece.size <= restart:
+                continue
+            _check(session, piece.start)
+            if literal and not _possible(session, piece, literal):
+                continue
+            try:
+                yield from region.walker.tagged(piece, matcher)
+            except MemoryFault as error:
+                out.line(str(error))
+
+
+def _possible(session: Session, piece: heaps.Range, patterns: tuple[bytes, ...]) -> bool:
+    """Whether any of the patterns may be in a run; the target looks for itself where it can.
+
+    That costs a request a pattern, reading the run one a kilobyte.
+    """
+    end = piece.start + piece.size
+    return any(
+        session.memory.rule_out(piece.start, piece.size, pattern) < end for pattern in patterns
+    )
+
+
+def pool_type(word: str) -> int:
+    return next(kind for kind, (name, _) in POOLS.items() if name == word)
+
+
+def _check(session: Session, reached: int) -> None:
+    """`check_interrupt`, with a last word before the search ends."""
+    try:
+        session.check_interrupt()
+    except KeyboardInterrupt:
+        session.out.line(f"...terminating - searched pool to {reached:016x}")
+        raise
+
+
+def _pool(nt: Nt, kind: int) -> tuple[str, tuple[int, ...]]:
+    if kind not in POOLS:
+        raise ArgumentError("pool types are 0 nonpaged, 1 paged, 2 special, 4 session")
+    if kind == SESSION_TYPE:
+        raise ArgumentError("there is no session pool on this machine")
+    if kind == pool_type("Special") and not heaps.special_heaps(nt):
+        raise ArgumentError("there is no special pool on this machine")
+    return POOLS[kind]
+
+
+def _arguments(text: str) -> tuple[str | int, int]:
+    """Tag and pool type; a tag may hold blanks (`Abc `) and only lower-case 0x starts a number."""
+    if not text.strip():
+        raise ArgumentError("!poolfind needs a tag of four characters, or 0x and its value")
+    if text.startswith("0x"):
+        number, _, kind = text.partition(" ")
+        return pool.unprotected(_hex(number)), _hex(kind.strip() or "0")
+    if text.startswith('"'):
+        tag, _, kind = text[1:].partition('"')
+    elif "*" in text:
+        tag, _, kind = text.partition(" ")
+    else:
+        tag, kind = text[:TAG_LENGTH].ljust(TAG_LENGTH), text[TAG_LENGTH:]
+        if not tag.endswith(" ") and kind[:1].strip():
+            raise ArgumentError(f"'{text.split()[0]}' is no tag: a tag has four characters")
+    return tag, _hex(kind.strip() or "0")
+
+
+def _hex(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise ArgumentError(f"'{text}' is not a number") from None
