@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdsim.symbols import wildcard
@@ -72,6 +72,7 @@ def test_no_pattern_takes_for_ever(pattern, text):
 SIGNS = st.text("ab*?#+[]", max_size=8)
 
 
+@settings(deadline=None)
 @given(SIGNS, st.text("ab", max_size=10))
 def test_both_ways_of_matching_agree(pattern, text):
     elements = wildcard._elements(pattern, symbol=False)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_lines as syntax
@@ -75,18 +75,6 @@ class Flow(enum.Enum):
 Piece = syntax.Text | syntax.Command | syntax.AliasCommand
 
 
-class Place(NamedTuple):
-    """Where in a line that the user typed a program stands, letter for letter."""
-
-    line: str
-    start: int
-    end: int
-
-    def inside(self, block: syntax.Text) -> Place:
-        start = self.start + block.column
-        return Place(self.line, start, start + len(block.text))
-
-
 class Interpreter:
     """The first error ends a line and is raised, except inside `.catch` and in plain scripts.
 
@@ -97,16 +85,30 @@ class Interpreter:
     def __init__(self, host: Host, aliases: Aliases | None = None) -> None:
         self.host = host
         self.aliases = Aliases() if aliases is None else aliases
-        self._depth = 0
-        self._place: Place | None = None
+        self._evaluate = Evaluator(host.context).evaluate
+        # Blocks that are being run, the outermost first; the current line is one of them. What
+        # follows it stands in the block before it, letter for letter; None is for a block that
+        # does not, because of aliases or because it is a script.
+        self._blocks: list[syntax.Text | None] = []
+        self._line = 0
+
+    @property
+    def _depth(self) -> int:
+        return len(self._blocks)
 
     def run(self, line: str, *, keep_going: bool = False) -> None:
         """Execute a line as the user typed it; `keep_going`: an error ends its own command only."""
         if len(line) > MAX_LENGTH:
             raise UserError(f"Command line of {len(line)} characters; at most {MAX_LENGTH} fit")
         text = self.aliases.expand(line)
-        place = Place(line, 0, len(line)) if text == line else None
-        self._program(text, place, keep_going=keep_going)
+        outer, self._line = self._line, self._depth
+        try:
+            block = syntax.Text(line) if text == line else None
+            self._program(text, block, keep_going=keep_going)
+        finally:
+            # Ctrl+C may strike anywhere, also where a block has just been entered or left.
+            del self._blocks[self._line :]
+            self._line = outer
 
     def run_lines(self, text: str, *, echo: bool = False) -> None:
         """Execute the lines of a file one by one; an error ends its own line only."""
@@ -125,22 +127,18 @@ class Interpreter:
 
     def _enter(self, block: syntax.Text) -> Flow:
         """Run a block's body; aliases are replaced as they are now."""
-        text, place = self.aliases.expand(block.text), self._place
-        if place is not None:
-            place = place.inside(block) if text == block.text else None
-        return self._program(text, place)
+        text = self.aliases.expand(block.text)
+        return self._program(text, block if text == block.text else None)
 
-    def _program(self, text: str, place: Place | None, *, keep_going: bool = False) -> Flow:
-        if self._depth >= MAX_DEPTH:
+    def _program(self, text: str, block: syntax.Text | None, *, keep_going: bool = False) -> Flow:
+        blocks = self._blocks
+        if len(blocks) >= MAX_DEPTH:
             raise UserError(f"Blocks and scripts are nested more than {MAX_DEPTH} deep")
-        outer = self._place
-        self._place = place
-        self._depth += 1
+        blocks.append(block)
         try:
             return self._statements(self._parsed(text), keep_going=keep_going)
         finally:
-            self._depth -= 1
-            self._place = outer
+            blocks.pop()
 
     def _parsed(self, text: str) -> tuple[syntax.Statement, ...]:
         try:
@@ -172,9 +170,12 @@ class Interpreter:
 
     def _point(self, error: CommandSyntaxError, piece: Piece) -> None:
         """Let an error that quotes a piece of the line quote the line, so that its caret fits."""
-        place = self._place
-        if place is not None and error.text == piece.text:
-            error.move(place.line, place.start + piece.column, place.end)
+        around = self._blocks[self._line :]
+        blocks = [block for block in around if block is not None]
+        if len(blocks) == len(around) and error.text == piece.text:
+            start = sum(block.column for block in blocks)
+            end = start + len(blocks[-1].text)
+            error.move(blocks[0].text, start + piece.column, end)
 
     def _statement(self, statement: syntax.Statement) -> Flow:
         match statement:
@@ -214,7 +215,7 @@ class Interpreter:
 
     def _true(self, condition: syntax.Text) -> bool:
         try:
-            return Evaluator(self.host.context).evaluate(condition.text) != 0
+            return self._evaluate(condition.text) != 0
         except CommandSyntaxError as error:
             self._point(error, condition)
             raise
@@ -257,8 +258,7 @@ class Interpreter:
             source = _read_file(statement.source.text)
         else:
             source = statement.source.text
-        evaluate = Evaluator(self.host.context).evaluate
-        first, each = evaluate(statement.skip_first), evaluate(statement.skip_each)
+        first, each = self._evaluate(statement.skip_first), self._evaluate(statement.skip_each)
         with self.aliases.scoped(statement.variable) as give:
             for token in source.split()[first :: each + 1]:
                 give(token)

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 MASK = (1 << 64) - 1
 
+RADIXES = (8, 10, 16)
+
 _BASES = {"0x": 16, "0n": 10, "0t": 8, "0y": 2}
 _PLAIN = {
     8: re.compile(r"[0-7]+"),

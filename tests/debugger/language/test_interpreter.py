@@ -385,6 +385,11 @@ def test_line_script_echoes_and_goes_on_after_an_error(interpreter, host, script
     assert host.errors == ["Unknown command 'fail'"]
 
 
+def test_the_caret_points_into_the_line_of_a_script(interpreter, host, script):
+    interpreter.run(f".block {{ $$<{script('.echo a; .if (1) {{ ? (1 }}'.format())} }}")
+    assert host.errors == [f"{' ' * 23}^ Syntax error in '.echo a; .if (1) {{ ? (1 }}'"]
+
+
 def test_line_script_with_more_commands(interpreter, host, script):
     interpreter.run(f"$$<{script('.echo a')}; .echo b")
     assert host.output == "kd> .echo a\na\nb\n"
