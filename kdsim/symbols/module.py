@@ -32,6 +32,8 @@ class SymbolSource(Protocol):
 
     def symbols(self, name: str) -> list[Symbol]: ...
 
+    def names(self) -> list[str]: ...
+
     def match(self, pattern: str) -> Iterator[Symbol]: ...
 
     def nearest(self, rva: int) -> Symbol | None: ...
@@ -123,18 +125,22 @@ class ModuleLoader:
             module.timestamp = module.timestamp or mapped.timestamp
             module.checksum = module.checksum or mapped.checksum
 
-    def load(self, module: Module) -> None:
-        """Find the symbols of a module and set its status. Never fails: `problem` tells why."""
+    def load(self, module: Module, *, network: bool = True) -> None:
+        """Find the symbols of a module and set its status. Never fails: `problem` tells why.
+
+        Without `network` a PDB that is not on this machine leaves the module as it is.
+        """
         try:
             code = self._codeview(module)
-            path = self.path.find_pdb(code.pdb_name, code)
+            path = self.path.find_pdb(code.pdb_name, code, network=network)
             module.pdb = Pdb.open(path)
             module.pdb_path = path
             module.source = module.pdb
             module.problem = ""
             module.status = "private pdb" if module.pdb.is_private else "pdb"
         except (SymbolError, FormatError) as error:
-            self.fall_back(module, str(error))
+            if network:
+                self.fall_back(module, str(error))
 
     def fall_back(self, module: Module, reason: str) -> None:
         """Use the exports, since the PDB cannot be had or turned out to be damaged."""

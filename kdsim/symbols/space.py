@@ -140,10 +140,13 @@ class SymbolSpace:
             found = self._by_name.get(KERNEL)
         return found
 
-    def load(self, module: Module, *, force: bool = False) -> None:
-        """Load a module's symbols unless that was done (or, without `force`, tried) before."""
+    def load(self, module: Module, *, force: bool = False, network: bool = True) -> None:
+        """Load a module's symbols unless that was done (or, without `force`, tried) before.
+
+        Without `network` they may stay deferred.
+        """
         if module.status == "deferred" or force:
-            self._loader.load(module)
+            self._loader.load(module, network=network)
 
     def load_all(self) -> None:
         """Load the symbols of every module."""

@@ -169,8 +169,8 @@ class SymbolPath:
         if any(isinstance(place, Server) for chain in self.chains for place in chain):
             self._downloader().forget()
 
-    def find_pdb(self, name: str, code: CodeView) -> Path:
-        """The PDB that belongs to an image.
+    def find_pdb(self, name: str, code: CodeView, *, network: bool = True) -> Path:
+        """The PDB that belongs to an image; without `network` on this machine.
 
         Args:
             name: file name; a path's last part counts. Empty: the name in `code`.
@@ -190,7 +190,7 @@ class SymbolPath:
             same = (pdb.guid, pdb.age) == (code.guid, code.age)
             return "" if same else f"mismatched pdb {pdb.key}"
 
-        return self._find(file, wanted, problem)
+        return self._find(file, wanted, problem, network=network)
 
     def find_image(self, name: str, timestamp: int, size: int, *, network: bool = True) -> Path:
         """An image by the timestamp and size in its headers; without `network` on this machine.

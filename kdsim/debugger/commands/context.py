@@ -111,7 +111,7 @@ class SessionContext:
             return self._kept.get(name, 0)
         value = pseudo_register(self.session, name)
         if value is not None:
-            pointer = _POINTERS.get(name)
+            pointer = POINTERS.get(name)
             kind = self.type(f"nt!{pointer}") if pointer else None
             if kind is not None:
                 from kdsim.symbols.types import Pointer
@@ -167,4 +167,4 @@ class SessionContext:
         return Typed(kind, self.session.memory.integer(va, kind.size), va)
 
 
-_POINTERS = {"$proc": "_EPROCESS", "$thread": "_ETHREAD", "$peb": "_PEB", "$teb": "_TEB"}
+POINTERS = {"$proc": "_EPROCESS", "$thread": "_ETHREAD", "$peb": "_PEB", "$teb": "_TEB"}

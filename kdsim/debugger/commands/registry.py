@@ -46,6 +46,7 @@ ParamKind = Literal[
     "string",
     "values",
     "flags",
+    "field",
     "pattern",
     "commands",
     "command",
@@ -55,15 +56,38 @@ ParamKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One argument: what it is called, what may stand there (for completion), what it means."""
+    """One argument.
+
+    Attributes:
+        name: what it is called.
+        kind: what may stand there, for completion.
+        summary: what it means.
+        bits: of flags, each bit and what it adds.
+    """
 
     name: str
     kind: ParamKind
     summary: str = ""
     optional: bool = False
+    bits: tuple[tuple[int, str], ...] = ()
 
     def usage(self) -> str:
         return f"[{self.name}]" if self.optional else f"<{self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A switch.
+
+    Attributes:
+        switch: as it is typed: `/t`, `-c`.
+        summary: what it does.
+        value: what follows it, if something does.
+    """
+
+    switch: str
+    summary: str
+    value: str = ""
 
 
 class Record(Protocol):
@@ -80,6 +104,7 @@ class Command:
     """A declaration.
 
     Attributes:
+        options: the switches it takes.
         swallow: the argument is the whole rest of the line, semicolons included.
         suffix: letters that may follow the name and stay part of it (`kbn`, `lmv`), as a regex.
         glued: what may follow the name without a space (`recx`), as a regex.
@@ -91,6 +116,7 @@ class Command:
     group: str
     function: Function
     params: tuple[Param, ...] = ()
+    options: tuple[Option, ...] = ()
     needs: Caps = Caps.NONE
     see_also: tuple[str, ...] = ()
     swallow: bool = False
@@ -129,6 +155,7 @@ def command(
     summary: str,
     group: str,
     params: tuple[Param, ...] = (),
+    options: tuple[Option, ...] = (),
     needs: Caps = Caps.NONE,
     see_also: tuple[str, ...] = (),
     swallow: bool = False,
@@ -146,6 +173,7 @@ def command(
             group=group,
             function=function,
             params=params,
+            options=options,
             needs=needs,
             see_also=see_also,
             swallow=swallow,

@@ -91,7 +91,7 @@ def _options(args: Arguments) -> Options:
             "options", "flags", "-r[n] nested, -v sizes, -b blocks, -o no offsets", optional=True
         ),
         Param("type", "type", "nt!_EPROCESS; with * a list of names; or a global variable"),
-        Param("fields", "text", "only these; name. opens one", optional=True),
+        Param("fields", "field", "only these; name. opens one", optional=True),
         Param("address", "expression", "where the value lies", optional=True),
     ),
     needs=Caps.NONE,

@@ -51,7 +51,7 @@ class Prompt:
         # The completer asks the target, whose connection belongs to this thread.
         self._reader: PromptSession[str] = PromptSession(
             history=_history(),
-            completer=KdCompleter(session),
+            completer=KdCompleter(engine),
             complete_while_typing=False,
             auto_suggest=AutoSuggestFromHistory(),
             lexer=PygmentsLexer(KdLexer) if colour else None,
