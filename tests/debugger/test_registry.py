@@ -8,10 +8,19 @@ from dataclasses import dataclass
 import pytest
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands import registry
+from kdsim.debugger.commands import absent, docs, help, registry
 from kdsim.debugger.commands.catalogue import CATALOGUE, REGISTRY
-from kdsim.debugger.commands.registry import refuse, render, to_json
+from kdsim.debugger.commands.registry import (
+    AbsentCommand,
+    Command,
+    Option,
+    Param,
+    refuse,
+    render,
+    to_json,
+)
 from kdsim.errors import UnknownCommand, Unsupported
+from kdsim.resources import resource_path
 
 
 @pytest.mark.parametrize(
@@ -69,6 +78,81 @@ def test_unknown(text: str, near: tuple[str, ...]) -> None:
     with pytest.raises(UnknownCommand) as error:
         REGISTRY.find(text)
     assert error.value.near[: len(near)] == near
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        pytest.param(".childdbg 1", ".childdbg controls", "It is a command of user-mode", id="dot"),
+        pytest.param("!wdfkd.wdfqueue 5", "!wdfkd.wdfqueue belongs", "kdsim loads no", id="module"),
+        pytest.param("!wdfqueue 5", "!wdfkd.wdfqueue belongs", "kdsim loads no", id="short name"),
+        pytest.param("!wdfkd.other", "!wdfkd.other belongs", "kdsim loads no", id="known module"),
+        pytest.param("!cxr 5", "!cxr is an old name", "Use .cxr instead.", id="old name"),
+        pytest.param("!kdexts.psp", "!psp shows", "It worked on Itanium", id="kd's own module"),
+        pytest.param("|0s", "| lists the processes", "It is a command of user", id="sign"),
+        pytest.param(".ATTACH 5", ".attach begins", "It is a command of user", id="upper case"),
+    ],
+)
+def test_what_kd_has_and_kdsim_has_not_says_why(text: str, first: str, second: str) -> None:
+    with pytest.raises(AbsentCommand) as error:
+        REGISTRY.find(text)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(first)
+    assert lines[1].startswith(second)
+
+
+def test_nothing_is_both_declared_and_absent() -> None:
+    declared = {name: module for module, names in CATALOGUE.items() for name in names}
+    left_over = [
+        f"{absent.TABLE} still has {name}, which {declared[name]}.py declares: delete its line"
+        for name in absent.table()
+        if name in declared
+    ]
+    assert left_over == []
+
+
+def test_every_absent_name_answers_and_is_in_the_help() -> None:
+    for name, item in absent.table().items():
+        for text in (name, f"{name} 5"):
+            with pytest.raises(AbsentCommand) as error:
+                REGISTRY.find(text)
+            assert error.value.record == item
+        assert help.page(name) == item
+
+
+def test_old_names_lead_to_a_command() -> None:
+    for item in absent.table().values():
+        first = item.replaced_by.split()[0] if item.replaced_by else ""
+        assert not first or REGISTRY.get(first) or absent.find(first), item
+
+
+def test_docs_are_up_to_date() -> None:
+    page = resource_path("targets").parent / docs.PAGE
+    assert page.read_text(encoding="utf-8") == docs.text(), (
+        "docs/commands.md is stale: run python -m kdsim.debugger.commands.docs"
+    )
+
+
+def test_help_page_has_switches_and_flag_bits() -> None:
+    declared = Command(
+        ("!x", "!y"), "Show.", "lists", lambda *_: None,
+        params=(Param("flags", "flags", "what", optional=True, bits=((1, "one"), (0x10, "more"))),),
+        options=(Option("-t", "the type", "<type>"),),
+        examples=("!x 11",),
+        see_also=("dt",),
+    )  # fmt: skip
+    assert declared.help() == [
+        "!x [options] [flags]",
+        "    Show.",
+        "      -t <type>  the type",
+        "      flags      what",
+        "        1        one",
+        "        10       more",
+        "    example: !x 11",
+        "    also: !y",
+        "    see also: dt",
+    ]
 
 
 def test_catalogue_says_what_the_files_declare() -> None:

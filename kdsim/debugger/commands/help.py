@@ -1,4 +1,4 @@
-"""`?` alone, `.help`, `.hh`."""
+"""`?` alone, `.help`, `!help`, `.hh`: what there is to type."""
 
 from __future__ import annotations
 
@@ -6,17 +6,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.commands import absent
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.registry import Command, Param, command
+from kdsim.debugger.commands.registry import Command, Option, Param, command
 from kdsim.errors import UnknownCommand
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
+USAGE_WIDTH = 34
+
+LANGUAGE = (
+    "",
+    "Expressions: + - * / mod(%) << >> >>> = < > <= >= != and(&) xor(^) or(|), not hi low,",
+    "    by wo dwo qwo poi (memory at an address), @@c++( ) and @@masm( ).",
+    "Operands: numbers in the current radix, 0x 0n 0t 0y, symbols (module!name), @registers,",
+    "    @$pseudo-registers, `file.c:line`.",
+    "Ranges: <first> <last>, <address> L<count>, L?<count> (any size), L-<count> (before it).",
+    "Control: .if .elsif .else .for .while .do .foreach .break .continue .catch .leave .block j z",
+    "Scripts: $<file  $><file  $$<file  $$><file  $$>a<file arguments",
+    "Aliases: as aS ad al, ${name}",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CommandSummary:
+    names: str
     usage: str
     summary: str
     group: str
@@ -24,12 +40,35 @@ class CommandSummary:
 
 @dataclass(frozen=True, slots=True)
 class CommandList:
-    """All commands by group."""
+    """Commands of one kind, by name.
+
+    Attributes:
+        title: what kind; nothing for the standard commands, which are many enough to need none.
+        notes: what stands below them.
+    """
+
+    title: str
+    commands: tuple[CommandSummary, ...]
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        if self.title:
+            yield self.title
+        for item in self.commands:
+            yield f"  {item.usage:{USAGE_WIDTH}} - {item.summary}"
+        yield from self.notes
+        yield ""
+        yield ".hh <command> tells more about one of them."
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All commands, by group."""
 
     commands: tuple[CommandSummary, ...]
 
     def lines(self) -> Iterator[str]:
-        width = min(max((len(c.usage) for c in self.commands), default=0), 34)
+        width = min(max((len(c.names) for c in self.commands), default=0), USAGE_WIDTH)
         group = ""
         for item in self.commands:
             if item.group != group:
@@ -37,35 +76,78 @@ class CommandList:
                     yield ""
                 group = item.group
                 yield f"{group.capitalize()}:"
-            yield f"  {item.usage:{width}}  {item.summary}"
+            yield f"  {item.names:{width}}  {item.summary}"
         yield ""
         yield ".hh <command> tells more about one of them."
 
 
-def command_list() -> CommandList:
+@dataclass(frozen=True, slots=True)
+class HelpPage:
+    """What the declaration of one command says."""
+
+    names: tuple[str, ...]
+    usage: str
+    summary: str
+    group: str
+    arguments: tuple[tuple[str, str], ...]
+    see_also: tuple[str, ...]
+    _declared: Command
+
+    def lines(self) -> list[str]:
+        return self._declared.help()
+
+
+def _summary(declared: Command) -> CommandSummary:
+    names = " ".join(declared.names)
+    rest = declared.usage().removeprefix(declared.name)
+    return CommandSummary(names, f"{names}{rest}", declared.summary, declared.group)
+
+
+def contents() -> Contents:
     found = sorted(REGISTRY.commands(), key=lambda c: (c.group, c.name.lower()))
-    return CommandList(tuple(CommandSummary(_names(c), c.summary, c.group) for c in found))
+    return Contents(tuple(map(_summary, found)))
 
 
-def _names(declared: Command) -> str:
-    return " ".join(declared.names)
+def command_list(kind: str = "") -> CommandList:
+    """The commands that begin with `.` or with `!`, or all others."""
+    found = [c for c in REGISTRY.commands() if (c.name[:1] if c.name[:1] in ".!" else "") == kind]
+    found.sort(key=lambda c: c.name.lower())
+    title = {".": ". commands:", "!": "Extension commands:", "": ""}[kind]
+    return CommandList(title, tuple(map(_summary, found)), () if kind else LANGUAGE)
+
+
+def page(name: str) -> HelpPage | absent.Absent:
+    """About one command, with or without its `.` or `!`; also about one that is not here."""
+    spellings = (name, f".{name}", f"!{name}")
+    for spelling in spellings:
+        found = REGISTRY.get(spelling)
+        if found is not None:
+            arguments = tuple(found.rows())
+            return HelpPage(
+                found.names, found.usage(), found.summary, found.group, arguments, found.see_also,
+                found,
+            )  # fmt: skip
+    for spelling in spellings:
+        missing = absent.find(spelling)
+        if missing is not None:
+            return missing
+    raise UnknownCommand(name, REGISTRY.near(name))
 
 
 @command(
     ".help",
     ".hh",
     "!help",
-    summary="Tell about a command; without a name: list all.",
+    summary="Tell about a command; alone: list those with a dot, all (.hh), those with a bang.",
     group="session",
     params=(Param("name", "command", optional=True),),
+    options=(Option("/D", "accepted: there are no links to click on in a terminal"),),
+    examples=(".hh !pool",),
     see_also=("?",),
 )
 def show_help(session: Session, args: Arguments, name: str) -> object:
     args.switches("D")
     wanted = args.rest()
-    if not wanted:
-        return command_list()
-    found = REGISTRY.get(wanted) or REGISTRY.get(f".{wanted}") or REGISTRY.get(f"!{wanted}")
-    if found is None:
-        raise UnknownCommand(wanted, REGISTRY.near(wanted))
-    return found.help()
+    if wanted:
+        return page(wanted)
+    return contents() if name == ".hh" else command_list(name[0])

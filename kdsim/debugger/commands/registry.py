@@ -10,8 +10,9 @@ It pulls its arguments from `args`, and returns a record or None. A record is a 
 with a `lines()` method; a list of strings will do when there is nothing more to say. Text that
 must appear while the command still works goes to `session.out`.
 
-The declaration feeds lookup, refusal, help and completion. Command files are imported when one
-of their names is first typed: `index.py` says which file holds which name.
+The declaration feeds lookup, refusal, help, completion and `docs/commands.md`. Command files are
+imported when one of their names is first typed: `catalogue.py` says which file holds which name.
+Names of kd that are not declared are answered from `absent.toml`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.errors import UnknownCommand, Unsupported
+from kdsim.errors import UnknownCommand, Unsupported, UserError
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -74,6 +75,13 @@ class Param:
     def usage(self) -> str:
         return f"[{self.name}]" if self.optional else f"<{self.name}>"
 
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Name and meaning, then the bits, for a table."""
+        if self.summary or self.bits:
+            yield self.name, self.summary
+        for bit, meaning in self.bits:
+            yield f"  {bit:x}", meaning
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -88,6 +96,10 @@ class Option:
     switch: str
     summary: str
     value: str = ""
+
+    @property
+    def usage(self) -> str:
+        return f"{self.switch} {self.value}".rstrip()
 
 
 class Record(Protocol):
@@ -105,6 +117,7 @@ class Command:
 
     Attributes:
         options: the switches it takes.
+        examples: lines to type, for the help page.
         swallow: the argument is the whole rest of the line, semicolons included.
         suffix: letters that may follow the name and stay part of it (`kbn`, `lmv`), as a regex.
         glued: what may follow the name without a space (`recx`), as a regex.
@@ -117,6 +130,7 @@ class Command:
     function: Function
     params: tuple[Param, ...] = ()
     options: tuple[Option, ...] = ()
+    examples: tuple[str, ...] = ()
     needs: Caps = Caps.NONE
     see_also: tuple[str, ...] = ()
     swallow: bool = False
@@ -130,14 +144,22 @@ class Command:
         return self.names[0]
 
     def usage(self) -> str:
-        return " ".join((self.name, *(param.usage() for param in self.params)))
+        options = ("[options]",) if self.options else ()
+        return " ".join((self.name, *options, *(param.usage() for param in self.params)))
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Switches, arguments and flag bits, each with its meaning."""
+        rows = [(option.usage, option.summary) for option in self.options]
+        return rows + [row for param in self.params for row in param.rows()]
 
     def help(self) -> list[str]:
         """The help page, one string per line."""
         page = [self.usage(), f"    {self.summary}"]
         page += [f"    {line}" for line in self.notes.splitlines()]
-        width = max((len(param.name) for param in self.params), default=0)
-        page += [f"      {p.name:{width}}  {p.summary}" for p in self.params if p.summary]
+        rows = self.rows()
+        width = max((len(name) for name, _ in rows), default=0)
+        page += [f"      {name:{width}}  {meaning}".rstrip() for name, meaning in rows]
+        page += [f"    example: {line}" for line in self.examples]
         if self.names[1:]:
             page.append(f"    also: {' '.join(self.names[1:])}")
         if self.see_also:
@@ -156,6 +178,7 @@ def command(
     group: str,
     params: tuple[Param, ...] = (),
     options: tuple[Option, ...] = (),
+    examples: tuple[str, ...] = (),
     needs: Caps = Caps.NONE,
     see_also: tuple[str, ...] = (),
     swallow: bool = False,
@@ -174,6 +197,7 @@ def command(
             function=function,
             params=params,
             options=options,
+            examples=examples,
             needs=needs,
             see_also=see_also,
             swallow=swallow,
@@ -205,8 +229,19 @@ _BANG = re.compile(r"!(?:[A-Za-z]\w*\.)?[A-Za-z_]\w*")
 _LETTERS = re.compile(r"[A-Za-z_]+")
 _MARKS = re.compile(r"[^\w\s]+")
 
-# Extension modules whose commands kd also finds by their full name (`!kdexts.pool`).
-_EXTENSIONS = ("kdexts", "kext", "exts", "ext", "ntsdexts")
+# Extension modules whose commands are found by their full name too (`!kdexts.pool`).
+EXTENSIONS = ("kdexts", "kext", "exts", "ext", "ntsdexts", "kdsim")
+
+
+class AbsentCommand(UserError):
+    """A command of kd that kdsim does not have; the text says what it is and why not."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.record = record
+
+    def __str__(self) -> str:
+        return "\n".join(self.record.lines())
 
 
 class Registry:
@@ -241,7 +276,12 @@ class Registry:
         return self._folded.get(name.lower(), name)
 
     def find(self, text: str) -> Match:
-        """Take one command's text apart; UnknownCommand with near names when there is none."""
+        """Take one command's text apart.
+
+        Raises:
+            AbsentCommand: kd has that command and kdsim has not.
+            UnknownCommand: nobody has; it holds near names.
+        """
         text = text.lstrip()
         if text.startswith("!"):
             match = self._whole(_BANG, _without_extension(text))
@@ -250,9 +290,15 @@ class Registry:
         else:
             match = self._plain(text)
         if match is None:
-            typed = re.split(r"[\s;,]", text, maxsplit=1)[0]
-            raise UnknownCommand(typed, self.near(typed))
+            raise self.unknown(re.split(r"[\s;,]", text, maxsplit=1)[0])
         return match
+
+    def unknown(self, typed: str) -> UserError:
+        """What to raise about a name that is not declared."""
+        from kdsim.debugger.commands import absent
+
+        known = absent.find(typed)
+        return AbsentCommand(known) if known else UnknownCommand(typed, self.near(typed))
 
     def near(self, name: str) -> list[str]:
         """Names that look like this one; those of its kind (`!`, `.` or plain) come first."""
@@ -324,7 +370,7 @@ def _kind(name: str) -> str:
 
 def _without_extension(text: str) -> str:
     module, dot, rest = text[1:].partition(".")
-    return f"!{rest}" if dot and module.lower() in _EXTENSIONS else text
+    return f"!{rest}" if dot and module.lower() in EXTENSIONS else text
 
 
 def refuse(declaration: Command, name: str, caps: Caps, refusals: dict[Caps, str]) -> None:
