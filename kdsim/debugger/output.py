@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from kdsim.debugger import text as texts
 from kdsim.errors import UserError
 
 Sink = Callable[[str], None]
 
 
 class Output:
-    """Everything the debugger prints passes here, in order."""
+    """Everything the debugger prints passes here, in order.
+
+    Attributes:
+        control: writes what only a terminal understands; None where there is none.
+        style: chooses the colours by a name and tells the name in use; None without a terminal.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -21,6 +28,9 @@ class Output:
         self._log: TextIO | None = None
         self.log_path: Path | None = None
         self.at_line_start = True
+        self.control: Sink | None = None
+        self.style: Callable[[str], str] | None = None
+        self._status = False
 
     def write(self, text: str) -> None:
         """Print text as it is; no line end is added."""
@@ -29,6 +39,7 @@ class Output:
         if self._captures:
             self._captures[-1].append(text)
             return
+        self.status("")
         self.at_line_start = text.endswith("\n")
         self._sink(text)
         self._log_only(text)
@@ -45,6 +56,17 @@ class Output:
             at_start = self.at_line_start
         if not at_start:
             self.write("\n")
+
+    def status(self, text: str) -> None:
+        """Show a line on the terminal until something is printed, or until it is empty.
+
+        Where there is no terminal, or half a line stands there already, nothing is shown.
+        """
+        if self.control is None or not (self._status or (text and self.at_line_start)):
+            return
+        self._status = bool(text)
+        columns = shutil.get_terminal_size().columns
+        self.control(f"\r{texts.clip(text, columns - 1)}\x1b[K")
 
     def echo(self, text: str) -> None:
         """Note what the user saw without our doing (prompt and typed line) in the log file."""

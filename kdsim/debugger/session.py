@@ -23,6 +23,7 @@ from kdsim.debugger.events import EventFilters
 from kdsim.debugger.memory import CachedMemory, VirtualMemory
 from kdsim.debugger.modules import Modules
 from kdsim.debugger.output import Output
+from kdsim.debugger.progress import Progress
 from kdsim.debugger.registers import SLOTS, RegisterFile
 from kdsim.debugger.scope import Cursor, Scope
 from kdsim.debugger.settings import Settings
@@ -275,6 +276,14 @@ class Session:
         if self._interrupted:
             self._interrupted = False
             raise KeyboardInterrupt
+
+    @contextmanager
+    def progress(self, label: str, total: int = 0) -> Iterator[Progress]:
+        """Long work: `advance` tells how far it is, and ends it when the user wants no more."""
+        try:
+            yield Progress(label, total, self.out.status, self.check_interrupt)
+        finally:
+            self.out.status("")
 
     # -- what is where ---------------------------------------------------------------------------
 

@@ -170,11 +170,12 @@ class SymbolPath:
             self._downloader().forget()
 
     def find_pdb(self, name: str, code: CodeView, *, network: bool = True) -> Path:
-        """The PDB that belongs to an image; without `network` on this machine.
+        """The PDB that belongs to an image.
 
         Args:
             name: file name; a path's last part counts. Empty: the name in `code`.
             code: the image's link to its PDB.
+            network: whether servers may be asked.
 
         Raises:
             SymbolError: not found; the text lists what was tried.

@@ -17,9 +17,10 @@ Open = Callable[..., Screen]
 def terminal(tmp_path: Path) -> Iterator[Open]:
     opened: list[Screen] = []
 
-    def make(*arguments: str, columns: int = 100, shell: str = "", **changes: str) -> Screen:
+    def make(*arguments: str, shell: str = "", **changes: str | int) -> Screen:
+        size = {name: changes.pop(name) for name in ("columns", "rows") if name in changes}
         screen = Screen(
-            *arguments, environment=environment(tmp_path, **changes), columns=columns, shell=shell
+            *arguments, environment=environment(tmp_path, **changes), shell=shell, **size
         )
         opened.append(screen)
         screen.wait_for(lambda: screen.at_prompt, "a prompt")

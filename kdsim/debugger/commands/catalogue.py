@@ -9,6 +9,7 @@ from kdsim.debugger.commands.registry import Registry
 
 CATALOGUE: dict[str, tuple[str, ...]] = {
     "analyze": ("!analyze",),
+    "appearance": (".style",),
     "breakpoints": (
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
         *("br", "bs", "bsc", ".bpcmds"),

@@ -60,6 +60,9 @@ class Known:
                 if module.source not in self._symbols:
                     self._symbols[module.source] = NameTable(module.source.names())
                 for name in self._symbols[module.source].find(plain):
+                    # Decorated names, string literals among them, are for those who ask.
+                    if name.startswith("?") and not plain.startswith("?"):
+                        continue
                     yield f"{qualifier}{mark}{name}"
 
     def type_names(self, typed: str) -> Iterator[str]:

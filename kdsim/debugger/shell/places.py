@@ -138,7 +138,7 @@ class Places:
         reading = parse.read(text)
         if text[reading.end :].strip():
             return None
-        inner = _open_block(reading.tokens)
+        inner = open_block(reading.tokens)
         if inner is not None:
             return self.at(text[inner:])
         statement = _last_statement(reading.tokens)
@@ -357,7 +357,7 @@ def _opening(tokens: Sequence[Token], index: int) -> int:
     return 0
 
 
-def _open_block(tokens: Sequence[Token]) -> int | None:
+def open_block(tokens: Sequence[Token]) -> int | None:
     """Column behind the brace of the outermost block that is still open."""
     opened: list[Token] = []
     for token in tokens:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands.catalogue import REGISTRY
@@ -136,7 +137,7 @@ class Words:
 
     def _symbols(self, place: Place) -> Iterator[Word]:
         typed = place.word
-        if not typed or typed[0] in "@$" and not typed.startswith("$!"):
+        if not typed or (typed[0] in "@$" and not typed.startswith("$!")):
             return
         if "!" not in typed:
             folded = typed.lower()
@@ -211,7 +212,9 @@ class Words:
         if not rows and self._session.lost is None:
             rows += self._read_processes() if kind == "process" else self._read_threads()
         typed = place.word.lower()
-        yield from (r for r in rows if typed in (r.text[: len(typed)], r.shown[: len(typed)].lower()))
+        yield from (
+            r for r in rows if typed in (r.text[: len(typed)], r.shown[: len(typed)].lower())
+        )
 
     def _read_processes(self) -> Iterator[Word]:
         nt = Nt(self._session.symbols, self._session.memory)
@@ -307,7 +310,7 @@ def _files(typed: str) -> Iterator[Word]:
     before = typed[: max(typed.rfind(mark) for mark in ";*") + 1]
     folder, name = os.path.split(typed[len(before) :])
     lead = typed[: len(typed) - len(name)]
-    with os.scandir(os.path.expanduser(folder) or ".") as entries:
+    with os.scandir(Path(folder).expanduser()) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         hidden = entry.name.startswith(".") and not name.startswith(".")
