@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import ModuleEvent
+from kdsim.debugger.progress import Progress
 from kdsim.errors import FormatError, MemoryFault, SymbolError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Modules:
         self._session = session
         self._space: SymbolSpace | None = None
         self._listed = False
+        self._awaited = ""
 
     def prepare(self) -> None:
         """Import what symbols need; costs nothing later."""
@@ -37,9 +39,18 @@ class Modules:
             from kdsim.symbols.store import SymbolPath
 
             path = SymbolPath.parse(self._session.symbol_path)
+            path.waiting = self._waiting
             self._space = SymbolSpace(path, self._session.memory)
             self.use_image_path(self._session.image_path)
         return self._space
+
+    def _waiting(self, file: str, received: int) -> None:
+        """A symbol server takes its time."""
+        if self._awaited != file:
+            session, self._awaited = self._session, file
+            out, check = session.out, session.check_interrupt
+            self._download = Progress(f"Downloading {file}", 0, out.status, check)
+        self._download.advance(0, f"{received / 1e6:.1f} MB")
 
     def use_image_path(self, text: str) -> None:
         """`-i` and `.exepath`."""

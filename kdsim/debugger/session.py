@@ -466,6 +466,8 @@ class Session:
         except KeyboardInterrupt:
             self.out.fresh_line()
             self.out.line("^C")
+        finally:
+            self.out.status("")
 
     def report_error(self, error: KdsimError) -> None:
         """Print an error. A caret points into the line as it stands behind the prompt."""

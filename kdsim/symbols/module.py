@@ -131,7 +131,7 @@ class ModuleLoader:
         Without `network` a PDB that is not on this machine leaves the module as it is.
         """
         try:
-            code = self._codeview(module)
+            code = self._codeview(module, network)
             path = self.path.find_pdb(code.pdb_name, code, network=network)
             module.pdb = Pdb.open(path)
             module.pdb_path = path
@@ -155,11 +155,13 @@ class ModuleLoader:
             module.source = exports
             module.status = "export"
 
-    def _codeview(self, module: Module) -> CodeView:
+    def _codeview(self, module: Module, network: bool) -> CodeView:
         """The link to the PDB, from the mapped image or else from its file."""
         try:
             code = PeImage.from_memory(self.memory, module.base, module.name).codeview
-        except (MemoryFault, FormatError):
+        except (MemoryFault, FormatError) as damage:
+            if not network:
+                raise SymbolError(f"{module.name}: {damage}") from damage
             try:
                 code = module.image.codeview
             except MemoryFault as error:

@@ -63,7 +63,8 @@ class SymbolSpace:
 
     @path.setter
     def path(self, path: SymbolPath) -> None:
-        """Takes effect on modules loaded from now on."""
+        """Takes effect on modules loaded from now on. Who listens to the old one hears the new."""
+        path.log, path.waiting = self.path.log, self.path.waiting
         self._loader.path = path
 
     @property

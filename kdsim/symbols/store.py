@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,8 @@ class SymbolPath:
         self.expanded = expanded
         self.log: Callable[[str], None] = lambda line: None
         """Told each place that was looked at, for `!sym noisy`."""
+        self.waiting: Callable[[str, int], None] = lambda file, received: None
+        """Told now and then, while a server is waited for, what came of a file."""
         self._downloads = downloads
         self._shipped = LocalStore(shipped) if shipped else None
 
@@ -272,7 +275,9 @@ class SymbolPath:
         from kdsim.symbols.download import DownloadError
 
         try:
-            fresh = self._downloader().fetch(server.url, name, key, target.parent)
+            fresh = self._downloader().fetch(
+                server.url, name, key, target.parent, partial(self.waiting, name)
+            )
         except DownloadError as error:
             raise _NotThere(str(error)) from error
         if reason := problem(fresh):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -275,14 +275,22 @@ def ld(session: Session, args: Arguments, name: str) -> list[str]:
     """Loads the PDB of every module whose name matches."""
     pattern = args.pattern() or "*"
     args.at_end()
-    lines = []
-    for module in session.symbols.modules:
-        if matches(pattern, module.name):
-            load_quietly(session, module)
-            lines.append(f"Symbols loaded for {module.name}" if module.pdb else _failure(module))
-    if not lines:
+    chosen = [module for module in session.symbols.modules if matches(pattern, module.name)]
+    if not chosen:
         raise ArgumentError(f"no module matches '{pattern}'")
-    return lines
+    return [
+        f"Symbols loaded for {module.name}" if module.pdb else _failure(module)
+        for module in _loaded(session, chosen)
+    ]
+
+
+def _loaded(session: Session, chosen: Sequence[Module]) -> Iterator[Module]:
+    """The modules, one after the other, their symbols loaded."""
+    with session.progress("Loading symbols", len(chosen)) as progress:
+        for number, module in enumerate(chosen):
+            progress.advance(min(number, 1), module.name)
+            load_quietly(session, module)
+            yield module
 
 
 def _failure(module: Module) -> str:
@@ -336,9 +344,7 @@ def reload(session: Session, args: Arguments, name: str) -> None:
 
 
 def _load_all(session: Session) -> None:
-    for module in session.symbols.modules:
-        session.check_interrupt()
-        load_quietly(session, module)
+    for module in _loaded(session, session.symbols.modules):
         if module.pdb is None:
             session.out.line(_failure(module))
 

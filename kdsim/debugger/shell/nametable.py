@@ -34,7 +34,7 @@ class NameTable:
     def _fitting(self, pattern: str) -> Iterator[str]:
         # One search through one text is ten times as fast as one match for each name.
         if not self._text:
-            self._text = "\n".join(self._folded)
+            self._text = "\n".join(dict.fromkeys(self._folded))
         source = pattern_source(f"{pattern}*", symbol=True)
         for found in re.finditer(rf"^{source}$", self._text, re.MULTILINE):
             index = bisect_left(self._folded, found[0])
