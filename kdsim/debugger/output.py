@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from kdsim.debugger import text as texts
 from kdsim.errors import UserError
 
 Sink = Callable[[str], None]
+
+QUIET = 0.3
+"""Seconds without output after which a line about the work is welcome."""
 
 
 class Output:
@@ -31,6 +35,7 @@ class Output:
         self.control: Sink | None = None
         self.style: Callable[[str], str] | None = None
         self._status = False
+        self._written = 0.0
 
     def write(self, text: str) -> None:
         """Print text as it is; no line end is added."""
@@ -39,7 +44,7 @@ class Output:
         if self._captures:
             self._captures[-1].append(text)
             return
-        self.status("")
+        self._end_status()
         self.at_line_start = text.endswith("\n")
         self._sink(text)
         self._log_only(text)
@@ -60,13 +65,22 @@ class Output:
     def status(self, text: str) -> None:
         """Show a line on the terminal until something is printed, or until it is empty.
 
-        Where there is no terminal, or half a line stands there already, nothing is shown.
+        It is for silent work: where there is no terminal, half a line, or a listing that goes on,
+        nothing is shown.
         """
-        if self.control is None or not (self._status or (text and self.at_line_start)):
-            return
-        self._status = bool(text)
-        columns = shutil.get_terminal_size().columns
-        self.control(f"\r{texts.clip(text, columns - 1)}\x1b[K")
+        if not text:
+            self._end_status()
+        elif self.control and self.at_line_start and time.monotonic() > self._written + QUIET:
+            self._status = True
+            columns = shutil.get_terminal_size().columns
+            self.control(f"\r{texts.clip(text, columns - 1)}\x1b[K")
+
+    def _end_status(self) -> None:
+        if self.control:
+            self._written = time.monotonic()
+            if self._status:
+                self._status = False
+                self.control("\r\x1b[K")
 
     def echo(self, text: str) -> None:
         """Note what the user saw without our doing (prompt and typed line) in the log file."""

@@ -12,7 +12,10 @@ INTERVAL = 0.1
 
 
 class Progress:
-    """Made by `Session.progress`; `advance` is cheap, so it may be called for every item."""
+    """Made by `Session.progress`; `advance` is cheap, so it may be called for every item.
+
+    Work that only calls `Session.check_interrupt` now and then is shown without its share.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class Progress:
         self._check = check
         self._clock = clock
         self._next = clock() + DELAY
+        self._item = ""
         self.done = 0
 
     def advance(self, amount: int = 1, item: str = "") -> None:
@@ -38,13 +42,19 @@ class Progress:
             KeyboardInterrupt: the user does not want the rest.
         """
         self.done += amount
+        self._item = item
         self._check()
+        self.tick()
+
+    def tick(self) -> None:
+        """The work goes on."""
         now = self._clock()
         if now >= self._next:
             self._next = now + INTERVAL
-            self._show(self.line(item))
+            self._show(self.line())
 
-    def line(self, item: str = "") -> str:
+    def line(self) -> str:
         """`Loading symbols: 40% hal - Ctrl+C stops`."""
-        share = f" {min(100 * self.done // self._total, 100)}%" if self._total else ""
-        return f"{self._label}:{share}{f' {item}' if item else ''} - Ctrl+C stops"
+        share = f"{min(100 * self.done // self._total, 100)}%" if self._total else ""
+        detail = " ".join(part for part in (share, self._item) if part)
+        return f"{self._label}{f': {detail}' if detail else ''} - Ctrl+C stops"

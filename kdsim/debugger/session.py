@@ -122,6 +122,7 @@ class Session:
         self.errors = 0
         self.ended: Literal["", "q", "qq", "qd"] = ""
         self._interrupted = False
+        self._progress: Progress | None = None
         self.reached = False
         self.lost: TargetGone | None = None
         self._closed = False
@@ -276,13 +277,18 @@ class Session:
         if self._interrupted:
             self._interrupted = False
             raise KeyboardInterrupt
+        if self._progress is not None:
+            self._progress.tick()
 
     @contextmanager
     def progress(self, label: str, total: int = 0) -> Iterator[Progress]:
         """Long work: `advance` tells how far it is, and ends it when the user wants no more."""
+        before = self._progress
+        self._progress = Progress(label, total, self.out.status, self.check_interrupt)
         try:
-            yield Progress(label, total, self.out.status, self.check_interrupt)
+            yield self._progress
         finally:
+            self._progress = before
             self.out.status("")
 
     # -- what is where ---------------------------------------------------------------------------
@@ -456,7 +462,8 @@ class Session:
     def _guarded(self, work: Callable[[], None]) -> None:
         self.lost = None
         try:
-            work()
+            with self.progress("Working"):
+                work()
         except SessionEnded:
             pass
         except SimBug:
@@ -466,8 +473,6 @@ class Session:
         except KeyboardInterrupt:
             self.out.fresh_line()
             self.out.line("^C")
-        finally:
-            self.out.status("")
 
     def report_error(self, error: KdsimError) -> None:
         """Print an error. A caret points into the line as it stands behind the prompt."""

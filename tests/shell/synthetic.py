@@ -59,10 +59,10 @@ def driver_pdb(folder: Path) -> Path:
     return pdb.write(folder / "leaky.pdb")
 
 
-def engine_over(modules: dict[str, Path | None]) -> Engine:
+def engine_over(modules: dict[str, Path | None], printed: list[str] | None = None) -> Engine:
     """A session whose target has these modules; one without a PDB is still deferred."""
     backend = FakeBackend()
-    session = Session(backend, Output(lambda text: None))
+    session = Session(backend, Output((printed if printed is not None else []).append))
     space = SymbolSpace(SymbolPath.parse(""), session.memory)
     session.modules._space = space
     for number, (name, path) in enumerate(modules.items()):

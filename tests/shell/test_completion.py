@@ -16,6 +16,13 @@ from kdsim.debugger.shell.words import MASM_OPERATORS
 from kdsim.symbols.store import SymbolPath
 from tests.shell.synthetic import driver_pdb, engine_over, kernel_pdb
 
+PS_NAMES = (
+    "PsActiveProcessHead",
+    "PsInitialSystemProcess",
+    "PsLookupProcessByProcessId",
+    "PspTable",
+)
+
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
@@ -37,8 +44,7 @@ def offered(engine: Engine, text: str) -> list[str]:
         pytest.param(".el", [], id="no-else-without-if"),
         pytest.param(
             "dd nt!Ps",
-            ["nt!PsActiveProcessHead", "nt!PsInitialSystemProcess"]
-            + ["nt!PsLookupProcessByProcessId", "nt!PspTable"],
+            [f"nt!{name}" for name in PS_NAMES],
             id="qualified-symbols",
         ),
         pytest.param("dd NT!psac", ["NT!PsActiveProcessHead"], id="qualified-in-other-case"),

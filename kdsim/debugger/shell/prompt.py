@@ -195,7 +195,7 @@ def commands_of(text: str) -> list[str]:
     commands: list[str] = []
     unfinished = False
     for line in text.splitlines():
-        if commands and (unfinished or line.lstrip().startswith((".else", "{"))):
+        if commands and (unfinished or line.lstrip().startswith((".els", "{"))):
             commands[-1] += f"\n{line}"
         else:
             commands.append(line)

@@ -105,6 +105,9 @@ def working() -> Iterator[None]:
     What is typed ahead is kept for the next prompt, which shows it. Ctrl+C does not throw away
     output that is on its way, for it would cut escape sequences in two.
     """
+    if not sys.stdin.isatty():
+        yield
+        return
     import termios
 
     fd = sys.stdin.fileno()
