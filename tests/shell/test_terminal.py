@@ -221,14 +221,14 @@ def test_a_running_target_says_so(terminal: Open) -> None:
     assert not any("Ctrl+C breaks in" in line for line in screen.lines)
 
 
-def test_progress_of_a_long_search(terminal: Open) -> None:
-    """It comes, Ctrl+C ends the search, and the line is gone."""
+def test_progress_of_long_work(terminal: Open) -> None:
+    """It comes, Ctrl+C ends the work, and the line is gone."""
     screen = terminal()
-    screen.press("s -d 0 L?ffffffffffff 12345678\r")
-    screen.wait_for(lambda: screen.last.startswith("Searching:"), "progress")
+    screen.press("c poi(nt!MmPfnDatabase) L?600000 poi(nt!MmPfnDatabase)\r")
+    screen.wait_for(lambda: screen.last == "Working - Ctrl+C stops", "progress")
     screen.press("\x03")
     screen.wait_for(lambda: screen.at_prompt, "a prompt")
-    assert "Searching" not in "\n".join(screen.lines)
+    assert "Working" not in "\n".join(screen.lines)
     assert screen.lines[-2] == "^C"
 
 
@@ -243,7 +243,7 @@ def test_narrow_and_low(terminal: Open) -> None:
 def test_korean(terminal: Open, tmp_path: Path) -> None:
     script = tmp_path / "사냥.kd"
     script.write_text(".echo 메모리 누수\n", encoding="utf-8")
-    screen = terminal(columns=60)
+    screen = terminal()
     screen.type(".echo 한글")
     assert screen.lines[-2] == "한글"
     screen.press(f"$$><{tmp_path}/사\t")
