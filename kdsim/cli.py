@@ -1,4 +1,4 @@
-"""The one entry point: `kdsim`, `kdsim kd`, `kdsim target`.
+"""The one entry point: `kdsim`, `kdsim kd`, `kdsim target`, `kdsim wire`.
 
 Exit status: 0 when the last command line ended well, 1 when a command reported an error under
 `-c`/`-cf`, 2 for bad usage, 3 when no target answered.
@@ -102,23 +102,43 @@ def _check_kd(options: argparse.Namespace) -> None:
 def _target(options: argparse.Namespace) -> int:
     from kdsim.target.runner import TargetOptions, run_target
 
-    key = options.key or os.environ.get(KEY_VARIABLE, "")
-    if options.key_file:
-        key = _read_key(options.key_file)
     return run_target(
         TargetOptions(
             machine=options.machine,
             host=options.host,
             port=options.port,
-            key=key,
+            key=_key(options),
             com=options.com,
             seed=options.seed,
             processors=options.cpus,
             ram=options.ram,
             wait=options.wait,
             parent_pipe=options.parent_pipe,
+            capture=options.capture,
         )
     )
+
+
+def _wire(options: argparse.Namespace) -> int:
+    from kdsim.wire.capture import read_capture
+    from kdsim.wire.listing import Listing
+
+    try:
+        data = Path(options.file).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot open {options.file}: {error.strerror}") from error
+    listing = Listing(_key(options), fields=not options.short, data=options.data)
+    for line in listing.lines(read_capture(data)):
+        print(line)
+    if listing.counts.datagrams:
+        print(listing.counts.line(), file=sys.stderr)
+    return 0
+
+
+def _key(options: argparse.Namespace) -> str:
+    if options.key_file:
+        return _read_key(options.key_file)
+    return options.key or os.environ.get(KEY_VARIABLE, "")
 
 
 def _read_key(path: str) -> str:
@@ -128,7 +148,7 @@ def _read_key(path: str) -> str:
         raise UserError(f"cannot read the key file {path}: {error}") from error
 
 
-_COMMANDS = {"kd": _kd, "target": _target}
+_COMMANDS = {"kd": _kd, "target": _target, "wire": _wire}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _kd_options(commands.add_parser("kd", help="the kernel debugger", allow_abbrev=False))
     _target_options(commands.add_parser("target", help="run a machine in the foreground"))
+    _wire_options(commands.add_parser("wire", help="print a capture of KDNET or KDCOM"))
     return parser
 
 
@@ -182,4 +203,14 @@ def _target_options(target: argparse.ArgumentParser) -> None:
     add("--cpus", type=int, metavar="N", help="processors")
     add("--ram", metavar="SIZE", help="for instance 512M")
     add("--wait", action="store_true", help="stop at the end of boot until a debugger comes")
+    add("--pcap", dest="capture", metavar="FILE", help="record the wire as a capture")
     add("--parent-pipe", type=int, help=argparse.SUPPRESS)
+
+
+def _wire_options(wire: argparse.ArgumentParser) -> None:
+    add = wire.add_argument
+    add("file", metavar="FILE", help="a pcap or pcapng file, for instance of --pcap")
+    add("--key", metavar="K", help="KDNET: the key w.x.y.z; without it datagrams stay sealed")
+    add("--key-file", metavar="FILE", help="KDNET: the key, from a file")
+    add("--short", action="store_true", help="one line a packet")
+    add("--data", action="store_true", help="also the data of messages, as bytes")

@@ -130,8 +130,8 @@ def clock_lines(session: Session) -> list[str]:
     """`Debug session time:` and `System Uptime:`, read from the shared user data."""
     try:
         shared = session.nt_view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
-        now = _system_time(shared.SystemTime)
-        up = _system_time(shared.InterruptTime)
+        now = system_time(shared.SystemTime)
+        up = system_time(shared.InterruptTime)
     except (MemoryFault, SymbolError) as error:
         return [f"Debug session time: not available ({error})"]
     return [
@@ -140,7 +140,7 @@ def clock_lines(session: Session) -> list[str]:
     ]
 
 
-def _system_time(view: View) -> int:
+def system_time(view: View) -> int:
     return int(view.High1Time) << 32 | int(view.LowPart)
 
 

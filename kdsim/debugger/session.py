@@ -150,6 +150,11 @@ class Session:
         """The target runs while we look at it."""
         return Caps.RUN not in self.backend.caps and Caps.REGISTERS not in self.backend.caps
 
+    @property
+    def dump(self) -> bool:
+        """The target is a file."""
+        return Caps.RUN not in self.backend.caps and Caps.REGISTERS in self.backend.caps
+
     def attach(self, *, break_in: bool = False, timeout: float | None = None) -> None:
         """Reach the target, and wait for its first stop where it is one that stops."""
         if not self.settings.json:
@@ -164,8 +169,11 @@ class Session:
         self.modules.prepare()
         self.disassembler.prepare()
         self.backend.connect(timeout)
-        if Caps.RUN not in self.backend.caps:
+        if self.local:
             self.connected()
+            return
+        if self.dump:
+            self.control.wait_for_stop()
             return
         self.reached = True
         if self.on_reached is not None:
@@ -181,9 +189,10 @@ class Session:
         facts = kernel.read_facts(self, self._version, self.processors)
         self.facts = facts
         self.out.fresh_line()
-        self.out.line(facts.connected_line(times.from_unix(self.clock())))
-        if not self.local:
-            self.out.line("Kernel Debugger connection established.")
+        if not self.dump:
+            self.out.line(facts.connected_line(times.from_unix(self.clock())))
+        for line in self.backend.banner():
+            self.out.line(line)
         self.out.line(f"Symbol search path is: {self.modules.kernel_space.path}")
         self.out.line(f"Executable search path is: {self.image_path}")
         for problem in self.modules.kernel_problems():

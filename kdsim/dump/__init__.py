@@ -1,0 +1,1 @@
+"""Crash dumps of 64-bit kernels, as files."""

@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, Self, TextIO
+from typing import BinaryIO, NamedTuple, Self, TextIO
 
 from kdsim.errors import UserError
 from kdsim.target.lab import Lab, find_lab
@@ -51,6 +52,7 @@ class TargetOptions(NamedTuple):
     ram: str | None = None
     wait: bool = False
     parent_pipe: int | None = None
+    capture: str | None = None
 
 
 def run_target(options: TargetOptions) -> int:
@@ -208,14 +210,27 @@ def _connect(options: TargetOptions) -> TargetConnection:
     if options.com is not None:
         if options.host is not None or options.port is not None:
             raise UserError("--com and --host/--port exclude each other")
-        return open_target_com(parse_com_listener(options.com))
+        return open_target_com(parse_com_listener(options.com), record=_capture(options))
     if options.host is None and options.port is None:
+        if options.capture is not None:
+            raise UserError("--pcap records a wire: give --port and --key, or --com")
         return TargetConnection(KdcomTarget(), _NoLink())
     if options.port is None or not options.key:
         raise UserError("KDNET needs --port and --key (or --key-file)")
     if not 0 < options.port < 65536:
         raise UserError(f"port {options.port} is not a number from 1 to 65535")
-    return open_target_net(options.host or LOOPBACK, options.port, options.key)
+    return open_target_net(
+        options.host or LOOPBACK, options.port, options.key, record=_capture(options)
+    )
+
+
+def _capture(options: TargetOptions) -> BinaryIO | None:
+    if options.capture is None:
+        return None
+    try:
+        return Path(options.capture).open("wb")
+    except OSError as error:
+        raise UserError(f"cannot write {options.capture}: {error.strerror}") from error
 
 
 def _banner(lab: Lab, options: TargetOptions, name: str) -> str:
@@ -254,7 +269,7 @@ class _NoLink:
     def receive(self) -> list[Arrival]:
         return []
 
-    def send(self, data: bytes, to: Address | None = None) -> None:
+    def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
         return
 
     def fileno(self) -> int:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from kdsim.errors import ProtocolError, TargetEnded, TargetGone
@@ -15,8 +16,8 @@ from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Rese
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
-from kdsim.wire.links import Data, Link, LinkUp, Refused
-from kdsim.wire.manipulate import HEADER_SIZE, Manipulate, Status
+from kdsim.wire.links import Address, Data, Link, LinkUp, Refused
+from kdsim.wire.manipulate import HEADER_SIZE, PROMPT, Manipulate, Status
 from kdsim.wire.messages import (
     AnyStateChange,
     ExceptionChange,
@@ -55,14 +56,15 @@ class _Carrier(Generic[E]):
         return self.endpoint.payload_limit - HEADER_SIZE
 
     def _service(self) -> list[WireEvent]:
-        """Take what came, do what is due, send what is to be sent. Never sleeps."""
+        """Take what came and do what is due; `_flush` sends what follows from it. Never sleeps."""
         endpoint, now = self.endpoint, self._clock()
         events: list[WireEvent] = []
         for arrival in self.link.receive():
             if isinstance(arrival, Data):
+                if arrival.source != self._peer:
+                    # It may become the peer; what is queued belongs to the one we have.
+                    self._flush()
                 events += endpoint.receive(arrival.data, now, arrival.source)
-                # At once: a debugger's next response may go elsewhere than this one's.
-                self._flush()
             elif isinstance(arrival, Refused):
                 if isinstance(endpoint, KdnetTarget):
                     endpoint.search(now)
@@ -75,13 +77,17 @@ class _Carrier(Generic[E]):
         deadline = endpoint.deadline
         if deadline is not None and now >= deadline:
             events += endpoint.tick(now)
-        self._flush()
         return events
 
+    @property
+    def _peer(self) -> Address | None:
+        """Where a debugger's datagrams go; the other links know only one place."""
+        return self.endpoint.peer if isinstance(self.endpoint, KdnetHost) else None
+
     def _flush(self) -> None:
-        peer = self.endpoint.peer if isinstance(self.endpoint, KdnetHost) else None
-        for data in self.endpoint.outgoing():
-            self.link.send(data, peer)
+        out = self.endpoint.outgoing()
+        if out:
+            self.link.send(out, self._peer)
 
     def _until(self, end: float | None) -> float | None:
         """Seconds to sleep at most: to the endpoint's deadline or `end`."""
@@ -170,10 +176,14 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
             if event is not None:
                 return event
             if self._requests:
-                return Request(self._requests.popleft())
+                request = self._requests.popleft()
+                if request.api not in PROMPT:
+                    self._flush()
+                return Request(request)
+            self._flush()
             if not self.link.wait(self._until(end)) and end is not None and self._clock() >= end:
                 return None
-            self._step()
+            self._step(flush=False)
 
     def reply(self, message: Manipulate) -> None:
         """Answer a request; returns at once."""
@@ -252,9 +262,11 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                 self._step()
         return None
 
-    def _step(self) -> None:
+    def _step(self, *, flush: bool = True) -> None:
         for event in self._service():
             self._take(event)
+        if flush:
+            self._flush()
         if self._lost_at is not None and (self.endpoint.heard or 0) > self._lost_at:
             # Whoever was given up speaks again.
             self._lost_at = None
@@ -316,6 +328,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._events: deque[HostEvent | ProtocolError] = deque()
         self._replies: list[Manipulate] = []
         self._asking = False
+        self._in_burst = False
         self._starts = 0
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
@@ -361,6 +374,17 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             finally:
                 self._asking = False
         raise TargetGone(f"the target on {self.description} does not answer")
+
+    @contextmanager
+    def burst(self) -> Iterator[None]:
+        """For requests in a row: each ACK travels with the next request, or at the end."""
+        with self._interrupts:
+            self._in_burst = True
+            try:
+                yield
+            finally:
+                self._in_burst = False
+                self._flush()
 
     def _exchange(self, message: Manipulate, sessions: int) -> Manipulate | None:
         self._replies.clear()
@@ -468,11 +492,13 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
 
     def _sleep(self, end: float | None) -> None:
         """Wait for something to arrive or to be due, and take it in."""
+        self._flush()
         with self._interrupts.sleeping:
             self.link.wait(self._until(end))
         for event in self._service():
             self._take(event)
-        self._flush()
+        if not self._in_burst:
+            self._flush()
 
     def _take(self, event: WireEvent) -> None:
         if isinstance(event, Packet):

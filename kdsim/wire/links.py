@@ -12,7 +12,7 @@ import select
 import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -65,7 +65,8 @@ class Link(Protocol):
     def receive(self) -> list[Arrival]:
         """What has arrived since the last call."""
 
-    def send(self, data: bytes, to: Address | None = None) -> None: ...
+    def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
+        """Send each as a datagram, or all as one piece of a stream."""
 
     def close(self) -> None: ...
 
@@ -97,16 +98,19 @@ class UdpLink:
         if self._refused:
             self._refused = False
             arrivals.append(Refused())
-        while self._poll.poll(0):
+        while True:
             try:
                 arrivals.append(Data(*self._socket.recvfrom(CHUNK)))
             except BlockingIOError:
-                break
+                return arrivals
             except ConnectionRefusedError:
                 arrivals.append(Refused())
-        return arrivals
 
-    def send(self, data: bytes, to: Address | None = None) -> None:
+    def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
+        for data in pieces:
+            self._send(data, to)
+
+    def _send(self, data: bytes, to: Address | None) -> None:
         try:
             if to is None:
                 self._socket.send(data)
@@ -236,9 +240,9 @@ class _StreamLink:
     def watch(self, fd: int) -> None:
         self._poll.register(fd, select.POLLIN)
 
-    def send(self, data: bytes, to: Address | None = None) -> None:
+    def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
         if self._stream is not None:
-            self._stream.send(data)
+            self._stream.send(b"".join(pieces))
 
     def close(self) -> None:
         if self._stream is not None:

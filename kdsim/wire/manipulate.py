@@ -79,6 +79,21 @@ NO_REPLY = frozenset(
 """Requests that are acknowledged but not answered."""
 
 
+PROMPT = frozenset(
+    {
+        Api.READ_VIRTUAL,
+        Api.READ_PHYSICAL,
+        Api.READ_CONTROL_SPACE,
+        Api.GET_CONTEXT,
+        Api.GET_VERSION,
+        Api.WRITE_BREAKPOINT,
+        Api.RESTORE_BREAKPOINT,
+    }
+)
+"""Requests answered so fast that their ACK may leave together with the reply, which wakes the
+debugger once instead of twice."""
+
+
 class Status(IntEnum):
     """The NTSTATUS values KD replies use."""
 

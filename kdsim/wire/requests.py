@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from kdsim.errors import MemoryFault, ProtocolError, TargetError
 from kdsim.wire.context import CONTEXT_SIZE, ContextFlag
@@ -30,12 +31,18 @@ class Requests:
         ask: sends a request and returns its reply.
         read_size: bytes asked for in one read; targets may send fewer.
         write_size: bytes sent in one write.
+        burst: a context in which one request follows the other.
     """
 
     def __init__(
-        self, ask: Callable[[Manipulate], Manipulate], read_size: int, write_size: int
+        self,
+        ask: Callable[[Manipulate], Manipulate],
+        read_size: int,
+        write_size: int,
+        burst: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._ask = ask
+        self._burst = burst
         self._read_size = read_size
         self._write_size = write_size
 
@@ -46,8 +53,12 @@ class Requests:
 
     def read(self, api: Api, address: int, size: int) -> bytes:
         """The readable prefix of a range of virtual or physical memory."""
-        data = bytearray()
         size = min(size, ADDRESS_SPACE - address)
+        with self._burst():
+            return self._read(api, address, size)
+
+    def _read(self, api: Api, address: int, size: int) -> bytes:
+        data = bytearray()
         while len(data) < size:
             wanted = min(size - len(data), self._read_size)
             reply = self._ask(Manipulate.request(api, MemoryArguments(address + len(data), wanted)))

@@ -7,7 +7,7 @@ The debugger's are WinDbg's: `net:port=50000,key=1.2.3.4`, `com:pipe,port=PATH`,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from kdsim.errors import UserError
 from kdsim.wire import links
@@ -15,6 +15,9 @@ from kdsim.wire.connection import HostConnection, TargetConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.sealing import parse_key
+
+if TYPE_CHECKING:
+    from kdsim.wire.links import Link
 
 
 class NetTransport(NamedTuple):
@@ -132,8 +135,7 @@ def open_host(transport: Transport) -> HostConnection:
             link = links.udp_listen(port, links.ANYWHERE if port else links.LOOPBACK)
             if target is not None:
                 host.knock()
-                for data in host.outgoing():
-                    link.send(data, (links.resolve(target), port))
+                link.send(host.outgoing(), (links.resolve(target), port))
             return HostConnection(host, link)
         case PipeTransport(path, reconnect):
             return HostConnection(KdcomHost(), links.unix_connect(path, reconnect))
@@ -141,19 +143,35 @@ def open_host(transport: Transport) -> HostConnection:
             return HostConnection(KdcomHost(), links.tcp_connect(name, port, reconnect))
 
 
-def open_target_net(host: str, port: int, key: str) -> TargetConnection:
-    """A target's KDNET connection to the debugger at `host`."""
+def open_target_net(
+    host: str, port: int, key: str, *, record: BinaryIO | None = None
+) -> TargetConnection:
+    """A target's KDNET connection to the debugger at `host`; `record` gets a capture of it."""
     link = links.udp_connect((host, port))
-    endpoint = KdnetTarget(key, (links.resolve(host), port), link.local)
-    return TargetConnection(endpoint, link)
+    peer = (links.resolve(host), port)
+    endpoint = KdnetTarget(key, peer, link.local)
+    if record is None:
+        return TargetConnection(endpoint, link)
+    from kdsim.wire.recording import RecordingLink
+
+    return TargetConnection(endpoint, RecordingLink(link, record, link.local, peer))
 
 
-def open_target_com(transport: PipeTransport | TcpTransport) -> TargetConnection:
-    """A target's KDCOM connection, listening.
+def open_target_com(
+    transport: PipeTransport | TcpTransport, *, record: BinaryIO | None = None
+) -> TargetConnection:
+    """A target's KDCOM connection, listening; `record` gets a capture of it.
 
     Raises:
         TargetError: the place is in use.
     """
+    link: Link
     if isinstance(transport, PipeTransport):
-        return TargetConnection(KdcomTarget(), links.unix_listen(transport.path))
-    return TargetConnection(KdcomTarget(), links.tcp_listen(transport.port, transport.host))
+        link = links.unix_listen(transport.path)
+    else:
+        link = links.tcp_listen(transport.port, transport.host)
+    if record is not None:
+        from kdsim.wire.recording import RecordingLink
+
+        link = RecordingLink(link, record)
+    return TargetConnection(KdcomTarget(), link)

@@ -101,6 +101,9 @@ class FakeBackend:
     def close(self) -> None:
         self.closed = True
 
+    def banner(self) -> list[str]:
+        return ["Kernel Debugger connection established."] if Caps.RUN in self.caps else []
+
     def version(self) -> TargetVersion:
         return TargetVersion(0x0F, 19041, 6, 7, 0x8664, KERNEL, DATA + 0x100, 0)
 

@@ -164,7 +164,7 @@ class Silence:
     def receive(self):
         return []
 
-    def send(self, data, to=None):
+    def send(self, pieces, to=None):
         return
 
 

@@ -128,8 +128,8 @@ class RecordingLink:
     def __init__(self):
         self.sent = []
 
-    def send(self, data, to):
-        self.sent.append((len(data), to))
+    def send(self, pieces, to):
+        self.sent += [(len(data), to) for data in pieces]
 
 
 def test_target_option_knocks(monkeypatch):
@@ -146,8 +146,8 @@ def test_a_stream_keeps_what_cannot_be_sent_at_once(tmp_path):
     assert listener.wait(5)
     assert listener.receive() == [links.LinkUp()]
     data = bytes(range(256)) * 20000
-    listener.send(data[:100])
-    listener.send(data[100:])
+    listener.send([data[:100], data[100:150]])
+    listener.send([data[150:]])
     received = bytearray()
     while len(received) < len(data):
         listener.receive()

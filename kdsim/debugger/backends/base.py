@@ -138,6 +138,9 @@ class Backend(Protocol):
 
     def close(self) -> None: ...
 
+    def banner(self) -> list[str]:
+        """Lines that tell how the target was reached."""
+
     def version(self) -> TargetVersion: ...
 
     def wait(self, timeout: float | None) -> Event | None:

@@ -80,7 +80,7 @@ class LiveBackend:
         self.refusals: dict[Caps, str] = {}
         self.description = connection.description
         self._connection = connection
-        self._requests = Requests(self._ask, READ_SIZE, WRITE_SIZE)
+        self._requests = Requests(self._ask, READ_SIZE, WRITE_SIZE, self._connection.burst)
         self._prompt: GetString | None = None
         self._known = _Known()
         self._pending: deque[Event] = deque()
@@ -134,6 +134,9 @@ class LiveBackend:
 
     def close(self) -> None:
         self._connection.close()
+
+    def banner(self) -> list[str]:
+        return ["Kernel Debugger connection established."]
 
     def version(self) -> TargetVersion:
         if self._known.version is None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
-from kdsim.debugger.backends.base import Caps, Event, Resume, TargetVersion
-from kdsim.errors import TargetGone, Unsupported
+from kdsim.debugger.backends.base import Caps, Event, TargetVersion
+from kdsim.debugger.backends.passive import PassiveBackend
+from kdsim.errors import TargetGone
 from kdsim.wire.local import DATA_LIMIT, LocalClient, connect_local
 from kdsim.wire.manipulate import Api, Manipulate
 from kdsim.wire.requests import ADDRESS_MASK, Requests
@@ -20,7 +19,7 @@ _REFUSALS = {
 }
 
 
-class LocalBackend:
+class LocalBackend(PassiveBackend):
     """Implements `kdsim.debugger.backends.base.Backend` for memory alone.
 
     Args:
@@ -44,6 +43,9 @@ class LocalBackend:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def banner(self) -> list[str]:
+        return []
 
     def version(self) -> TargetVersion:
         answer = self._requests.version()
@@ -78,47 +80,11 @@ class LocalBackend:
         """A machine that is only looked at has no events."""
         return None
 
-    def break_in(self) -> None:
-        self._refuse(Caps.RUN)
-
-    def resume(self, how: Resume) -> None:
-        self._refuse(Caps.RUN)
-
     def switch_processor(self, number: int) -> None:
         self._refuse(Caps.REGISTERS)
 
     def read_context(self, processor: int) -> bytes:
         self._refuse(Caps.REGISTERS)
-
-    def write_context(self, processor: int, context: bytes) -> None:
-        self._refuse(Caps.REGISTERS)
-
-    def write_control_space(self, processor: int, selector: int, data: bytes) -> None:
-        self._refuse(Caps.REGISTERS)
-
-    def read_msr(self, msr: int) -> int:
-        self._refuse(Caps.MSR)
-
-    def write_msr(self, msr: int, value: int) -> None:
-        self._refuse(Caps.MSR)
-
-    def set_breakpoint(self, va: int) -> int:
-        self._refuse(Caps.BREAKPOINTS)
-
-    def clear_breakpoint(self, handle: int) -> None:
-        self._refuse(Caps.BREAKPOINTS)
-
-    def reboot(self) -> None:
-        self._refuse(Caps.RUN)
-
-    def bugcheck(self) -> None:
-        self._refuse(Caps.RUN)
-
-    def answer_prompt(self, text: str) -> None:
-        self._refuse(Caps.RUN)
-
-    def _refuse(self, what: Caps) -> NoReturn:
-        raise Unsupported(self.refusals[what])
 
     def _ask(self, message: Manipulate) -> Manipulate:
         if self._client is None:

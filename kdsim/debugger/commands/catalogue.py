@@ -14,6 +14,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
         *("br", "bs", "bsc", ".bpcmds"),
     ),
+    "crashdump": (".dump",),
     "display": (
         *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
         *("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du"),

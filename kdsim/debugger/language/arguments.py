@@ -30,6 +30,7 @@ RANGE_LIMIT = 256 << 20
 """Bytes a range may have unless it is written `L?n`."""
 
 _SEPARATORS = " \t\r\n,"
+_LONE_SWITCH = re.compile(r"[-/](\w+)(?=\s|$)")
 _WORD = re.compile(r"[^\s,]+")
 _LENGTH = re.compile(r"[lL]\s*(?:(?P<mark>[?-])|(?=[\w@$.(`'!]))")
 _SEGMENT = re.compile(r"[%&#]")
@@ -187,6 +188,18 @@ class Arguments:
                 return given
             self.position += 1
             self._switch_group(known, valued, given)
+
+    def lone_switches(self, *names: str) -> dict[str, str]:
+        """Switches in front of a file name, which may begin with a slash itself.
+
+        So each is a word of its own: `/ka` is a switch, `/ka.dmp` a file.
+        """
+        given: dict[str, str] = {}
+        by_name = {name.rstrip(":"): name for name in names}
+        while (word := _LONE_SWITCH.match(self.peek())) is not None and word[1] in by_name:
+            self.position += word.end()
+            given[word[1]] = self.word() or "" if by_name[word[1]].endswith(":") else ""
+        return given
 
     def _switch_group(self, known: list[str], valued: set[str], given: dict[str, str]) -> None:
         first = True

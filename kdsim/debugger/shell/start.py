@@ -128,7 +128,9 @@ def _after_bugcheck(session: Session) -> None:
 def _backend(options: KdOptions) -> Backend:
     """The way to the target, not yet connected."""
     if options.dump:
-        raise UserError(f"cannot open {options.dump}: this version reads no crash dumps yet")
+        from kdsim.debugger.backends.dump import DumpBackend
+
+        return DumpBackend(Path(options.dump))
     if options.local:
         from kdsim.debugger.backends.local import LocalBackend
 

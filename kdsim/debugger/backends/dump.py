@@ -1,0 +1,192 @@
+"""A crash dump (`-z`): a machine that stands still for ever, at the moment it was saved."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from kdsim.debugger.backends.base import Caps, Event, StopEvent, TargetVersion
+from kdsim.debugger.backends.passive import PassiveBackend
+from kdsim.debugger.paging import PAGE_SIZE, PageTables
+from kdsim.dump.header import DumpType
+from kdsim.dump.pages import CrashDump
+from kdsim.errors import FormatError, MemoryFault, TargetGone, UserError
+from kdsim.wire.context import CONTEXT_SIZE, SPECIAL_REGISTERS_SIZE, Context
+
+_REFUSALS = {
+    Caps.RUN: "A crash dump cannot run.",
+    Caps.WRITE: "A crash dump cannot be changed.",
+    Caps.BREAKPOINTS: "A crash dump cannot run, so breakpoints have no use.",
+    Caps.REGISTERS: "The registers in a crash dump cannot be changed.",
+    Caps.MSR: "A crash dump holds no model-specific registers.",
+    Caps.IO: "A crash dump has no I/O ports.",
+}
+
+_DLL_BASE = 0x30
+"""In KLDR_DATA_TABLE_ENTRY, the same in all builds for x64."""
+
+# KDDEBUGGER_DATA64 as wdbgexts.h declares it: what is needed before there are symbols.
+_PROCESSOR_BLOCK = 0x218
+_PRCB_CURRENT_THREAD = 0x2B4
+_PRCB_CONTEXT = 0x2BC
+_PRCB_SPECIAL = 0x2F2
+
+_SPECIAL_REGISTERS = 2
+"""Control space selector of KSPECIAL_REGISTERS; the others are not needed for a dump."""
+
+_VERSION_FLAGS = 0x1 | 0x4
+"""DBGKD_VERS_FLAG_MP and PTR64."""
+
+_PROTOCOL = 6
+
+
+class DumpBackend(PassiveBackend):
+    """Implements `kdsim.debugger.backends.base.Backend` over a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.caps = Caps.READ | Caps.PHYSICAL | Caps.REGISTERS
+        self.refusals = dict(_REFUSALS)
+        self.description = f"dump:{path}"
+        self._path = path
+        self._stop: StopEvent | None = None
+
+    def connect(self, timeout: float | None) -> None:
+        """Open the file; UserError when there is none, TargetGone for one that is no dump."""
+        try:
+            self._dump = CrashDump(self._path)
+        except OSError as error:
+            raise UserError(f"cannot open {self._path}: {error.strerror}") from error
+        except FormatError as error:
+            raise TargetGone(f"cannot open {self._path}: {error}") from error
+        self._header = self._dump.header
+        self._tables = PageTables(self._dump.read_physical, self._header.directory_table_base)
+        self._processor = self._find_processor()
+        self._stop = self._standing_at(self._processor)
+
+    def close(self) -> None:
+        if self._stop is not None:
+            self._dump.close()
+
+    def banner(self) -> list[str]:
+        """What kind of dump it is, in WinDbg's words."""
+        lines = ["", f"Loading Dump File [{self._path}]"]
+        if self._header.dump_type is DumpType.FULL:
+            lines.append("Kernel Complete Dump File: Full address space is available")
+        else:
+            lines.append(
+                "Kernel Bitmap Dump File: Full address space is available, as far as it was in use"
+            )
+        if self._header.comment:
+            lines.append(f"Comment: '{self._header.comment}'")
+        return [*lines, ""]
+
+    def version(self) -> TargetVersion:
+        header = self._header
+        return TargetVersion(
+            major=header.major,
+            minor=header.minor,
+            protocol=_PROTOCOL,
+            flags=_VERSION_FLAGS if header.processors > 1 else _VERSION_FLAGS & ~1,
+            machine=0x8664,
+            # The kernel is the first of its own modules.
+            kernel_base=self._pointer(self._pointer(header.module_list) + _DLL_BASE),
+            module_list=header.module_list,
+            # The block's list entry leads back to the head of the list.
+            data_list=self._pointer(header.data_block),
+        )
+
+    def wait(self, timeout: float | None) -> Event | None:
+        """The one stop there is."""
+        return self._stop
+
+    def switch_processor(self, number: int) -> None:
+        self._stop = self._standing_at(number)
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def read_virtual(self, va: int, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                pa = self._tables.translate(va + len(data)).pa
+                part = min(size - len(data), PAGE_SIZE - pa % PAGE_SIZE)
+                data += self._dump.read_physical(pa, part)
+            except MemoryFault:
+                break
+        return data
+
+    def read_physical(self, pa: int, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = min(size - len(data), PAGE_SIZE - (pa + len(data)) % PAGE_SIZE)
+            try:
+                data += self._dump.read_physical(pa + len(data), part)
+            except MemoryFault:
+                break
+        return data
+
+    def write_virtual(self, va: int, data: bytes) -> int:
+        self._refuse(Caps.WRITE)
+
+    def write_physical(self, pa: int, data: bytes) -> int:
+        self._refuse(Caps.WRITE)
+
+    def _need(self, va: int, size: int) -> bytes:
+        data = self.read_virtual(va, size)
+        if len(data) < size:
+            raise MemoryFault(va + len(data), size - len(data), "the page is not in the dump")
+        return data
+
+    def _pointer(self, va: int) -> int:
+        return int.from_bytes(self._need(va, 8), "little")
+
+    # -- processors ----------------------------------------------------------------------------
+
+    def read_context(self, processor: int) -> bytes:
+        if processor == self._processor:
+            return self._header.context
+        return self._need(self._prcb_part(processor, _PRCB_CONTEXT), CONTEXT_SIZE)
+
+    def read_control_space(self, processor: int, selector: int, size: int) -> bytes:
+        if selector != _SPECIAL_REGISTERS:
+            self._refuse(Caps.MSR)
+        size = min(size, SPECIAL_REGISTERS_SIZE)
+        return self._need(self._prcb_part(processor, _PRCB_SPECIAL), size)
+
+    def _prcb(self, processor: int) -> int:
+        blocks = self._pointer(self._header.data_block + _PROCESSOR_BLOCK)
+        return self._pointer(blocks + 8 * processor)
+
+    def _prcb_part(self, processor: int, offset_field: int) -> int:
+        """Address of a part of the KPRCB whose offset the kernel tells in its data block."""
+        raw = self._need(self._header.data_block + offset_field, 2)
+        return self._prcb(processor) + int.from_bytes(raw, "little")
+
+    def _find_processor(self) -> int:
+        """The processor the header's context belongs to: its saved stack pointer is the same."""
+        ours = Context(self._header.context).get("rsp")
+        for number in range(self._header.processors):
+            with suppress(MemoryFault):
+                place = self._prcb_part(number, _PRCB_CONTEXT)
+                if Context(self._need(place, CONTEXT_SIZE)).get("rsp") == ours:
+                    return number
+        return 0
+
+    def _standing_at(self, processor: int) -> StopEvent:
+        header = self._header
+        exception = header.exception
+        pc = Context(self.read_context(processor)).get("rip")
+        thread = 0
+        with suppress(MemoryFault):
+            thread = self._pointer(self._prcb_part(processor, _PRCB_CURRENT_THREAD))
+        return StopEvent(
+            processor=processor,
+            processors=header.processors,
+            thread=thread,
+            pc=pc,
+            code=exception.code,
+            flags=exception.flags,
+            address=exception.address,
+            parameters=exception.parameters,
+            instructions=self.read_virtual(pc, 16),
+        )

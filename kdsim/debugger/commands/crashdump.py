@@ -1,0 +1,131 @@
+"""`.dump`: the target's memory into a crash dump file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from kdsim.debugger import kernel
+from kdsim.debugger.backends.base import Caps, StopEvent
+from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.inspect import dumping
+from kdsim.debugger.inspect.nt import Nt
+from kdsim.dump.header import DumpException, DumpHeader
+from kdsim.dump.pages import write_bitmap, write_full
+from kdsim.errors import ArgumentError, UserError
+
+if TYPE_CHECKING:
+    from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class DumpWritten:
+    """A dump file that was written."""
+
+    path: str
+    pages: int
+    size: int
+
+    def lines(self) -> Iterator[str]:
+        yield "Dump successfully written"
+
+
+@command(
+    ".dump",
+    summary="Write the target's memory to a crash dump file.",
+    group="session",
+    params=(
+        Param("/o", "flags", "overwrite an existing file", optional=True),
+        Param("/f", "flags", "all physical memory", optional=True),
+        Param("/ka", "flags", "the pages in use, of the kernel and of processes", optional=True),
+        Param("/u", "flags", "add date, time and processor count to the name", optional=True),
+        Param("/c text", "string", "a comment kept in the file", optional=True),
+        Param("file", "file", "its name"),
+    ),
+    needs=Caps.READ | Caps.PHYSICAL | Caps.REGISTERS,
+    see_also=(".crash", ".bugcheck", "vertarget"),
+    notes="/f or /ka must be given: small dumps (/m) are not written.",
+)
+def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
+    """Reads physical memory page by page, and nt!MmPhysicalMemoryBlock, nt!MmPfnDatabase."""
+    given = args.lone_switches("o", "u", "ba", "b", "c:", "fy", "f", "ka", "k", "m")
+    path = Path(args.rest().strip('"'))
+    if not path.name:
+        raise args.error()
+    active = _only_active(given)
+    if "u" in given:
+        stamp = f"{session.clock():.0f}"
+        path = path.with_name(f"{path.stem}_{stamp}{path.suffix}")
+    nt = Nt(session.symbols, session.memory)
+    header = _header(session, nt, given.get("c", ""))
+    kind = "Active kernel and user memory bitmap dump" if active else "Full kernel dump"
+    try:
+        with path.open("wb" if "o" in given else "xb") as stream:
+            session.out.line(f"Creating {path} - {kind}")
+            try:
+                pages = _write(session, nt, header, stream, active=active)
+            except BaseException:
+                # Half a dump is none.
+                path.unlink()
+                raise
+            return DumpWritten(str(path), pages, stream.tell())
+    except FileExistsError as error:
+        raise UserError(f"{path} exists already; /o overwrites it") from error
+    except OSError as error:
+        raise UserError(f"Unable to create file '{path}': {error.strerror}") from error
+
+
+def _only_active(given: dict[str, str]) -> bool:
+    """Which pages are asked for; ArgumentError for the kinds of dump that are not written."""
+    if "b" in given or "ba" in given:
+        raise ArgumentError("CAB files are not written; leave out /b")
+    if "k" in given:
+        raise ArgumentError("There are no kernel-only dumps; use /ka, or /f for all memory")
+    if not given.keys() & {"f", "fy", "ka"}:
+        raise ArgumentError("Small dumps (/m) are not written; use /ka, or /f for all memory")
+    return "ka" in given
+
+
+def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, *, active: bool) -> int:
+    read = session.backend.read_physical
+    if active:
+        progress = write_bitmap(stream, header, dumping.active_pages(nt, header.runs), read)
+    else:
+        progress = write_full(stream, header, read)
+    pages = 0
+    for done in progress:
+        session.check_interrupt()
+        pages = done
+    return pages
+
+
+def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:
+    version = session.version
+    event = session.event
+    exception = DumpException()
+    if isinstance(event, StopEvent):
+        exception = DumpException(event.code, event.flags, event.address, event.parameters)
+    registers = session.live_registers
+    shared = nt.view("_KUSER_SHARED_DATA", kernel.SHARED_USER_DATA)
+    return DumpHeader(
+        major=version.major,
+        minor=version.minor,
+        directory_table_base=registers.special.get("cr3"),
+        pfn_database=nt.pointer("MmPfnDatabase"),
+        module_list=version.module_list,
+        process_head=nt.address("PsActiveProcessHead"),
+        processors=session.processors,
+        data_block=nt.address("KdDebuggerDataBlock"),
+        runs=dumping.memory_runs(nt),
+        context=registers.context.raw,
+        exception=exception,
+        bugcheck=dumping.bugcheck(nt),
+        system_time=kernel.system_time(shared.SystemTime),
+        uptime=kernel.system_time(shared.InterruptTime),
+        product=shared.NtProductType,
+        suite=shared.SuiteMask,
+        comment=comment,
+    )

@@ -1,0 +1,82 @@
+"""A dump taken with `.dump` and opened with `-z` shows the machine as it stood."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.end_to_end.processes import Computer
+
+LOOKS = (
+    "vertarget; r; k; ~; !running; !process 0 0; !thread; lm; !poolused; !verifier 3;"
+    " dd nt!PoolHitTag L4; !object \\\\; x nt!Mm*; !pcr; .exr -1; .bugcheck; ~1s; r; k"
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="at the first stop"),
+        pytest.param("ed nt!poolhittag ' cbA'; g; ", id="in a driver"),
+        pytest.param(".crash; ", id="after a bug check"),
+    ],
+)
+def test_dump_shows_the_same(computer: Computer, before: str) -> None:
+    path = computer.folder / "here.dmp"
+    live = computer.kd("-c", f"{before}.dump /ka /c test {path}; .echo here; {LOOKS}; q")
+    dead = computer.kd("-z", str(path), "-c", f".echo here; {LOOKS}; q")
+    assert live.returncode == dead.returncode == 0
+    assert "\nDump successfully written\n" in live.stdout
+    assert "Comment: 'test'\n" in dead.stdout
+    shown = live.stdout.rpartition("\nhere\n")[2]
+    assert shown.count("\n") > 200
+    assert dead.stdout.rpartition("\nhere\n")[2] == shown
+
+
+def test_what_a_dump_refuses(computer: Computer) -> None:
+    path = computer.folder / "here.dmp"
+    computer.kd("-c", f".dump /ka {path}; q")
+    done = computer.kd(
+        "-z", str(path), "-c", "g; p; bp nt!KeBugCheckEx; ed nt!PoolHitTag 1; rdmsr 10; .reboot; q"
+    )
+    assert done.returncode == 1
+    refusals = done.stdout.splitlines()[-6:]
+    assert refusals == [
+        "No runnable debuggees error in 'g': A crash dump cannot run.",
+        "No runnable debuggees error in 'p': A crash dump cannot run.",
+        "Operation not supported by current debuggee error in 'bp':"
+        " A crash dump cannot run, so breakpoints have no use.",
+        "Operation not supported by current debuggee error in 'ed':"
+        " A crash dump cannot be changed.",
+        "Operation not supported by current debuggee error in 'rdmsr':"
+        " A crash dump holds no model-specific registers.",
+        "No runnable debuggees error in '.reboot': A crash dump cannot run.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "status"),
+    [
+        pytest.param(None, "No such file", 2, id="missing"),
+        pytest.param(b"", "8192 bytes", 3, id="empty"),
+        pytest.param(b"MZ" * 8192, "PAGEDU64", 3, id="no dump"),
+    ],
+)
+def test_bad_files(computer: Computer, content: bytes | None, message: str, status: int) -> None:
+    path = computer.folder / "bad.dmp"
+    if content is not None:
+        path.write_bytes(content)
+    done = computer.kd("-z", str(path), "-c", "r")
+    assert done.returncode == status
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_is_left_of_a_dump_that_failed(computer: Computer) -> None:
+    folder = computer.folder / "dumps"
+    folder.mkdir()
+    script = f".dump {folder}/a; .dump /b {folder}/b; .dump /f {folder}/no/c; .dump; q"
+    done = computer.kd("-c", script)
+    assert done.returncode == 1
+    assert "Small dumps (/m) are not written; use /ka, or /f for all memory" in done.stdout
+    assert "No such file or directory" in done.stdout
+    assert list(folder.iterdir()) == []
