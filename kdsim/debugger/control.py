@@ -30,9 +30,11 @@ from kdsim.debugger.backends.base import (
     StopEvent,
 )
 from kdsim.debugger.breakpoints import DR7_QUIET, INT3, Breakpoint
+from kdsim.debugger.output import Kind
 from kdsim.debugger.progress import DELAY
 from kdsim.debugger.report import Stop, StopReporter
 from kdsim.errors import NotHalted, TargetError
+from kdsim.symbols.wildcard import compile_wildcard
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -58,7 +60,13 @@ class SessionEnded(Exception):
 
 
 class RunControl:
-    """One per session."""
+    """One per session.
+
+    Attributes:
+        moving: a motion is under way.
+        break_requested: somebody asked for a stop; `backend.break_in` is still to be called.
+        stopped_by_output: the break-in was ours, because `sxe out` asked for it.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -68,9 +76,14 @@ class RunControl:
         self._motion: Motion | None = None
         self._unfinished: Motion | None = None
         self._counting = False
+        self._status: int | None = None
+        self._module_stops = False
+        self._command_string = ""
+        self._aimed_commands = ""
         self.moving = False
         self.break_requested = False
         self._breaking_in = False
+        self.stopped_by_output = False
 
     def drive(self, motion: Motion, *, counting: bool = False, commands: str = "") -> None:
         """Perform a motion, report where it ended, and whatever motion that leads to.
@@ -83,6 +96,7 @@ class RunControl:
         if self._reporting:
             self._next, self._counting = motion, counting
             raise CommandStringEnded
+        self.stopped_by_output = False
         try:
             self._drive(motion, counting, commands)
         finally:
@@ -130,9 +144,9 @@ class RunControl:
     def wait_for_stop(self, *, break_in: bool = False) -> None:
         """Wait without resuming first: the target runs already, unless it is asked to stop."""
         if break_in:
-            self._breaking_in = True
-            self._session.backend.break_in()
-        self.drive(lambda: self._classify(self._wait(), traced=False))
+            self._break_in()
+        waits = [lambda: self._classify(self._wait(), traced=False)]
+        self.drive(lambda: waits.pop()() if waits else self.go())
 
     def release(self) -> None:
         """Let the target run and do not wait for it."""
@@ -144,14 +158,21 @@ class RunControl:
         """What is printed where the target stands."""
         self._reporter.location()
 
-    def aim(self, addresses: Iterable[int], *, hardware: bool = False) -> None:
+    def aim(self, addresses: Iterable[int], *, hardware: bool = False, commands: str = "") -> None:
         """The break addresses of a `g`. A `g` without any, in a command string, keeps the old."""
         breakpoints = self._session.breakpoints
+        self._aimed_commands = commands
         breakpoints.clear_temporary()
         if hardware:
             breakpoints.temporary_hardware += [Breakpoint(-1, "ba", "", va) for va in addresses]
         else:
             breakpoints.temporary.update(addresses)
+
+    def rest_of_command_string(self, command: str) -> str:
+        """What follows a command in the command string that is run now; "" outside of one."""
+        _, _, rest = self._command_string.partition(command.strip())
+        rest = rest.lstrip()
+        return rest[1:].strip() if rest.startswith(";") and "}" not in rest else ""
 
     # -- motions -------------------------------------------------------------------------------
 
@@ -201,6 +222,13 @@ class RunControl:
                 temporary.discard(address)
 
     def trace(self) -> Stop:
+        """One instruction; a function of `.step_filter` is run to its end."""
+        if self._filtered():
+            return self.up()
+        stop = self.trace_plainly()
+        return self.up() if stop.kind == "step" and self._filtered() else stop
+
+    def trace_plainly(self) -> Stop:
         """One instruction."""
         if self._pass_hard_breakpoint():
             return self._stepped_over_int3()
@@ -213,6 +241,8 @@ class RunControl:
 
     def step(self) -> Stop:
         """One instruction, a call together with what it calls."""
+        if self._filtered():
+            return self.up()
         after = self._session.disassembler.step_target(self._session.instruction_pointer)
         if after is None:
             return self.trace()
@@ -232,10 +262,33 @@ class RunControl:
             lambda e: e.thread == thread and self._session.registers["rsp"] >= depth,
         )
 
+    def met(self, stop: Stop) -> Stop:
+        """The end of a step; a breakpoint where it arrived ends a longer walk.
+
+        It has not been hit yet: the step ended in front of it.
+        """
+        if stop.kind != "step":
+            return stop
+        there = self._session.breakpoints.at(self._session.live_ip)
+        hits = tuple([hit for hit in there if self._due(hit)])
+        return dataclasses.replace(stop, kind="breakpoint", hits=hits) if hits else stop
+
+    def _filtered(self) -> bool:
+        """Whether `.step_filter` names the function we stand in."""
+        session = self._session
+        if not session.settings.step_filter:
+            return False
+        name = (session.disassembler.symbol(session.instruction_pointer) or "").partition("+")[0]
+        patterns = session.settings.step_filter
+        return any(compile_wildcard(pattern, symbol=True).fullmatch(name) for pattern in patterns)
+
     # -- running and waiting -------------------------------------------------------------------
 
     def _run(self, how: Resume, skip: int | None = None) -> StopEvent | ModuleEvent:
         session = self._session
+        if self._status is not None:
+            how = dataclasses.replace(how, status=self._status)
+            self._status = None
         session.breakpoints.plant(skip)
         if session.breakpoints.executes_at(session.live_ip):
             # Or the processor would stop again before it has executed anything.
@@ -265,7 +318,7 @@ class RunControl:
                     # It may have reached the target while it stood still for this notice.
                     session.backend.break_in()
             elif isinstance(event, PrintEvent):
-                session.out.write(event.text)
+                self._print(event.text)
             elif isinstance(event, PromptEvent):
                 session.backend.answer_prompt(session.ask(event.text)[: event.limit])
             elif isinstance(event, CommandEvent):
@@ -274,6 +327,28 @@ class RunControl:
                 session.out.line(f"The target asked for '{event.command}', which was not run")
             elif isinstance(event, Reconnected):
                 session.lose_target(event.reason)
+                self._prepare_restart()
+
+    def _print(self, text: str) -> None:
+        """Show what the target prints, unless `.ofilter` hides it; `sxe out` makes it stop us."""
+        session = self._session
+        if events.shown(text, session.settings.output_filter):
+            stamp = session.time_stamp() if session.out.at_line_start else ""
+            session.out.write(stamp + text, Kind.TARGET)
+        if session.filters.wants_output(text) and not self._breaking_in:
+            self.stopped_by_output = True
+            self._break_in()
+
+    def _prepare_restart(self) -> None:
+        """`sxe iml` and `sxe ibp` stop a target that boots anew."""
+        session = self._session
+        session.break_on_load = session.break_on_load or session.filters.breaks_at("iml")
+        if session.filters.breaks_at("ibp"):
+            self._break_in()
+
+    def _break_in(self) -> None:
+        self._breaking_in = True
+        self._session.backend.break_in()
 
     def _next_event(self) -> Event:
         backend, asked = self._session.backend, 0
@@ -288,8 +363,8 @@ class RunControl:
                 asked += 1
                 if asked >= PATIENCE:
                     raise
-                self._breaking_in = True
-                backend.break_in()
+                self.stopped_by_output = False
+                self._break_in()
                 continue
             if event is not None:
                 self._session.out.status("")
@@ -307,21 +382,30 @@ class RunControl:
         raise KeyboardInterrupt
 
     def _module_wants_stop(self, event: ModuleEvent) -> bool:
-        """Take note of the module, say so, and tell whether `sxe ld` or `sxe ud` asks to stop."""
+        """Take note of the module and say so; True to stop, or to run the filter's command."""
         session = self._session
+        wanted = session.filters.module_filter(event, self._unloaded_name(event))
         session.modules.note(event)
-        wanted = session.filters.module_filter(event)
+        session.events.add(events.module_text(event))
         if wanted.mode != "i":
             session.out.fresh_line()
-            session.out.line(events.module_line(event))
+            session.out.line(session.time_stamp() + events.module_line(event))
+        self._module_stops = wanted.mode == "e"
         if event.unload:
             session.breakpoints.module_unloaded(event.base, event.size)
         else:
             session.breakpoints.resolve_deferred()
         if session.break_on_load and not event.unload:
             session.break_on_load = False
-            return True
-        return wanted.mode == "e"
+            self._module_stops = True
+        return self._module_stops or bool(wanted.command)
+
+    def _unloaded_name(self, event: ModuleEvent) -> str:
+        """An unload notice may tell the address only."""
+        if event.path or not event.unload:
+            return ""
+        module = self._session.symbols.module_at(event.base)
+        return module.image_name if module else ""
 
     # -- leaving the place we stand on ---------------------------------------------------------
 
@@ -363,7 +447,7 @@ class RunControl:
 
     def _classify(self, event: StopEvent | ModuleEvent, *, traced: bool) -> Stop:
         if isinstance(event, ModuleEvent):
-            return Stop("module", event)
+            return Stop("module", event, resume=None if self._module_stops else CONTINUE)
         breakpoints = self._session.breakpoints
         if event.code == events.STATUS_BREAKPOINT:
             hits = tuple(breakpoints.at(event.pc))
@@ -397,8 +481,11 @@ class RunControl:
             return stop, None
         if chosen.mode in ("d", "n"):
             self._session.out.fresh_line()
-            self._session.out.line(events.exception_text(event))
-        return stop, CONTINUE_HANDLED if chosen.handled else CONTINUE_NOT_HANDLED
+            self._session.out.line(self._session.time_stamp() + events.exception_text(event))
+        status = CONTINUE_HANDLED if chosen.handled else CONTINUE_NOT_HANDLED
+        if chosen.command_for(event):
+            return dataclasses.replace(stop, resume=status), None
+        return stop, status
 
     def _due(self, hit: Breakpoint) -> bool:
         """Whether a breakpoint that was hit is to stop the target; counts passes."""
@@ -431,19 +518,34 @@ class RunControl:
         commands = self._reporter.announce(stop)
         if stop.kind == "step" and step_commands:
             commands.append(step_commands)
+        if stop.kind == "temporary" and self._aimed_commands:
+            commands.append(self._aimed_commands)
         for hit in stop.hits:
             if hit.one_shot:
                 breakpoints.remove(hit.id)
         self._next = None
+        following = self._run_commands(commands)
+        if following is None and stop.resume is not None:
+            self._status = stop.resume
+            return self._motion
+        if following is None:
+            self._reporter.location()
+            prompt_command = session.settings.prompt_command
+            following = self._run_commands([prompt_command] if prompt_command else [])
+        return following
+
+    def _run_commands(self, commands: Iterable[str]) -> Motion | None:
+        """Run command strings; the motion one of them asked for, which ends it and all others."""
         self._reporting = True
         try:
             for command in commands:
-                session.execute(command)
-                if session.ended:
+                self._command_string = command
+                self._session.execute(command)
+                if self._session.ended:
                     raise SessionEnded
         except CommandStringEnded:
             return self._next
         finally:
             self._reporting = False
-        self._reporter.location()
+            self._command_string = ""
         return None

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kdsim.debugger.text import address as tick
-from kdsim.errors import MemoryFault, SymbolError
+from kdsim.errors import KdsimError, MemoryFault, SymbolError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -67,6 +67,8 @@ class Line:
 
     Attributes:
         target: where a direct branch or call goes, None for everything else.
+        prefix: the line number in the source, after `.asm source_line`.
+        bytes_shown: False after `.asm no_code_bytes`.
         kind: "call", "ret", "branch" (conditional), "jump" or "".
     """
 
@@ -76,6 +78,8 @@ class Line:
     operands: str
     target: int | None = None
     kind: str = ""
+    prefix: str = ""
+    bytes_shown: bool = True
 
     @property
     def next(self) -> int:
@@ -86,7 +90,8 @@ class Line:
         return f"{self.mnemonic:7} {self.operands}".rstrip()
 
     def __str__(self) -> str:
-        return f"{tick(self.address)} {self.data.hex():{_BYTES_COLUMN - 1}} {self.instruction}"
+        code = f"{self.data.hex():{_BYTES_COLUMN - 1}} " if self.bytes_shown else ""
+        return f"{self.prefix}{tick(self.address)} {code}{self.instruction}"
 
 
 class Disassembler:
@@ -112,13 +117,24 @@ class Disassembler:
         decoded = iced.Decoder(64, data[:LONGEST], ip=va).decode()
         if decoded.is_invalid:
             return Line(va, data[:1], "???", "")
+        options = self._session.settings.disassembly
         return Line(
             va,
             data[: decoded.len],
             *self._words(decoded),
             decoded.near_branch_target if _is_near(decoded) else None,
             _kind(decoded.flow_control),
+            self._line_number(va) if "source_line" in options else "",
+            "no_code_bytes" not in options,
         )
+
+    def _line_number(self, va: int) -> str:
+        """As the prefix of an instruction; blank where no source is known."""
+        try:
+            found = self._session.modules.space_for(va).line(va)
+        except KdsimError:
+            found = None
+        return f"{found.line if found else '':>5} "
 
     def lines(self, va: int, count: int) -> Iterator[Line]:
         """`count` instructions upwards, up to the first that is unreadable."""

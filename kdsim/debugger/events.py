@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from kdsim.debugger.backends.base import ModuleEvent, StopEvent
+from kdsim.debugger.settings import OutputFilter
+from kdsim.debugger.text import address
 from kdsim.errors import ArgumentError
+from kdsim.symbols.wildcard import matches
+
+EVENT_LOG_LIMIT = 1024
+"""Characters `.eventlog` shows."""
 
 STATUS_BREAKPOINT = 0x8000_0003
 STATUS_SINGLE_STEP = 0x8000_0004
@@ -50,14 +56,26 @@ class Filter:
     second_command: str = ""
     continue_name: str = ""
 
+    @property
+    def is_exception(self) -> bool:
+        return self.code is not None or self.name == "*"
+
+    def command_for(self, stop: StopEvent) -> str:
+        """The command string of this chance."""
+        return self.command if stop.first_chance else self.second_command
+
+    def matches(self, text: str) -> bool:
+        """Whether the argument, if there is one, fits a module's name or a text."""
+        return not self.argument or matches(self.argument, text)
+
 
 def _default_filters() -> tuple[Filter, ...]:
     events = (
         ("ct", "Create thread", "i"), ("et", "Exit thread", "i"),
-        ("cpr", "Create process", "i"), ("epr", "Exit process", "e"),
+        ("cpr", "Create process", "i"), ("epr", "Exit process", "i"),
         ("ld", "Load module", "n"), ("ud", "Unload module", "n"),
         ("ser", "System error", "i"), ("ibp", "Initial breakpoint", "i"),
-        ("iml", "Initial module load", "i"), ("out", "Debuggee output", "n"),
+        ("iml", "Initial module load", "i"), ("out", "Debuggee output", "i"),
     )  # fmt: skip
     exceptions = (
         ("av", "Access violation", 0xC000_0005, "e"),
@@ -74,6 +92,7 @@ def _default_filters() -> tuple[Filter, ...]:
         ("ii", "Illegal instruction", 0xC000_001D, "d"),
         ("ip", "In-page I/O error", 0xC000_0006, "e"),
         ("dz", "Integer divide-by-zero", 0xC000_0094, "e"),
+        ("c000008e", "Floating-point divide-by-zero", 0xC000_008E, "e"),
         ("iov", "Integer overflow", 0xC000_0095, "e"),
         ("ch", "Invalid handle", 0xC000_0008, "e"),
         ("lsq", "Invalid lock sequence", 0xC000_001E, "e"),
@@ -113,6 +132,17 @@ class EventFilters:
     def __iter__(self) -> Iterator[Filter]:
         return iter(self._by_name.values())
 
+    def __getitem__(self, name: str) -> Filter:
+        return self._by_name[name]
+
+    def breaks_at(self, name: str) -> bool:
+        return self._by_name[name].mode == "e"
+
+    def wants_output(self, text: str) -> bool:
+        """Whether a print of the target is to stop it (`sxe out:pattern`)."""
+        item = self._by_name["out"]
+        return item.mode == "e" and any(map(item.matches, text.splitlines()))
+
     def named(self, name: str) -> Filter | None:
         """By its name, or by the name that sets how it is continued."""
         if name == "*":
@@ -145,13 +175,47 @@ class EventFilters:
             self._by_name[known.name] = known
         return self.change(known.name, **changes)
 
-    def module_filter(self, event: ModuleEvent) -> Filter:
-        """The filter for a module event, as "i" when its pattern does not match the image."""
+    def module_filter(self, event: ModuleEvent, known_name: str = "") -> Filter:
+        """The filter for a module event; one that is about another module only notifies.
+
+        Args:
+            event: the load or unload.
+            known_name: of the module, for an unload notice without a path.
+        """
         item = self._by_name["ud" if event.unload else "ld"]
-        name = event.path.replace("/", "\\").rsplit("\\", 1)[-1]
-        if item.argument and not fnmatch.fnmatch(name.lower(), f"{item.argument.lower()}*"):
-            return replace(item, mode="n", command="")
-        return item
+        name = (event.path or known_name).replace("/", "\\").rsplit("\\", 1)[-1]
+        spellings = (name, name.rpartition(".")[0], f"{event.base:x}")
+        if any(map(item.matches, spellings)):
+            return item
+        return replace(item, mode="n", command="")
+
+
+class EventLog:
+    """What happened lately (`.eventlog`)."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=EVENT_LOG_LIMIT)
+
+    def add(self, text: str) -> None:
+        self._lines.append(text)
+
+    def recent(self) -> list[str]:
+        """The last lines that fit into `EVENT_LOG_LIMIT` characters, the oldest first."""
+        lines: list[str] = []
+        left = EVENT_LOG_LIMIT
+        for line in reversed(self._lines):
+            left -= len(line) + 1
+            if left < 0:
+                break
+            lines.insert(0, line)
+        return lines
+
+
+def shown(text: str, only: OutputFilter | None) -> bool:
+    """Whether `.ofilter` lets a print of the target through."""
+    if only is None:
+        return True
+    return matches(f"*{only.pattern}*", text) != only.inverted
 
 
 def exception_name(code: int) -> str:
@@ -213,9 +277,13 @@ def bugcheck_lines(reason: BreakReason, code: int, parameters: tuple[int, ...]) 
 
 
 def module_line(event: ModuleEvent) -> str:
-    """`ModLoad: <start> <end>   name`."""
-    start, end = f"{event.base:016x}", f"{event.base + event.size:016x}"
-    ticked = f"{start[:8]}`{start[8:]} {end[:8]}`{end[8:]}"
+    """``ModLoad: <start> <end>   name``."""
     if event.unload:
-        return f"Unload module {event.path} at {start[:8]}`{start[8:]}"
-    return f"ModLoad: {ticked}   {event.path}"
+        return module_text(event)
+    return f"ModLoad: {address(event.base)} {address(event.base + event.size)}   {event.path}"
+
+
+def module_text(event: ModuleEvent) -> str:
+    """``Load module <name> at <address>``."""
+    what = "Unload" if event.unload else "Load"
+    return f"{what} module {event.path} at {address(event.base)}"

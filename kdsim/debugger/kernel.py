@@ -126,18 +126,36 @@ def _build_lab(session: Session) -> str:
     return ""
 
 
-def clock_lines(session: Session) -> list[str]:
-    """`Debug session time:` and `System Uptime:`, read from the shared user data."""
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The target's time and uptime, or why they cannot be had.
+
+    Attributes:
+        hours: the zone to show it in; None: the debugger's own.
+    """
+
+    system_time: int = 0
+    uptime: int = 0
+    hours: int | None = None
+    problem: str = ""
+
+    def lines(self) -> list[str]:
+        if self.problem:
+            return [f"Debug session time: not available ({self.problem})"]
+        return [
+            f"Debug session time: {times.session_time(self.system_time, self.hours)}",
+            f"System Uptime: {times.uptime(self.uptime)}",
+        ]
+
+
+def read_clock(session: Session, hours: int | None = None) -> Clock:
+    """From the user data that the kernel shares with everybody."""
     try:
         shared = session.nt_view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
-        now = system_time(shared.SystemTime)
-        up = system_time(shared.InterruptTime)
+        now, up = system_time(shared.SystemTime), system_time(shared.InterruptTime)
     except (MemoryFault, SymbolError) as error:
-        return [f"Debug session time: not available ({error})"]
-    return [
-        f"Debug session time: {times.session_time(now)}",
-        f"System Uptime: {times.uptime(up)}",
-    ]
+        return Clock(problem=str(error))
+    return Clock(now, up, hours)
 
 
 def system_time(view: View) -> int:

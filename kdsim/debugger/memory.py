@@ -87,6 +87,7 @@ class CachedMemory:
         self._store = store
         self.caching = True
         self.on_write: Callable[[], None] = self.flush
+        self.on_fault: Callable[[MemoryFault], None] | None = None
 
     def flush(self) -> None:
         self.cache.clear()
@@ -99,7 +100,10 @@ class CachedMemory:
         """Exactly `size` bytes, or MemoryFault with the first address that failed."""
         data = self.read_some(address, size)
         if len(data) < size:
-            raise MemoryFault(address + len(data), size - len(data))
+            fault = MemoryFault(address + len(data), size - len(data))
+            if self.on_fault is not None:
+                self.on_fault(fault)
+            raise fault
         return data
 
     def write(self, address: int, data: bytes) -> None:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntFlag
 from pathlib import Path
 from typing import TextIO
 
@@ -18,10 +19,30 @@ QUIET = 0.3
 """Seconds without output after which a line about the work is welcome."""
 
 
+class Kind(IntFlag):
+    """What a piece of text is; the bits of `.outmask` (dbgeng.h, DEBUG_OUTPUT_*)."""
+
+    NORMAL = 1
+    ERROR = 2
+    WARNING = 4
+    VERBOSE = 8
+    PROMPT = 0x10
+    REGISTERS = 0x20
+    EXTENSION_WARNING = 0x40
+    TARGET = 0x80
+    TARGET_PROMPT = 0x100
+    SYMBOLS = 0x200
+
+
+DEFAULT_MASK = 0x3F7
+"""All kinds but VERBOSE."""
+
+
 class Output:
     """Everything the debugger prints passes here, in order.
 
     Attributes:
+        mask, log_mask: the kinds of text that reach the screen and the log file.
         control: writes what only a terminal understands; None where there is none.
         style: chooses the colours by a name and tells the name in use; None without a terminal.
     """
@@ -32,12 +53,13 @@ class Output:
         self._log: TextIO | None = None
         self.log_path: Path | None = None
         self.at_line_start = True
+        self.mask = self.log_mask = DEFAULT_MASK
         self.control: Sink | None = None
         self.style: Callable[[str], str] | None = None
         self._status = False
         self._written = 0.0
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, kind: Kind = Kind.NORMAL) -> None:
         """Print text as it is; no line end is added."""
         if not text:
             return
@@ -45,12 +67,13 @@ class Output:
             self._captures[-1].append(text)
             return
         self._end_status()
-        self.at_line_start = text.endswith("\n")
-        self._sink(text)
-        self._log_only(text)
+        if self.mask & kind:
+            self.at_line_start = text.endswith("\n")
+            self._sink(text)
+        self._log_only(text, kind)
 
-    def line(self, text: str = "") -> None:
-        self.write(text + "\n")
+    def line(self, text: str = "", kind: Kind = Kind.NORMAL) -> None:
+        self.write(text + "\n", kind)
 
     def fresh_line(self) -> None:
         """End the current line unless it is empty."""
@@ -85,7 +108,7 @@ class Output:
     def echo(self, text: str) -> None:
         """Note what the user saw without our doing (prompt and typed line) in the log file."""
         if not self._captures:
-            self._log_only(text)
+            self._log_only(text, Kind.PROMPT)
         self.at_line_start = text.endswith("\n")
 
     @contextmanager
@@ -117,7 +140,7 @@ class Output:
         closed, self.log_path = self.log_path, None
         return closed
 
-    def _log_only(self, text: str) -> None:
-        if self._log is not None:
+    def _log_only(self, text: str, kind: Kind) -> None:
+        if self._log is not None and self.log_mask & kind:
             self._log.write(text)
             self._log.flush()

@@ -9,6 +9,7 @@ from kdsim.debugger import events, times
 from kdsim.debugger.backends.base import ModuleEvent, StopEvent
 from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.events import BreakReason
+from kdsim.debugger.output import Kind
 from kdsim.errors import KdsimError, MemoryFault, SymbolError
 
 if TYPE_CHECKING:
@@ -19,11 +20,16 @@ StopKind = Literal["breakpoint", "temporary", "step", "exception", "module"]
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why the target stands still."""
+    """Why the target stands still.
+
+    Attributes:
+        resume: only the commands of an `sx` filter are to run; then the target goes on with this.
+    """
 
     kind: StopKind
     event: StopEvent | ModuleEvent
     hits: tuple[Breakpoint, ...] = ()
+    resume: int | None = None
 
 
 class StopReporter:
@@ -39,13 +45,15 @@ class StopReporter:
         session.last_event = self._summary(stop)
         session.last_event_time = times.session_time(times.from_unix(session.clock()))
         event = stop.event
+        if not isinstance(event, ModuleEvent):
+            session.events.add(session.last_event)
         if isinstance(event, ModuleEvent):
             command = session.filters.module_filter(event).command
             return [command] if command else []
         if stop.kind == "breakpoint":
             return self._breakpoint(stop)
         if stop.kind == "exception":
-            return self._exception(event)
+            return self._exception(event) if stop.resume is None else self._filter_command(event)
         return []
 
     def location(self) -> None:
@@ -57,7 +65,7 @@ class StopReporter:
         try:
             if "reg" in show:
                 for line in session.register_lines():
-                    out.line(line)
+                    out.line(line, Kind.REGISTERS)
             pc = session.instruction_pointer
             for line in session.disassembler.location(
                 pc, symbol="sym" in show, instruction="dis" in show, registers=session.registers
@@ -71,25 +79,32 @@ class StopReporter:
         if commands:
             return commands
         for hit in stop.hits:
-            self._session.out.line(f"Breakpoint {hit.id} hit")
+            self._session.out.line(f"{self._session.time_stamp()}Breakpoint {hit.id} hit")
         return []
 
     def _exception(self, event: StopEvent) -> list[str]:
         session, out = self._session, self._session.out
-        chosen = session.filters.for_code(event.code)
-        out.line(events.exception_text(event))
+        out.line(session.time_stamp() + events.exception_text(event))
         reason = break_reason(session, event)
         if event.code not in (events.STATUS_BREAKPOINT, events.STATUS_SINGLE_STEP):
             if event.first_chance:
                 for line in events.FIRST_CHANCE_NOTE:
                     out.line(line)
         elif reason is BreakReason.CONTROL_C:
-            if not session.settings.quiet:
+            if not session.settings.quiet and not session.control.stopped_by_output:
                 for line in events.BREAK_IN_BOX:
                     out.line(line)
         elif reason is not None:
             self._bugcheck(reason)
-        command = chosen.command if event.first_chance else chosen.second_command
+        return self._filter_command(event)
+
+    def _filter_command(self, event: StopEvent) -> list[str]:
+        """The command string of the `sx` filter that is responsible for a stop."""
+        filters = self._session.filters
+        if self._session.control.stopped_by_output:
+            command = filters["out"].command
+        else:
+            command = filters.for_code(event.code).command_for(event)
         return [command] if command else []
 
     def _bugcheck(self, reason: BreakReason) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from kdsim.debugger.registers import RegisterFile
+
+if TYPE_CHECKING:
+    from kdsim.debugger.backends.base import ModuleEvent, StopEvent
+    from kdsim.debugger.settings import Settings
 
 
 @dataclass(slots=True)
@@ -51,3 +56,18 @@ class Scope:
         """Back to the live processor; implicit process and thread stay."""
         self.registers = None
         self.frame = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """What one `.push` keeps.
+
+    Attributes:
+        event: the stop that the scope belongs to, and does not outlive.
+        registers: `$t0` to `$t19` with their values, after `.push /r`.
+    """
+
+    settings: Settings
+    scope: Scope
+    event: StopEvent | ModuleEvent | None
+    registers: dict[str, Any]

@@ -19,23 +19,26 @@ from kdsim.debugger.backends.base import (
 from kdsim.debugger.breakpoints import Breakpoints
 from kdsim.debugger.control import RunControl, SessionEnded
 from kdsim.debugger.disassembly import Disassembler
-from kdsim.debugger.events import EventFilters
+from kdsim.debugger.driver_map import DriverMap
+from kdsim.debugger.events import EventFilters, EventLog
 from kdsim.debugger.memory import CachedMemory, VirtualMemory
 from kdsim.debugger.modules import Modules
-from kdsim.debugger.output import Output
+from kdsim.debugger.output import Kind, Output
 from kdsim.debugger.progress import Progress
 from kdsim.debugger.registers import SLOTS, RegisterFile
-from kdsim.debugger.scope import Cursor, Scope
+from kdsim.debugger.scope import Cursor, SavedState, Scope
 from kdsim.debugger.settings import Settings
 from kdsim.debugger.stack import Frame, walk
 from kdsim.errors import (
     ArgumentError,
     CommandSyntaxError,
     KdsimError,
+    MemoryFault,
     NotHalted,
     SimBug,
     SymbolError,
     TargetGone,
+    UserError,
 )
 from kdsim.wire.context import Context, SpecialRegisters
 
@@ -79,6 +82,10 @@ class Session:
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
         errors: how many commands reported an error.
         ended: set by `q`, `qq` and `qd`.
+        quit_lock: the password without which it is not (`.quit_lock`).
+        saved: by `.push`, for `.pop`.
+        shell_allowed: until `.noshell`.
+        events: what happened lately, for `.eventlog`.
         reached: the target has answered once, and is one that can be stopped.
         lost: the last error, when it says that the target does not answer any more.
     """
@@ -104,11 +111,14 @@ class Session:
         self.physical = CachedMemory(backend.read_physical, backend.write_physical)
         self.memory = VirtualMemory(backend, self.physical)
         self.memory.live_cr3 = self._live_cr3
+        self.memory.on_fault = self._tell_fault
         self.memory.on_write = self.physical.on_write = self.flush_memory
         self.modules = Modules(self)
         self.disassembler = Disassembler(self)
         self.breakpoints = Breakpoints(self)
         self.filters = EventFilters()
+        self.events = EventLog()
+        self.driver_map = DriverMap(self.report)
         self.control = RunControl(self)
         self.scope = Scope()
         self.cursor = Cursor()
@@ -121,6 +131,9 @@ class Session:
         self.break_on_load = break_on_load
         self.errors = 0
         self.ended: Literal["", "q", "qq", "qd"] = ""
+        self.quit_lock = ""
+        self.saved: list[SavedState] = []
+        self.shell_allowed = True
         self._interrupted = False
         self._progress: Progress | None = None
         self.reached = False
@@ -197,7 +210,7 @@ class Session:
         self.out.line(f"Executable search path is: {self.image_path}")
         for problem in self.modules.kernel_problems():
             self.out.line(problem)
-        for line in (*facts.lines(), *kernel.clock_lines(self)):
+        for line in (*facts.lines(), *kernel.read_clock(self).lines()):
             self.out.line(line)
         self.breakpoints.resolve_deferred()
 
@@ -208,12 +221,22 @@ class Session:
             when = times.session_time(times.from_unix(self.clock()))
             self.out.line(f"Shutdown occurred at ({when})...unloading all symbol tables.")
             self.out.line(f"Waiting to reconnect...{f' ({reason})' if reason else ''}")
+        self._drop_target()
+
+    def _drop_target(self) -> None:
         self.breakpoints.target_lost()
         self.modules.clear()
         self.scope = Scope()
         self.flush_memory()
         self.memory.select_process(None)
         self._forget_target()
+
+    def reconnect(self) -> None:
+        """`.restart`: what was known of the target is forgotten, and it is asked to report anew."""
+        self._write_registers()
+        self._drop_target()
+        self.backend.restart()
+        self.control.wait_for_stop()
 
     def quit(self, how: Literal["q", "qq", "qd"]) -> None:
         """`q` and `qq` leave the target as it is, `qd` lets it run."""
@@ -264,6 +287,18 @@ class Session:
         self.memory.flush()
         self.physical.flush()
         self.code_at_stop = b""
+
+    def require_execution(self) -> None:
+        """Before a command that runs the target."""
+        self.require_halted()
+        if not self.settings.allow_execution:
+            raise UserError("Execution commands are not allowed; .allow_exec_cmds 1 allows them")
+
+    def time_stamp(self) -> str:
+        """What `.echotimestamps` puts in front of a line; usually nothing."""
+        if not self.settings.time_stamps:
+            return ""
+        return f"{times.session_time(times.from_unix(self.clock()))}: "
 
     def require_halted(self) -> None:
         if not self.halted and not self.local and Caps.RUN in self.backend.caps:
@@ -483,6 +518,15 @@ class Session:
             self.out.fresh_line()
             self.out.line("^C")
 
+    def _tell_fault(self, fault: MemoryFault) -> None:
+        if self.settings.read_failures:
+            self.report(str(fault))
+
+    def report(self, line: str) -> None:
+        """A line that comes between other output."""
+        self.out.fresh_line()
+        self.out.line(line)
+
     def report_error(self, error: KdsimError) -> None:
         """Print an error. A caret points into the line as it stands behind the prompt."""
         self.errors += 1
@@ -495,7 +539,7 @@ class Session:
             return
         if isinstance(error, CommandSyntaxError) and text.lstrip().startswith("^"):
             text = " " * len(self.prompt) + text
-        self.out.line(text)
+        self.out.line(text, Kind.ERROR)
 
 
 def _no_runner(line: str, *, keep_going: bool = False) -> None:

@@ -12,13 +12,18 @@ def from_unix(seconds: float) -> int:
     return UNIX_EPOCH + int(seconds * 1000) * (TICKS // 1000)
 
 
-def session_time(filetime: int) -> str:
-    """`Sat Nov 22 20:44:41.123 2025 (UTC + 1:00)`, in the local zone."""
+def session_time(filetime: int, hours: int | None = None) -> str:
+    """`Sat Nov 22 20:44:41.123 2025 (UTC + 1:00)`, in the local zone or `hours` from Greenwich."""
     unix, rest = divmod(filetime - UNIX_EPOCH, TICKS)
-    local = time.localtime(unix)
+    if hours is None:
+        local = time.localtime(unix)
+        zone = utc_offset(local)
+    else:
+        local = time.gmtime(unix + hours * 3600)
+        zone = f"UTC {'-' if hours < 0 else '+'} {abs(hours)}:00"
     date = time.strftime("%a %b ", local) + f"{local.tm_mday:2}"
     clock = time.strftime("%H:%M:%S", local) + f".{rest // 10_000:03}"
-    return f"{date} {clock} {local.tm_year} ({utc_offset(local)})"
+    return f"{date} {clock} {local.tm_year} ({zone})"
 
 
 def utc_offset(local: time.struct_time) -> str:

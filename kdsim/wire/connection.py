@@ -312,7 +312,11 @@ HostEvent = AnyStateChange | PrintString | GetString | Connected
 
 
 class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
-    """A debugger's way to its target. Ctrl+C leaves every call as KeyboardInterrupt, unharmed."""
+    """A debugger's way to its target. Ctrl+C leaves every call as KeyboardInterrupt, unharmed.
+
+    Attributes:
+        files: answers the target's requests for files.
+    """
 
     reply_timeout = 3.0
     """Seconds a target may take to answer before we reset and ask again."""
@@ -332,6 +336,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._starts = 0
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
+        self.files: Callable[[FileIo], FileIo] = _no_files
 
     def guard(self, fd: int, check: Callable[[], None]) -> None:
         """End every wait when `fd` becomes readable, and ask `check`, which may raise."""
@@ -523,6 +528,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         elif packet.type is PacketType.DEBUG_IO:
             self._events.append(unpack_debug_io(packet.payload))
         elif packet.type is PacketType.FILE_IO:
-            # No files are offered; the target then uses its own.
-            refusal = FileIo.unpack(packet.payload).reply(Status.NO_SUCH_FILE)
-            self.endpoint.send(PacketType.FILE_IO, refusal.pack(), self._clock())
+            answer = self.files(FileIo.unpack(packet.payload))
+            self.endpoint.send(PacketType.FILE_IO, answer.pack(), self._clock())
+
+
+def _no_files(request: FileIo) -> FileIo:
+    """No files are offered; the target then uses its own."""
+    return request.reply(Status.NO_SUCH_FILE)

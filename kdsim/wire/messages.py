@@ -335,6 +335,19 @@ class FileIo(NamedTuple):
         """This request's header echoed with `status`."""
         return FileIo(self.header[:4] + status.to_bytes(4, "little") + self.header[8:], data)
 
+    def created(self, handle: int, length: int) -> FileIo:
+        """The reply to a create request that opened a file of `length` bytes."""
+        done = bytearray(self.reply(0).header)
+        union = self.creation._replace(handle=handle, length=length)
+        _FILE_CREATE.pack_into(done, _FILE_HEAD.size, *union)
+        return FileIo(bytes(done))
+
+    def read(self, data: bytes) -> FileIo:
+        """The reply to a read request: what was read, and how much it is."""
+        done = bytearray(self.reply(0).header)
+        _FILE_TRANSFER.pack_into(done, _FILE_HEAD.size, *self.transfer._replace(length=len(data)))
+        return FileIo(bytes(done), data)
+
     @property
     def api(self) -> int:
         return int.from_bytes(self.header[:4], "little")

@@ -254,6 +254,10 @@ class FakeBackend:
     def reboot(self) -> None:
         self.log.append("reboot")
 
+    def restart(self) -> None:
+        self.log.append("restart")
+        self.events.append(self.stop_event(BREAKPOINT))
+
     def bugcheck(self) -> None:
         self.log.append("bugcheck")
 

@@ -321,9 +321,13 @@ def test_cache_can_be_emptied_and_shows_itself(kd: Kd) -> None:
 
 
 def test_help_lists_every_command_once(kd: Kd) -> None:
-    text = kd.run("?")
+    text = kd.run(".hh")
     assert "Memory:" in text
     assert text.count("Fill memory") == 1
+    by_kind = {kind: kd.run(kind) for kind in ("?", ".help", "!help")}
+    assert ["Fill memory" in text for text in by_kind.values()] == [True, False, False]
+    assert ["Restart the target." in text for text in by_kind.values()] == [False, True, False]
+    assert ["Pool use by tag." in text for text in by_kind.values()] == [False, False, True]
     assert kd.lines(".hh gu") == [
         "gu",
         "    Go up: run until the current function returns to its caller.",

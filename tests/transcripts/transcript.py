@@ -28,7 +28,9 @@ CHECKOUT = str(resource_path("targets").parent)
 PROMPT = re.compile(r"^(?:\d+: kd|kd|lkd)> (.*)$")
 _NOW = re.compile(
     r"(?<=target at \()[^()]+\([^()]+\)(?=\), ptr64)"
-    r"|(?<=debugger time: ).+|(?<=occurred at \().+(?=\))"
+    r"|(?<=debugger time: ).+|(?<=debuggee\) time: ).+|(?<=occurred at \().+(?=\))"
+    r"|^\w{3} \w{3} [ \d]\d [\d:.]+ \d{4} \(UTC [+-] \d+:\d\d\)(?=: )",
+    re.MULTILINE,
 )
 _SCRIPT = re.compile(r"(\$\$?>?<)(\S+)$")
 SECONDS = 60.0

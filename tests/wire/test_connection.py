@@ -241,6 +241,18 @@ def test_files_are_refused(ends):
     assert FileIo.unpack(target._answers[PacketType.FILE_IO]).status == 0xC000000F
 
 
+def test_files_are_handed_out(ends):
+    host, target = ends
+    host.files = lambda request: request.created(7, 0x1234)
+    request = FileIo.create("\\SystemRoot\\a.sys")
+    target.endpoint.send(PacketType.FILE_IO, request.pack(), time.monotonic())
+    target._flush()
+    pump(host, target, lambda: PacketType.FILE_IO in target._answers)
+    answer = FileIo.unpack(target._answers[PacketType.FILE_IO])
+    assert (answer.status, answer.creation.handle, answer.creation.length) == (0, 7, 0x1234)
+    assert answer.creation._replace(handle=0, length=0) == request.creation
+
+
 class Bell:
     """Something else the machine's thread serves."""
 

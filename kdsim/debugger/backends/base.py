@@ -183,6 +183,9 @@ class Backend(Protocol):
 
     def reboot(self) -> None: ...
 
+    def restart(self) -> None:
+        """Connect anew to a target that stands still; the next event is its stop, once more."""
+
     def bugcheck(self) -> None:
         """Ask for a manual crash (0xE2); no reply, the next event is the bug check's stop."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 
 from kdsim.debugger.backends.base import (
@@ -28,6 +29,7 @@ from kdsim.wire.messages import (
     AnyStateChange,
     CommandStringChange,
     ExceptionChange,
+    FileIo,
     GetString,
     LoadSymbolsChange,
     PrintString,
@@ -210,6 +212,10 @@ class LiveBackend:
             self._requests.clear_breakpoint(handle)
         self._known.swept = True
 
+    def serve_files(self, answer: Callable[[FileIo], FileIo]) -> None:
+        """Let `answer` reply to the target's requests for files."""
+        self._connection.files = answer
+
     def break_in(self) -> None:
         self._connection.break_in()
 
@@ -237,6 +243,12 @@ class LiveBackend:
         self._need_halt()
         self._known.restarting = True
         self._leave(Manipulate.request(Api.REBOOT))
+
+    def restart(self) -> None:
+        self._need_halt()
+        self._connection.discard(StateChange)
+        self._known = _Known()
+        self._connection.reset()
 
     def bugcheck(self) -> None:
         self._need_halt()

@@ -22,6 +22,9 @@ class PassiveBackend:
     def reboot(self) -> None:
         self._refuse(Caps.RUN)
 
+    def restart(self) -> None:
+        self._refuse(Caps.RUN)
+
     def bugcheck(self) -> None:
         self._refuse(Caps.RUN)
 

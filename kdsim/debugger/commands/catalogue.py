@@ -24,16 +24,21 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("dds", "dps", "dqs", "dl", "dlb"),
         *("dda", "ddp", "ddu", "dpa", "dpp", "dpu", "dqa", "dqp", "dqu"),
     ),
+    "driver_files": (".kdfiles", ".kdtargetmac"),
     "edit": (
         *("e", "eb", "ew", "ed", "eq", "ep", "ef", "eD", "ea", "eza", "eu", "ezu"),
         *("f", "fp", "m", "c", ".readmem", ".writemem"),
     ),
+    "event_log": (".lastevent", ".eventlog", ".event_code", ".bugcheck", ".enumtag"),
     "execution": (
-        *("g", "ga", "gh", "gn", "gN", "gc", "gu"),
-        *("p", "pa", "pc", "pt", "pct", "ph", "t", "ta", "tc", "tt", "tct", "th"),
-        *(".reboot", ".crash", "q", "qq", "qd"),
+        *("g", "ga", "gh", "gha", "gn", "gna", "gN", "gNa", "gc", "gu"),
+        *(".reboot", ".crash", ".restart", ".allow_exec_cmds", "q", "qq", "qd", ".quit_lock"),
     ),
     "expressions": ("?", "??", ".formats", ".echo", ".printf", "n", ".expr"),
+    "extensions": (
+        *(".chain", ".load", ".loadby", ".unload", ".unloadall", ".setdll", ".extmatch"),
+        *(".extpath", ".extpath+", ".srcpath", ".srcpath+", ".lsrcpath", ".lsrcpath+"),
+    ),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
@@ -41,6 +46,12 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "modules": ("lm", "ld", ".reload", "!lmi"),
     "objects": ("!object", "!drvobj", "!devobj"),
+    "options": (
+        *(".echocpunum", ".echotimestamps", ".prefer_dml", ".ignore_missing_pages"),
+        *("sq", "sqe", "sqd", ".lines", ".show_read_failures", ".show_sym_failures"),
+        *(".typeopt", ".enable_unicode", ".enable_long_status", ".force_radix_output"),
+        *("so", ".asm", ".asm-", ".push", ".pop"),
+    ),
     "paging": ("!pte", "!vtop"),
     "pool": ("!pool", "!poolused", "!poolfind"),
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
@@ -48,14 +59,20 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "processors": ("!pcr", "!prcb", "!irql"),
     "registers": ("r", "rM", "rF", "rX", "rm", "rdmsr", "wrmsr"),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
+    "screen": (".outmask", ".outmask-", ".ofilter", ".cls", ".beep", ".wtitle", ".locale"),
     "search": ("s",),
     "stack": (
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),
     ),
+    "shell": (".shell", ".noshell"),
     "status": (
-        *("vertarget", "version", ".time", ".lastevent", ".bugcheck", ".effmach", ".sleep"),
-        *(".cache", ".lines", ".prompt_allow", "sq", "sqe", "sqd", ".echocpunum"),
+        *("vertarget", "version", "vercommand", ".time", ".echotime", ".effmach", ".sleep"),
+        *(".cache", ".prompt_allow", ".pcmd"),
+    ),
+    "stepping": (
+        *("p", "pa", "pc", "pt", "pct", "ph", "t", "ta", "tc", "tt", "tct", "th"),
+        *("tb", ".step_filter"),
     ),
     "symbols": (
         "x",
@@ -75,6 +92,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "unassemble": ("u", "ub", "uu", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
+    "watch": ("wt",),
 }
 
 REGISTRY = Registry(CATALOGUE)

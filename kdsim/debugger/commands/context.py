@@ -68,8 +68,12 @@ class SessionContext:
             if SHOWN_IMPORT in name:
                 return self.symbol(name.replace(SHOWN_IMPORT, IMPORT))
             if "!" in name:
+                if self.session.settings.symbol_failures:
+                    self.session.report(f"Symbol lookup failed for '{name}'")
                 return None
         module = self.session.symbols.module_named(name)
+        if module is None and self.session.settings.symbol_failures:
+            self.session.report(f"Symbol lookup failed for '{name}'")
         return module.base if module else None
 
     def local(self, name: str) -> Typed | None:
@@ -98,7 +102,9 @@ class SessionContext:
     def type(self, name: str) -> Type | None:
         try:
             return self.session.symbols.type(name)
-        except SymbolError:
+        except SymbolError as error:
+            if self.session.settings.type_failures:
+                self.session.report(f"Type lookup failed: {error}")
             return None
 
     def register(self, name: str) -> int | None:
@@ -143,10 +149,6 @@ class SessionContext:
     def function_type(self, va: int) -> Type | None:
         found = self.session.symbols.nearest(va)
         return found[0].symbol.type if found else None
-
-    def user_registers(self) -> dict[str, Typed | int]:
-        """`$t0` ... `$t19`, for `.push /r` and `.pop /r`."""
-        return {name: self._kept.get(name, 0) for name in USER_REGISTERS}
 
     def _variable(self, name: str) -> Variable | None:
         """The local of the current frame; nothing while there is no frame to look at."""

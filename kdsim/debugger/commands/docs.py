@@ -24,8 +24,14 @@ _INTRODUCTION = (
     "The same text is at the prompt: `?`, `.help` and `!help` list the commands, `.hh NAME` tells",
     "about one. Under `--json` every record a command returns is printed as one JSON object.",
     "",
-    "Live: a target that is debugged over KDNET or KDCOM. Local: `kdsim kd -kl`.",
+    "Live: a target that is debugged over KDNET or KDCOM. Local: `kdsim kd -kl`. Dump: `-z`.",
     "",
+)
+
+_SESSIONS = (
+    ("Live", ~Caps.NONE),
+    ("local", Caps.READ | Caps.WRITE | Caps.PHYSICAL),
+    ("dump", Caps.READ | Caps.PHYSICAL | Caps.REGISTERS),
 )
 
 
@@ -70,8 +76,8 @@ def _entry(declared: Command) -> Iterator[str]:
 
 
 def _where(declared: Command) -> str:
-    live_only = Caps.RUN | Caps.BREAKPOINTS | Caps.REGISTERS | Caps.MSR | Caps.IO
-    return "Live." if declared.needs & live_only else "Live, local."
+    """The kinds of session that can do it; the backends declare the same."""
+    return f"{', '.join(kind for kind, caps in _SESSIONS if declared.needs in caps)}."
 
 
 def _absent() -> Iterator[str]:
@@ -123,8 +129,8 @@ def main() -> int:
     if options.check:
         good = options.path.exists() and options.path.read_text(encoding="utf-8") == wanted
         if not good:
-            print(f"{options.path} is stale: run python -m kdsim.debugger.commands.docs")
-        return int(not good)
+            raise SystemExit(f"{options.path} is stale: run python -m kdsim.debugger.commands.docs")
+        return 0
     options.path.write_text(wanted, encoding="utf-8")
     return 0
 

@@ -14,7 +14,7 @@ from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.debugger.language.interpreter import Interpreter
-from kdsim.errors import KdsimError
+from kdsim.errors import KdsimError, UnknownCommand
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -35,7 +35,12 @@ class Engine:
 
     def dispatch(self, text: str) -> None:
         """Execute one command and print what it returns."""
-        match = REGISTRY.find(text)
+        try:
+            match = REGISTRY.find(text)
+        except UnknownCommand:
+            if text.startswith("!") and "NOEXTWARNING" in self.session.settings.kernel_options:
+                return
+            raise
         if self.session.settings.json:
             self._dispatch_json(text, match)
         else:

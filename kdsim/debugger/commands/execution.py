@@ -1,4 +1,4 @@
-"""Running and stepping: the `g`, `p` and `t` families, `.reboot`, `.crash`, `q`."""
+"""Running: the `g` family, `.reboot`, `.crash`, `.restart`, `q`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kdsim.debugger.backends.base import (
     Caps,
     StopEvent,
 )
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.options import zero_or_one
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.control import Motion
-from kdsim.debugger.report import Stop
 from kdsim.errors import ArgumentError, UserError
 
 if TYPE_CHECKING:
@@ -26,33 +26,40 @@ MAX_TARGETS = 10
 """Break addresses one `g` takes."""
 
 START = Param("= address", "expression", "where to start instead of rip", optional=True)
-COUNT = Param("count", "expression", "how often", optional=True)
-COMMANDS = Param('"commands"', "commands", "to run after stepping", optional=True)
 
 
 @command(
     "g",
     "ga",
     "gh",
+    "gha",
     "gn",
+    "gna",
     "gN",
+    "gNa",
     summary="Go: run until a breakpoint, an event or one of the given addresses.",
     group="execution",
-    params=(START, Param("addresses", "expression", "break there, once", optional=True)),
+    params=(
+        START,
+        Param("addresses", "expression", "break there, once", optional=True),
+        Param("; commands", "commands", "in a command string: to run there", optional=True),
+    ),
     needs=Caps.RUN,
     see_also=("p", "t", "gu", "gc", "bp"),
     notes="gh: the exception is handled; gn, gN: it is not. ga uses hardware breakpoints.",
+    examples=("g leaky!DriverEntry", 'bp nt!KeBugCheckEx "g @$ra; k"'),
 )
 def go(session: Session, args: Arguments, name: str) -> None:
-    _start(session, args)
+    start(session, args)
     targets = []
     while not args.done:
         targets.append(args.address())
     if len(targets) > MAX_TARGETS:
         raise ArgumentError(f"Too many break addresses (max {MAX_TARGETS})")
-    status = _status(session, name)
+    status = _status(session, name.removesuffix("a"))
     if targets:
-        session.control.aim(targets, hardware=name == "ga")
+        commands = session.control.rest_of_command_string(args.text)
+        session.control.aim(targets, hardware=name.endswith("a"), commands=commands)
     session.control.drive(_go(session, status), counting=True)
 
 
@@ -80,9 +87,9 @@ def _status(session: Session, name: str) -> int:
     return CONTINUE
 
 
-def _start(session: Session, args: Arguments) -> None:
+def start(session: Session, args: Arguments) -> None:
     """`= address`: go on from there."""
-    session.require_halted()
+    session.require_execution()
     if args.take("="):
         session.live_registers["rip"] = args.expression()
         session.scope.reset_registers()
@@ -97,6 +104,7 @@ def _start(session: Session, args: Arguments) -> None:
 )
 def go_conditional(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
+    session.require_execution()
     session.control.repeat()
 
 
@@ -109,102 +117,9 @@ def go_conditional(session: Session, args: Arguments, name: str) -> None:
 )
 def go_up(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
+    session.require_execution()
     session.scope.reset_registers()
     session.control.drive(session.control.resumable(session.control.up))
-
-
-# What ends pa, pc, pt, ph and their t forms, by the last letters of the name.
-_ENDS: dict[str, frozenset[str]] = {
-    "c": frozenset({"call"}),
-    "t": frozenset({"ret"}),
-    "ct": frozenset({"call", "ret"}),
-    "h": frozenset({"call", "ret", "branch", "jump"}),
-}
-LONGEST_WALK = 1_000_000
-"""Steps of one pa, pc, pt ... at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """What a step command asks for."""
-
-    over: bool
-    count: int
-    until: int | None = None
-    kinds: frozenset[str] = frozenset()
-
-
-@command(
-    "p",
-    "pa",
-    "pc",
-    "pt",
-    "pct",
-    "ph",
-    "t",
-    "ta",
-    "tc",
-    "tt",
-    "tct",
-    "th",
-    summary="Step over (p) or into (t) calls: once, to an address (pa), call (pc), return (pt).",
-    group="execution",
-    params=(START, COUNT, COMMANDS),
-    needs=Caps.RUN,
-    suffix="r",
-    see_also=("g", "gu", "u"),
-    notes="pct: to a call or return. ph: to any branch. The letter r shows or hides the registers.",
-)
-def step(session: Session, args: Arguments, name: str) -> None:
-    if name.endswith("r"):
-        name = name[:-1]
-        _toggle_registers(session)
-    _start(session, args)
-    over, end = name[0] == "p", name[1:]
-    until = args.address() if end == "a" else None
-    count = 1
-    if until is None and not args.done and not args.peek().startswith('"'):
-        count = args.expression()
-    commands = args.string(escapes=True) or ""
-    args.at_end()
-    session.scope.reset_registers()
-    plan = StepPlan(over, count, until, _ENDS.get(end, frozenset()))
-    if count:
-        session.control.drive(_walk(session, plan), commands=commands)
-
-
-def _toggle_registers(session: Session) -> None:
-    session.settings.show = session.settings.show ^ {"reg"}
-
-
-def _walk(session: Session, plan: StepPlan) -> Motion:
-    """A motion that steps as often as the plan says; `p 5` and `pa` show the steps on the way."""
-    control = session.control
-    one = control.resumable(control.step if plan.over else control.trace)
-    remaining = plan.count
-    shows = plan.until is not None or not plan.kinds
-
-    def counts() -> bool:
-        pc = session.instruction_pointer
-        if plan.until is not None:
-            return pc == plan.until
-        return not plan.kinds or session.disassembler.line(pc).kind in plan.kinds
-
-    def walk() -> Stop:
-        nonlocal remaining
-        for _ in range(max(plan.count, LONGEST_WALK)):
-            stop = one()
-            if stop.kind != "step" or control.break_wanted:
-                return stop
-            if counts():
-                remaining -= 1
-            if remaining <= 0:
-                return stop
-            if shows:
-                control.show_location()
-        raise UserError(f"Gave up after {LONGEST_WALK} steps")
-
-    return walk
 
 
 @command(
@@ -216,7 +131,7 @@ def _walk(session: Session, plan: StepPlan) -> Motion:
 )
 def reboot(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
-    session.require_halted()
+    session.require_execution()
     session.before_resume()
     session.backend.reboot()
     session.control.wait_for_stop()
@@ -231,10 +146,44 @@ def reboot(session: Session, args: Arguments, name: str) -> None:
 )
 def crash(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
-    session.require_halted()
+    session.require_execution()
     session.before_resume()
     session.backend.bugcheck()
     session.control.wait_for_stop()
+
+
+@command(
+    ".restart",
+    summary="Drop the connection and attach anew, as a debugger does that is started again.",
+    group="session",
+    needs=Caps.RUN,
+    see_also=(".reboot", "q"),
+)
+def restart(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    session.require_halted()
+    session.reconnect()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPermission:
+    allowed: bool
+
+    def lines(self) -> list[str]:
+        return [f"Execution commands are {'allowed' if self.allowed else 'not allowed'}"]
+
+
+@command(
+    ".allow_exec_cmds",
+    summary="Permit or refuse the commands that run the target.",
+    group="execution",
+    params=(Param("0|1", "text", optional=True),),
+    see_also=("g", "p", "t"),
+)
+def allow_execution(session: Session, args: Arguments, name: str) -> ExecutionPermission:
+    if not args.done:
+        session.settings.allow_execution = zero_or_one(args)
+    return ExecutionPermission(session.settings.allow_execution)
 
 
 QUITS: dict[str, Literal["q", "qq", "qd"]] = {"q": "q", "qq": "qq", "qd": "qd"}
@@ -244,8 +193,50 @@ QUITS: dict[str, Literal["q", "qq", "qd"]] = {"q": "q", "qq": "qq", "qd": "qd"}
     *QUITS,
     summary="Quit. The target stays as it is; qd lets it run.",
     group="session",
-    see_also=("g",),
+    see_also=("g", ".quit_lock"),
 )
 def leave(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
+    if session.quit_lock:
+        raise UserError(f"{name}: the session is locked; .quit_lock /q <password> unlocks it")
     session.quit(QUITS[name])
+
+
+@dataclass(frozen=True, slots=True)
+class QuitLock:
+    """The password is no secret, as the manual says."""
+
+    password: str
+
+    def lines(self) -> list[str]:
+        return [
+            f"Quit lock is set, password '{self.password}'" if self.password else "No quit lock"
+        ]
+
+
+@command(
+    ".quit_lock",
+    summary="Keep q from ending the session by accident; alone: tell the password.",
+    group="session",
+    options=(
+        Option("/s", "lock the session", "<password>"),
+        Option("/q", "unlock it", "<password>"),
+    ),
+    see_also=("q",),
+)
+def lock_quit(session: Session, args: Arguments, name: str) -> QuitLock | None:
+    switch = args.take("/s", "/q")
+    if switch is None:
+        args.at_end()
+        return QuitLock(session.quit_lock)
+    word = args.word()
+    if not word:
+        raise args.error()
+    args.at_end()
+    if switch == "/s":
+        session.quit_lock = word
+    elif word != session.quit_lock:
+        raise UserError(f"The password '{word}' does not match")
+    else:
+        session.quit_lock = ""
+    return None

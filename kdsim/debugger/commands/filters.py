@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.events import Filter
+from kdsim.debugger.language.problems import OVERFLOW
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
+_WITH_ARGUMENT = ("ld", "ud", "out", "cpr", "epr")
 _ACTIONS = {"e": "break", "d": "second-chance break", "n": "output", "i": "ignore"}
 
 
@@ -78,41 +80,64 @@ def show_filters(session: Session, args: Arguments, name: str) -> FilterList:
     summary="Break at once (sxe), at the second chance (sxd), only say so (sxn), or ignore (sxi).",
     group="execution",
     params=(Param("event", "text", "ld:leaky, av, c0000005, * ..."),),
+    options=(
+        Option("-c", "to run at the first chance, whatever else is done", '"<commands>"'),
+        Option("-c2", "to run at the second chance", '"<commands>"'),
+        Option("-h", "set whether it counts as handled: sxe yes, the others no"),
+    ),
     needs=Caps.RUN,
     see_also=("sx", "sxr"),
-    notes='-c "commands" and -c2 "commands" run at the first and second chance; -h: handled.',
+    notes="sx- changes the commands only. cc, hc, bpec and ssec set what -h sets.",
+    examples=("sxe ld:leaky", 'sxe -c ".echo stopped; g" av', "sxd c0000094"),
 )
 def change_filter(session: Session, args: Arguments, name: str) -> None:
     changes: dict[str, object] = {}
-    if name[2] != "-":
-        changes["mode"] = name[2]
-    handled = False
+    sets_handled = False
     while (flag := args.take("-c2", "-c", "-h")) is not None:
         if flag == "-h":
-            handled = True
+            sets_handled = True
         else:
-            changes["second_command" if flag == "-c2" else "command"] = (
-                args.string(escapes=True) or ""
-            )
+            text = args.string(escapes=True)
+            if text is None:
+                raise args.error()
+            changes["second_command" if flag == "-c2" else "command"] = text
     column = args.position
-    word = args.word()
-    if word is None:
-        raise args.error()
-    args.at_end()
-    event, _, argument = word.partition(":")
+    event, argument = _event(args)
     known = session.filters.named(event)
-    if handled or (known is not None and known.continue_name == event.lower()):
-        changes = {k: v for k, v in changes.items() if k != "mode"} | {"handled": name[2] == "e"}
-    if event.lower() in ("ld", "ud", "out"):
+    if known is not None and known.continue_name == event.lower():
+        sets_handled = True
+    if name != "sx-" and sets_handled:
+        # Events that are no exceptions are neither handled nor unhandled.
+        changes |= {"handled": name == "sxe"} if known is None or known.is_exception else {}
+    elif name != "sx-":
+        changes["mode"] = name[2]
+    if event.lower() in _WITH_ARGUMENT and not sets_handled:
         changes["argument"] = argument
     if known is not None:
         session.filters.change(known.name, **changes)
         return
     try:
-        code = int(event.removeprefix("0x"), session.settings.radix)
+        code = int(event.removeprefix("0x"), 16 if event[:2] == "0x" else session.settings.radix)
     except ValueError:
         raise args.error("Invalid event code: Syntax error", column) from None
+    if code >> 32:
+        raise args.error(OVERFLOW, column)
     session.filters.change_code(code, **changes)
+
+
+def _event(args: Arguments) -> tuple[str, str]:
+    """A name or number, and the module or text behind a colon or blank."""
+    word = args.word()
+    if word is None:
+        raise args.error()
+    event, colon, argument = word.partition(":")
+    takes_argument = event.lower() in _WITH_ARGUMENT
+    if takes_argument and not colon:
+        argument = args.word() or ""
+    elif colon and not takes_argument:
+        raise args.error(column=args.position - len(argument) - 1)
+    args.at_end()
+    return event, argument
 
 
 @command("sxr", summary="Set all events and exceptions back to the defaults.", group="execution")

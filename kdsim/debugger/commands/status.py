@@ -1,18 +1,21 @@
-"""About the target and the session: `vertarget version .time .lastevent .bugcheck .effmach ...`."""
+"""About the target and the debugger: `vertarget version .time .effmach .cache ...`."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim import __version__
-from kdsim.debugger import kernel
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger import kernel, times
+from kdsim.debugger.commands.extensions import chain_lines
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import OVERFLOW
 from kdsim.debugger.memory import LINE_SIZE
-from kdsim.debugger.report import bugcheck_data
-from kdsim.debugger.settings import SYMOPT_LOAD_LINES
-from kdsim.debugger.text import address as tick
+from kdsim.debugger.text import signed
 from kdsim.debugger.threads import directory_base
 from kdsim.errors import UserError
 
@@ -25,10 +28,51 @@ CACHE_KILOBYTES = 1000
 """Kd's default; here it only says how much a listing may keep."""
 
 
-def target_lines(session: Session) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the target is, and its time."""
+
+    facts: kernel.KernelFacts
+    clock: kernel.Clock
+
+    def lines(self) -> list[str]:
+        return [*self.facts.lines(), *self.clock.lines()]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The target and the debugger."""
+
+    target: Target
+    command_line: str
+    debugger: str
+    connection: str
+
+    def lines(self) -> Iterator[str]:
+        yield from self.target.lines()
+        yield ""
+        yield f"command line: '{self.command_line}'"
+        yield from chain_lines()
+        yield f"kdsim {self.debugger}"
+        yield f"Connected through {self.connection}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    command_line: str
+
+    def lines(self) -> list[str]:
+        return [f"command line: '{self.command_line}'"]
+
+
+def _target(session: Session) -> Target:
     if session.facts is None:
         raise UserError("The target has not answered yet")
-    return [*session.facts.lines(), *kernel.clock_lines(session)]
+    return Target(session.facts, kernel.read_clock(session))
+
+
+def _command_line() -> str:
+    return shlex.join(["kdsim", *sys.argv[1:]])
 
 
 @command(
@@ -37,57 +81,73 @@ def target_lines(session: Session) -> list[str]:
     group="session",
     see_also=("version", ".time"),
 )
-def target_version(session: Session, args: Arguments, name: str) -> list[str]:
+def target_version(session: Session, args: Arguments, name: str) -> Target:
     args.at_end()
-    return target_lines(session)
+    return _target(session)
 
 
 @command(
     "version",
     summary="Tell what the target and the debugger are.",
     group="session",
-    see_also=("vertarget",),
+    see_also=("vertarget", "vercommand"),
 )
-def versions(session: Session, args: Arguments, name: str) -> list[str]:
+def versions(session: Session, args: Arguments, name: str) -> Versions:
     args.at_end()
-    return [
-        *target_lines(session),
-        "",
-        f"kdsim {__version__}",
-        f"Connected through {session.backend.description}",
-    ]
-
-
-@command(".time", summary="Show the target's time and uptime.", group="session")
-def session_time(session: Session, args: Arguments, name: str) -> list[str]:
-    args.switches("h:")
-    args.at_end()
-    return kernel.clock_lines(session)
+    description = session.backend.description
+    return Versions(_target(session), _command_line(), __version__, description)
 
 
 @command(
-    ".lastevent",
-    summary="Tell why the target stopped last.",
+    "vercommand",
+    summary="Show the command line that started the debugger.",
     group="session",
-    see_also=(".exr", "sx"),
+    see_also=("version",),
 )
-def last_event(session: Session, args: Arguments, name: str) -> list[str]:
+def version_command(session: Session, args: Arguments, name: str) -> CommandLine:
     args.at_end()
-    if not session.last_event:
-        return ["Last event: <no event>"]
-    return [f"Last event: {session.last_event}", f"  debugger time: {session.last_event_time}"]
+    return CommandLine(_command_line())
 
 
 @command(
-    ".bugcheck",
-    summary="Show the bug check code and its arguments.",
-    group="crash analysis",
-    see_also=("!analyze",),
+    ".time",
+    summary="Show the target's time and uptime.",
+    group="session",
+    options=(Option("-h", "in the zone this far from Greenwich", "<hours>"),),
+    see_also=(".echotime", "vertarget"),
+    examples=(".time -h (-8)",),
 )
-def bug_check(session: Session, args: Arguments, name: str) -> list[str]:
+def session_time(session: Session, args: Arguments, name: str) -> kernel.Clock:
+    hours = signed(args.expression()) if args.take("-h", "/h") else None
     args.at_end()
-    code, parameters = bugcheck_data(session) or (0, (0, 0, 0, 0))
-    return [f"Bugcheck code {code:08X}", f"Arguments {' '.join(map(tick, parameters))}"]
+    return kernel.read_clock(session, hours)
+
+
+@dataclass(frozen=True, slots=True)
+class DebuggerTime:
+    filetime: int
+
+    def lines(self) -> list[str]:
+        return [f"Debugger (not debuggee) time: {times.session_time(self.filetime)}"]
+
+
+@command(
+    ".echotime",
+    summary="Show the time of the debugger's machine.",
+    group="session",
+    see_also=(".time", ".echotimestamps"),
+)
+def debugger_time(session: Session, args: Arguments, name: str) -> DebuggerTime:
+    args.at_end()
+    return DebuggerTime(times.from_unix(session.clock()))
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveMachine:
+    machine: str
+
+    def lines(self) -> list[str]:
+        return [f"Effective machine: {self.machine}"]
 
 
 @command(
@@ -96,12 +156,12 @@ def bug_check(session: Session, args: Arguments, name: str) -> list[str]:
     group="session",
     params=(Param("machine", "text", ". # or amd64", optional=True),),
 )
-def effective_machine(session: Session, args: Arguments, name: str) -> str:
+def effective_machine(session: Session, args: Arguments, name: str) -> EffectiveMachine:
     wanted = (args.word() or ".").lower()
     args.at_end()
     if wanted not in (".", "#", "amd64", "x64"):
         raise UserError(f"Effective machine {wanted} is not supported by an x64 kernel target")
-    return "Effective machine: x64 (AMD64)"
+    return EffectiveMachine("x64 (AMD64)")
 
 
 @command(
@@ -121,6 +181,33 @@ def sleep(session: Session, args: Arguments, name: str) -> None:
         time.sleep(min(left, SLEEP_STEP))
 
 
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """How much of the target's memory is kept."""
+
+    limit: int
+    size: int
+    regions: int
+    hits: int
+    misses: int
+    directory_base: int | None
+    decodes_all: bool
+
+    def lines(self) -> Iterator[str]:
+        total = self.hits + self.misses
+        yield f"Max cache size is       : {self.limit} bytes (0x{self.limit // 1024:x} KB)"
+        yield f"Total memory in cache   : {self.size} bytes (0x{self.size // 1024:x} KB)"
+        yield f"Number of regions cached: {self.regions}"
+        yield (
+            f"    counts: {self.hits} cached/{self.misses} uncached, "
+            f"{100 * self.hits / total if total else 0:.2f}% cached"
+        )
+        if self.directory_base is not None:
+            what = "All" if self.decodes_all else "User-mode"
+            base = self.directory_base
+            yield f"** {what} addresses are translated with directory base {base:x}"
+
+
 @command(
     ".cache",
     summary="Show or change how target memory is cached while the target is stopped.",
@@ -130,7 +217,7 @@ def sleep(session: Session, args: Arguments, name: str) -> None:
     ),
     see_also=(".process",),
 )
-def cache(session: Session, args: Arguments, name: str) -> list[str]:
+def cache(session: Session, args: Arguments, name: str) -> CacheState:
     memory = session.memory
     while not args.done:
         word = (args.word() or "").lower()
@@ -150,42 +237,16 @@ def cache(session: Session, args: Arguments, name: str) -> list[str]:
         elif word not in ("hold", "unhold", "decodeptes", "nodecodeptes"):
             args.position -= len(word)
             args.expression()
-    size = len(memory.cache) * LINE_SIZE
-    total = memory.cache.hits + memory.cache.misses
-    lines = [
-        f"Max cache size is       : {CACHE_KILOBYTES * 1024} bytes (0x{CACHE_KILOBYTES:x} KB)",
-        f"Total memory in cache   : {size} bytes (0x{size // 1024:x} KB)",
-        f"Number of regions cached: {len(memory.cache)}",
-        f"    counts: {memory.cache.hits} cached/{memory.cache.misses} uncached, "
-        f"{100 * memory.cache.hits / total if total else 0:.2f}% cached",
-    ]
-    if memory.process_cr3 is not None:
-        what = "All" if memory.decode_all else "User-mode"
-        lines.append(
-            f"** {what} addresses are translated with directory base {memory.process_cr3:x}"
-        )
-    return lines
-
-
-@command(
-    ".lines",
-    summary="Switch the loading of source line numbers on or off.",
-    group="session",
-    params=(Param("-e -d -t", "flags", "enable, disable, toggle", optional=True),),
-    see_also=(".symopt", "k"),
-)
-def lines(session: Session, args: Arguments, name: str) -> str:
-    given = args.switches("e", "d", "t")
-    args.at_end()
-    settings = session.settings
-    if "e" in given:
-        settings.symbol_options |= SYMOPT_LOAD_LINES
-    elif "d" in given:
-        settings.symbol_options &= ~SYMOPT_LOAD_LINES
-    else:
-        settings.symbol_options ^= SYMOPT_LOAD_LINES
-    will = "will" if settings.load_lines else "will not"
-    return f"Line number information {will} be loaded"
+    counts = memory.cache
+    return CacheState(
+        CACHE_KILOBYTES * 1024,
+        len(counts) * LINE_SIZE,
+        len(counts),
+        counts.hits,
+        counts.misses,
+        memory.process_cr3,
+        memory.decode_all,
+    )
 
 
 _SHOWN = {
@@ -197,6 +258,20 @@ _SHOWN = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PromptParts:
+    """What is printed when the target stops, and what is not."""
+
+    allowed: tuple[str, ...]
+    not_allowed: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield "Allowed:"
+        yield from (f"   {key} - {_SHOWN[key]}" for key in self.allowed)
+        yield "Not allowed:"
+        yield from (f"   {key} - {_SHOWN[key]}" for key in self.not_allowed)
+
+
 @command(
     ".prompt_allow",
     summary="Choose what is printed when the target stops: +reg -dis ...",
@@ -204,7 +279,7 @@ _SHOWN = {
     params=(Param("{+|-}{dis ea reg src sym}", "flags", optional=True),),
     see_also=("p", "r"),
 )
-def prompt_allow(session: Session, args: Arguments, name: str) -> list[str]:
+def prompt_allow(session: Session, args: Arguments, name: str) -> PromptParts:
     shown = set(session.settings.show)
     while not args.done:
         column, word = args.position, args.word() or ""
@@ -213,37 +288,38 @@ def prompt_allow(session: Session, args: Arguments, name: str) -> list[str]:
         change = shown.add if word[0] == "+" else shown.discard
         change(word[1:].lower())
     session.settings.show = frozenset(shown)
-    text = ["Allowed:"]
-    text += [f"   {key} - {meaning}" for key, meaning in _SHOWN.items() if key in shown]
-    text.append("Not allowed:")
-    return text + [f"   {key} - {meaning}" for key, meaning in _SHOWN.items() if key not in shown]
+    return PromptParts(
+        tuple(key for key in _SHOWN if key in shown),
+        tuple(key for key in _SHOWN if key not in shown),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCommand:
+    command: str
+
+    def lines(self) -> list[str]:
+        if not self.command:
+            return ["No per-prompt command"]
+        return [f"Per-prompt command is '{self.command}'"]
 
 
 @command(
-    "sq",
-    "sqe",
-    "sqd",
-    summary="Quiet mode: no long message when you break in.",
+    ".pcmd",
+    summary="Set commands that run whenever the target stops; alone: show them.",
     group="session",
+    options=(Option("-s", "set", '"<commands>"'), Option("-c", "forget")),
+    see_also=(".prompt_allow",),
+    examples=('.pcmd -s ".echo stopped; k 3"',),
 )
-def quiet(session: Session, args: Arguments, name: str) -> str:
+def prompt_command(session: Session, args: Arguments, name: str) -> PromptCommand | None:
+    switch = args.take("-s", "/s", "-c", "/c")
+    text = None
+    if switch in ("-s", "/s"):
+        text = args.string(escapes=True) if args.peek().startswith('"') else args.word()
+        if not text:
+            raise args.error()
     args.at_end()
-    settings = session.settings
-    settings.quiet = {"sqe": True, "sqd": False}.get(name, not settings.quiet)
-    return f"Quiet mode is {'ON' if settings.quiet else 'OFF'}"
-
-
-@command(
-    ".echocpunum",
-    summary="Show or hide the processor number in the prompt.",
-    group="session",
-    params=(Param("0|1", "text", optional=True),),
-)
-def echo_processor(session: Session, args: Arguments, name: str) -> str:
-    word = args.word()
-    args.at_end()
-    if word is not None and word not in ("0", "1"):
-        raise args.error()
-    old = session.settings.echo_processor
-    session.settings.echo_processor = word == "1" if word is not None else not old
-    return f"CPU number echo is {'on' if session.settings.echo_processor else 'off'}"
+    if switch is not None:
+        session.settings.prompt_command = text or ""
+    return PromptCommand(session.settings.prompt_command) if text or switch is None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -116,7 +117,16 @@ def _engine(backend: Backend, output: Output, options: KdOptions) -> Engine:
         verbose=options.verbose,
     )
     session.on_bugcheck = _after_bugcheck
-    return equip(session)
+    engine = equip(session)
+    _load_driver_map(session)
+    return engine
+
+
+def _load_driver_map(session: Session) -> None:
+    """The environment variable of kd for what `.kdfiles FILE` does."""
+    name = os.environ.get("_NT_KD_FILES")
+    if name:
+        session.execute(f".kdfiles {name}")
 
 
 def _after_bugcheck(session: Session) -> None:
