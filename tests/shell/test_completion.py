@@ -39,7 +39,6 @@ def offered(engine: Engine, text: str) -> list[str]:
     [
         pytest.param("!poolu", ["!poolused"], id="extension"),
         pytest.param("!POOLU", ["!poolused"], id="case-does-not-matter"),
-        pytest.param(".fo", [".formats", ".for", ".foreach"], id="dot-command-and-control"),
         pytest.param(".if (1) { k } .el", [".else", ".elsif"], id="only-what-the-grammar-accepts"),
         pytest.param(".el", [], id="no-else-without-if"),
         pytest.param(
@@ -88,9 +87,7 @@ def offered(engine: Engine, text: str) -> list[str]:
         pytest.param("? @$pro", ["@$proc"], id="pseudo-register"),
         pytest.param("r $t1", ["$t1", *(f"$t{n}" for n in range(10, 20))], id="counted-registers"),
         pytest.param("lm m le", ["leaky"], id="module"),
-        pytest.param(".reload /", ["/f", "/i", "/u"], id="options"),
         pytest.param(".reload -f l", ["leaky", "late"], id="module-behind-an-option"),
-        pytest.param("!process 0 ", ["1", "2", "4"], id="flags"),
         pytest.param("!pcr ", ["0", "1"], id="processors"),
         pytest.param("dd late!", [], id="deferred-module-without-symbols"),
     ],
@@ -98,6 +95,21 @@ def offered(engine: Engine, text: str) -> list[str]:
 def test_words(engine: Engine, text: str, words: list[str]) -> None:
     engine.session.processors = 2
     assert sorted(offered(engine, text)) == sorted(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(".fo", {".formats", ".for", ".foreach"}, id="dot-command-and-control"),
+        pytest.param(".reload /", {"/f", "/i"}, id="options"),
+        pytest.param(".reload -", {"-f", "-i"}, id="options-with-a-dash"),
+        pytest.param("!process 0 ", {"1", "2", "4"}, id="flags"),
+        pytest.param(".hh !poolu", {"!poolused"}, id="help"),
+    ],
+)
+def test_declared_words(engine: Engine, text: str, words: set[str]) -> None:
+    """What declarations say; others may come to them."""
+    assert words <= set(offered(engine, text))
 
 
 def test_every_command_has_its_summary(engine: Engine) -> None:
