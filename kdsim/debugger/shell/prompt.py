@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.application import Application, get_app, run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import has_completions, is_searching
@@ -53,12 +54,6 @@ _PLAIN_STYLE = _OWN_STYLE | {
 }
 
 
-def prepare() -> None:
-    """Load what the first key press needs: a machine of our own boots meanwhile."""
-    for grammar in ("kd", "masm", "cpp"):
-        parser(grammar)
-
-
 class Prompt:
     """Reads command lines from the terminal and runs them until the session ends."""
 
@@ -84,6 +79,7 @@ class Prompt:
             key_bindings=self._keys(),
             bottom_toolbar=self._bottom_lines if terminal.capable else None,
         )
+        self._reader.app.after_render += self._prepare
         self._reader.app.ttimeoutlen = self._reader.app.timeoutlen = ESCAPE_PATIENCE
 
     def run(self) -> bool:
@@ -140,6 +136,12 @@ class Prompt:
         session.out.echo(f"{question}{answer}\n")
         return answer
 
+    def _prepare(self, app: Application[str]) -> None:
+        """Once there is a prompt, load what the first key press needs."""
+        app.after_render -= self._prepare
+        for grammar in ("kd", "masm", "cpp"):
+            asyncio.get_running_loop().call_soon(parser, grammar)
+
     # ---- looks ------------------------------------------------------------------------------
 
     def _lexer_in_use(self) -> Lexer:
@@ -155,9 +157,8 @@ class Prompt:
         return self._styles[name]
 
     def _bottom_lines(self) -> StyleAndTextTuples:
-        app = get_app()
-        size = app.output.get_size()
-        typed = app.current_buffer.document.text_before_cursor
+        size = get_app().output.get_size()
+        typed = self._reader.default_buffer.document.text_before_cursor
         return self._bottom(typed, size.columns, size.rows)
 
     # ---- keys -------------------------------------------------------------------------------

@@ -72,9 +72,7 @@ def run(options: KdOptions) -> int:
         cleanup.enter_context(break_in_on_interrupt(session))
         if not options.scripted and sys.stdout.isatty():
             # Here rather than at the first prompt, because a private machine boots meanwhile.
-            from kdsim.debugger.shell.prompt import prepare
-
-            prepare()
+            import kdsim.debugger.shell.prompt  # noqa: F401
         _attach(session, options)
         status = _run_lines(session, initial, keep_going=True)
         if status == EXIT_NO_TARGET or session.ended:
