@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application, get_app, run_in_terminal
+from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import has_completions, is_searching
@@ -79,7 +79,6 @@ class Prompt:
             key_bindings=self._keys(),
             bottom_toolbar=self._bottom_lines if terminal.capable else None,
         )
-        self._reader.app.after_render += self._prepare
         self._reader.app.ttimeoutlen = self._reader.app.timeoutlen = ESCAPE_PATIENCE
 
     def run(self) -> bool:
@@ -116,7 +115,7 @@ class Prompt:
             self._history.look_again()
         prompt = session.prompt
         try:
-            line = self._reader.prompt([("class:prompt", prompt)])
+            line = self._reader.prompt([("class:prompt", prompt)], pre_run=_prepare)
         except KeyboardInterrupt:
             return None
         except EOFError:
@@ -135,12 +134,6 @@ class Prompt:
             answer = ""
         session.out.echo(f"{question}{answer}\n")
         return answer
-
-    def _prepare(self, app: Application[str]) -> None:
-        """Once there is a prompt, load what the first key press needs."""
-        app.after_render -= self._prepare
-        for grammar in ("kd", "masm", "cpp"):
-            asyncio.get_running_loop().call_soon(parser, grammar)
 
     # ---- looks ------------------------------------------------------------------------------
 
@@ -189,6 +182,12 @@ class Prompt:
             found = None
         self._session.out.at_line_start = True
         self._session.execute(f".hh {found.name}" if found else "?")
+
+
+def _prepare() -> None:
+    """Once the prompt is drawn, load what the first key press needs."""
+    for grammar in ("kd", "masm", "cpp"):
+        asyncio.get_running_loop().call_soon(parser, grammar)
 
 
 def commands_of(text: str) -> list[str]:
