@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from kdsim.debugger.commands.engine import Engine
 from kdsim.debugger.language import parse
+from kdsim.debugger.shell.bottomline import BottomLine
 from kdsim.debugger.shell.completion import LIMIT, KdCompleter
 from kdsim.debugger.shell.nametable import NameTable
 from kdsim.debugger.shell.words import MASM_OPERATORS
@@ -187,3 +190,44 @@ def test_name_table_keeps_names_that_differ_in_case() -> None:
     assert sorted(table.find("f?o")) == ["FOObar", "Foo", "foo"]
     assert list(table.find("[ab]a")) == ["Bar"]
     assert list(table.find("x")) == []
+
+
+PIECES = st.sampled_from(
+    [
+        *("dd ", "?? ", "dt ", "bp ", "x ", "r ", ".if ", ".for ", ".foreach ", "j ", "z", "as "),
+        *("nt!", "_EPROCESS", "PsTable", "@$proc", "@rax", "->", ".", "Pcb", "*", "?", "L10", "="),
+        *("(", ")", "{", "}", "[", "]", '"', "'", ";", "\n", " ", ",", "@@(", "@@c++(", "#", "$"),
+        *(
+            "0x",
+            "1e9",
+            "한",
+            "\\",
+            "`",
+            "\0",
+            "!process ",
+            ".reload /",
+            "~",
+            "!",
+            "ad ",
+            "$$><",
+            "-f",
+        ),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_is_typed(engine: Engine, text: str) -> None:
+    """No input makes TAB or the bottom line fail."""
+    completer, bottom = KdCompleter(engine), BottomLine(engine.session)
+    for completion in completer.get_completions(Document(text), CompleteEvent()):
+        assert -len(text) <= completion.start_position <= 0
+    assert bottom(text, 80, 24)
+
+
+@pytest.mark.parametrize("piece", [".block {", "@@(", "(", "[", "? (", 'bp x "', "a->"])
+def test_deep_nesting(engine: Engine, piece: str) -> None:
+    for times in (100, 3000):
+        offered(engine, f"? {piece * times}")
+        offered(engine, piece * times)

@@ -60,6 +60,11 @@ CONTROL: dict[str, tuple[str, ...]] = {
 }
 """Terminals of `kd.lark` that begin a statement, and how they are spelt."""
 
+LONGEST = 2000
+"""Characters of a line beyond which nothing is offered, since nobody typed it."""
+DEEPEST = 32
+"""Blocks, or changes of the language, inside one another."""
+
 CPP_COMMANDS = frozenset({"??", "r?", "dx"})
 """They read C++ whatever the default language is."""
 
@@ -135,12 +140,20 @@ class Places:
 
     def at(self, text: str) -> Place | None:
         """The place at the end of `text`; None where nothing is known to fit."""
-        reading = parse.read(text)
-        if text[reading.end :].strip():
+        if len(text) > LONGEST:
             return None
-        inner = open_block(reading.tokens)
-        if inner is not None:
-            return self.at(text[inner:])
+        for _ in range(DEEPEST):
+            reading = parse.read(text)
+            if text[reading.end :].strip():
+                return None
+            inner = open_block(reading.tokens)
+            if inner is None:
+                return self._at(text, reading)
+            text = text[inner:]
+        return None
+
+    def _at(self, text: str, reading: parse.Reading) -> Place | None:
+        """The same where no block is open."""
         statement = _last_statement(reading.tokens)
         found = _COMMAND_WORD.search(text)
         word = found[0] if found else ""
@@ -292,17 +305,34 @@ class Places:
         self, text: str, language: str, match: Match | None = None, param: Param | None = None
     ) -> Place | None:
         """The place at the end of an expression."""
-        word = _word(text, language)
-        head = text[: len(text) - len(word)]
-        reading = parse.read(head, language, is_type=self._is_type)
-        if head[reading.end :].strip():
-            return None
-        inner = _open_switch(reading.tokens)
-        if inner is not None:
-            mark = str(inner).lower()
-            other = "cpp" if self._default == "masm" else "masm"
-            inside = "cpp" if "c++" in mark else "masm" if "masm" in mark else other
-            return self._expression(text[inner.end_pos :], inside, match, param)
+        for _ in range(DEEPEST):
+            word = _word(text, language)
+            head = text[: len(text) - len(word)]
+            reading = parse.read(head, language, is_type=self._is_type)
+            if head[reading.end :].strip():
+                return None
+            inner = _open_switch(reading.tokens)
+            if inner is None:
+                return self._operand(head, word, reading, language, match, param)
+            language = self._inside(str(inner).lower())
+            text = text[inner.end_pos :]
+        return None
+
+    def _inside(self, switch: str) -> str:
+        """The language that a `@@(` switches to."""
+        if "c++" in switch or "masm" in switch:
+            return "cpp" if "c++" in switch else "masm"
+        return "cpp" if self._default == "masm" else "masm"
+
+    @staticmethod
+    def _operand(
+        head: str,
+        word: str,
+        reading: parse.Reading,
+        language: str,
+        match: Match | None,
+        param: Param | None,
+    ) -> Place | None:
         if language == "cpp":
             return _cpp_place(head, word, reading, match, param)
         kinds: tuple[Kind, ...] = ("operator", "register", "module", "symbol")

@@ -199,5 +199,6 @@ def commands_of(text: str) -> list[str]:
             commands[-1] += f"\n{line}"
         else:
             commands.append(line)
-        unfinished = open_block(parse.read(commands[-1]).tokens) is not None
+        if "{" in line or "}" in line:
+            unfinished = open_block(parse.read(commands[-1]).tokens) is not None
     return commands
