@@ -66,15 +66,23 @@ class BottomLine:
     def _ask(self) -> dict[str, str]:
         session = self._session
         facts = session.facts
-        stopped = session.halted and session.lost is None
+        stopped = (session.halted or session.dump) and session.lost is None
         return {
             "target": session.backend.description,
             "build": f"{facts.version.minor} {facts.machine}" if facts else "",
             "processor": f"cpu {session.processor}/{session.processors}" if stopped else "",
             "irql": self._irql() if stopped else "",
             "process": self._process() if stopped else "",
-            "state": "broken in" if stopped else "no answer" if session.lost else "running",
+            "state": self._state(),
         }
+
+    def _state(self) -> str:
+        session = self._session
+        if session.lost is not None:
+            return "no answer"
+        if session.dump:
+            return "crash dump"
+        return "broken in" if session.halted else "running"
 
     def _irql(self) -> str:
         session = self._session
