@@ -189,6 +189,9 @@ def test_name_table_keeps_names_that_differ_in_case() -> None:
     assert sorted(table.find("FO")) == ["FOObar", "Foo", "foo"]
     assert sorted(table.find("f?o")) == ["FOObar", "Foo", "foo"]
     assert list(table.find("[ab]a")) == ["Bar"]
+    assert sorted(table.find("*o#b")) == ["Bar", "FOObar"]
+    assert list(table.find("*oba")) == ["FOObar"]
+    assert len(list(table.find("*"))) == len(table)
     assert list(table.find("x")) == []
 
 

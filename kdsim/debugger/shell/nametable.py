@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from kdsim.symbols.wildcard import has_wildcard, pattern_source
 
+_CHOICES = re.compile(r"[\[\]#+\\]")
+
 
 class NameTable:
     """Names in order, whatever their case. 100,000 of them take milliseconds to search."""
@@ -32,12 +34,33 @@ class NameTable:
             yield self._names[index]
 
     def _fitting(self, pattern: str) -> Iterator[str]:
-        # One search through one text is ten times as fast as one match for each name.
         if not self._text:
             self._text = "\n".join(dict.fromkeys(self._folded))
-        source = pattern_source(f"{pattern}*", symbol=True)
-        for found in re.finditer(rf"^{source}$", self._text, re.MULTILINE):
-            index = bisect_left(self._folded, found[0])
-            while index < len(self._names) and self._folded[index] == found[0]:
+        fits = re.compile(pattern_source(f"{pattern}*", symbol=True)).fullmatch
+        for name in filter(fits, self._candidates(_longest_literal(pattern))):
+            index = bisect_left(self._folded, name)
+            while index < len(self._names) and self._folded[index] == name:
                 yield self._names[index]
                 index += 1
+
+    def _candidates(self, literal: str) -> Iterator[str]:
+        """Names that hold a piece of text: one search through all of them is fast."""
+        if not literal:
+            yield from self._text.split("\n")
+            return
+        text, place = self._text, self._text.find(literal)
+        while place >= 0:
+            end = text.find("\n", place)
+            end = len(text) if end < 0 else end
+            yield text[text.rfind("\n", 0, place) + 1 : end]
+            place = text.find(literal, end)
+
+
+def _longest_literal(pattern: str) -> str:
+    """What every name must hold; nothing is sure where a pattern repeats or chooses.
+
+    A leading underscore stands for any number of them.
+    """
+    if _CHOICES.search(pattern):
+        return ""
+    return max(reversed(re.split(r"[*?]", pattern)), key=len).strip("_")
