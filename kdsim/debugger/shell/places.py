@@ -69,14 +69,14 @@ CPP_COMMANDS = frozenset({"??", "r?", "dx"})
 """They read C++ whatever the default language is."""
 
 _WORDS = {
-    "masm": re.compile(r"(?:[@!$?~\w][\w!$?:@*~`]*)?$|@@[\w+]*$"),
-    "cpp": re.compile(r"(?:[@#$?\w][\w!$?:*#]*)?$|@@[\w+]*$"),
+    "masm": re.compile(r"(?:[@!$?~\w][\w!$?:@*~`]*)?\Z|@@[\w+]*\Z"),
+    "cpp": re.compile(r"(?:[@#$?\w][\w!$?:*#]*)?\Z|@@[\w+]*\Z"),
 }
-_COMMAND_WORD = re.compile(r"[^\s;{}\"]*$")
-_GLUED = re.compile(r"\?{1,2}(?!\?|$)|[^@(]+[@(]")
+_COMMAND_WORD = re.compile(r"[^\s;{}\"]*\Z")
+_GLUED = re.compile(r"\?{1,2}(?!\?|\Z)|[^@(]+[@(]")
 _BLANKS = re.compile(r"[\s,]*")
-_PLAIN_ARGUMENT = re.compile(r'@?"[^"]*("|$)|[^\s,]+')
-_OPTION = re.compile(r"[-/](?:[A-Za-z?]\S*|$)")
+_PLAIN_ARGUMENT = re.compile(r'@?"[^"]*("|\Z)|[^\s,]+')
+_OPTION = re.compile(r"[-/](?:[A-Za-z?]\S*|\Z)")
 _LENGTH = re.compile(r"[\s,]*L[?-]?(?=[\w@$(.!])", re.IGNORECASE)
 _ASSIGNED = re.compile(r"[^=]*?=(?!=)")
 _SCRIPT_FILE = re.compile(r"\$+>?a?<\s*(.*)", re.DOTALL)
