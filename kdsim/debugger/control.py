@@ -34,7 +34,7 @@ from kdsim.debugger.output import Kind
 from kdsim.debugger.progress import DELAY
 from kdsim.debugger.report import Stop, StopReporter
 from kdsim.errors import NotHalted, TargetError
-from kdsim.symbols.wildcard import compile_wildcard
+from kdsim.symbols.wildcard import matches
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -76,6 +76,7 @@ class RunControl:
         self._motion: Motion | None = None
         self._unfinished: Motion | None = None
         self._counting = False
+        # What the next resumption says, whatever the motion would say.
         self._status: int | None = None
         self._module_stops = False
         self._command_string = ""
@@ -96,11 +97,12 @@ class RunControl:
         if self._reporting:
             self._next, self._counting = motion, counting
             raise CommandStringEnded
-        self.stopped_by_output = False
+        self.stopped_by_output, self._status = False, None
         try:
             self._drive(motion, counting, commands)
         finally:
             self.break_requested = self._breaking_in = False
+            self._aimed_commands = ""
             self._session.breakpoints.clear_temporary()
 
     def _drive(self, motion: Motion, counting: bool, commands: str) -> None:
@@ -280,7 +282,7 @@ class RunControl:
             return False
         name = (session.disassembler.symbol(session.instruction_pointer) or "").partition("+")[0]
         patterns = session.settings.step_filter
-        return any(compile_wildcard(pattern, symbol=True).fullmatch(name) for pattern in patterns)
+        return any(matches(pattern, name) for pattern in patterns)
 
     # -- running and waiting -------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands import absent, docs, help, registry
+from kdsim.debugger.commands import absent, docs, help, registry, tokens
 from kdsim.debugger.commands.catalogue import CATALOGUE, REGISTRY
 from kdsim.debugger.commands.registry import (
     AbsentCommand,
@@ -215,3 +215,14 @@ def test_results_become_text_and_json() -> None:
     assert render(sample) == ["x"]
     assert render(iter(["1", "2"])) == ["1", "2"]
     assert to_json(sample) == {"name": "x", "flags": "READ", "parts": [1, 2], "data": "01ff"}
+
+
+def test_the_language_has_pages_too() -> None:
+    """Whatever the interpreter executes itself; no command has the same name."""
+    names = [name for token in tokens.TOKENS for name in token.names]
+    assert len(names) == len(set(names))
+    assert [name for name in names if REGISTRY.get(name)] == []
+    for text in (".if", ".foreach", "$$>a<", "as", "z"):
+        page = help.page(text)
+        assert isinstance(page, tokens.Token)
+        assert any(text in usage for usage in page.usage)

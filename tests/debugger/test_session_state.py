@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kdsim.debugger.backends.base import CONTINUE_HANDLED, CONTINUE_NOT_HANDLED, PrintEvent, Resume
-from tests.debugger.conftest import Kd
-from tests.debugger.debugger_fakes import BREAKPOINT, load_event
+from tests.debugger.conftest import Kd, qwords
+from tests.debugger.debugger_fakes import BREAKPOINT, KERNEL, load_event
 from tests.debugger.test_execution import INNER, LOOP_6, LOOP_B, OUTER, RET
 
 AV = 0xC0000005
@@ -85,6 +85,16 @@ SESSIONS = {
         ("bc *", ""),
         # On the command line a semicolon ends the g.
         ("g nt!Loop+b; .echo then", LOOP_B + "then\n"),
+    ],
+    "a break address in a module that is not there waits for it": [
+        ("g nt!nosuch", "Couldn't resolve error at 'nt!nosuch'\n"),
+        ("g nosuch", "Couldn't resolve error at 'nosuch'\n"),
+        (
+            "g leaky!Worker",
+            "Bp expression 'leaky!Worker' could not be resolved, adding deferred bp\n"
+            "the toy program ended\n",
+        ),
+        ("bl", " 0 eu                      0001 (0001) (leaky!Worker)\n"),
     ],
     "a bare r toggles the registers": [
         ("p r 0; .prompt_allow", None),
@@ -391,3 +401,9 @@ def test_a_breakpoint_ends_a_longer_walk(kd: Kd, walk: str, ends: str) -> None:
     assert printed.endswith(f"Breakpoint 0 hit\n{ends}")
     kd.run('bs 0 "gc"; g =nt!Outer nt!Outer+4')
     assert not kd.run(walk).endswith(ends)
+
+
+def test_secondary_data(kd: Kd) -> None:
+    assert kd.run(".enumtag") == "No secondary data: the target has not bug checked\n"
+    kd.poke(KERNEL + 0x3200, qwords(0xE2, 0, 0, 0, 0))
+    assert kd.run(".enumtag") == "No secondary data: no bug check callback is registered\n"

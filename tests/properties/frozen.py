@@ -69,6 +69,9 @@ class FrozenBackend:
     def close(self) -> None:
         pass
 
+    def banner(self) -> list[str]:
+        return []
+
     def version(self) -> TargetVersion:
         return self._machine.version
 
@@ -99,6 +102,9 @@ class FrozenBackend:
 
     def reboot(self) -> None:
         self._events += [Reconnected("restarted"), self._stop(BREAKPOINT)]
+
+    def restart(self) -> None:
+        self._events.append(self._stop(BREAKPOINT))
 
     def bugcheck(self) -> None:
         self._events.append(self._stop(BREAKPOINT))

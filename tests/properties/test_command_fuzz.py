@@ -93,9 +93,9 @@ MARKS = ["-f", "/p ", "-r", "/c", "/1", "-[1]b", "-a", "=", ",", ";", "(", ")", 
          "->Pcb", "+", "- 1", "<<", "==", "and", "not", "poi", "$$", "a1", "%", "é", "\t", "\x00",
          "nt!_EPROCESS @$proc", "Abc?", "' cbA'", "eax=5", "rip", "xmm0:4f", "$t0=@$t0+1",
          "0x123", "-l", "Flink", "UniqueProcessId", "\\Driver", "\\Device\\x", "*.sys"]  # fmt: skip
-# What takes as long as the user asks for.
-ENDLESS = {".sleep"}
-NAMES = sorted(set(REGISTRY.names()) - ENDLESS)
+# What takes as long as the user asks for, or does whatever he asks for.
+UNBOUNDED = {".sleep", ".shell"}
+NAMES = sorted(set(REGISTRY.names()) - UNBOUNDED)
 words = st.sampled_from(NUMBERS + PLACES + MARKS)
 command = st.builds(
     lambda name, glue, rest: name + glue + " ".join(rest),

@@ -63,6 +63,7 @@ def completer() -> KdCompleter:
     return KdCompleter(engine_over({}))
 
 
+@settings(deadline=None)  # The first one imports all command files.
 @given(LINES)
 @settings(deadline=None)
 def test_completion_only_ever_continues_the_word(completer: KdCompleter, text: str) -> None:

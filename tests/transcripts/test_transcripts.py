@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdsim.debugger.commands.catalogue import REGISTRY
+from kdsim.debugger.commands.registry import AbsentCommand
 from kdsim.debugger.language import parse
 from kdsim.debugger.language import syntax_lines as syntax
 from kdsim.errors import CommandSyntaxError, UnknownCommand
@@ -52,6 +53,6 @@ def _commands(line: str) -> set[str]:
         if isinstance(statement, syntax.Script):
             names.add(statement.form)
         elif isinstance(statement, syntax.Command):
-            with suppress(UnknownCommand):
+            with suppress(UnknownCommand, AbsentCommand):
                 names.add(REGISTRY.find(statement.text).command.name)
     return names

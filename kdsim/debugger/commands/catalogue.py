@@ -24,7 +24,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("dds", "dps", "dqs", "dl", "dlb"),
         *("dda", "ddp", "ddu", "dpa", "dpp", "dpu", "dqa", "dqp", "dqu"),
     ),
-    "driver_files": (".kdfiles", ".kdtargetmac"),
+    "driver_files": (".kdfiles",),
     "edit": (
         *("e", "eb", "ew", "ed", "eq", "ep", "ef", "eD", "ea", "eza", "eu", "ezu"),
         *("f", "fp", "m", "c", ".readmem", ".writemem"),
@@ -42,6 +42,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
+    "host_shell": (".shell", ".noshell"),
     "lists": ("!error", "!list"),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
     "modules": ("lm", "ld", ".reload", "!lmi"),
@@ -65,10 +66,9 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),
     ),
-    "shell": (".shell", ".noshell"),
     "status": (
         *("vertarget", "version", "vercommand", ".time", ".echotime", ".effmach", ".sleep"),
-        *(".cache", ".prompt_allow", ".pcmd"),
+        *(".cache", ".prompt_allow", ".pcmd", ".kdtargetmac"),
     ),
     "stepping": (
         *("p", "pa", "pc", "pt", "pct", "ph", "t", "ta", "tc", "tt", "tct", "th"),

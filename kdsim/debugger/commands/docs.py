@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands import absent
+from kdsim.debugger.commands import absent, tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.registry import Command
 
@@ -37,7 +37,18 @@ _SESSIONS = (
 
 def text() -> str:
     """The whole page."""
-    return "\n".join([*_INTRODUCTION, *_commands(), *_absent()]) + "\n"
+    return "\n".join([*_INTRODUCTION, *_tokens(), *_commands(), *_absent()]) + "\n"
+
+
+def _tokens() -> Iterator[str]:
+    yield "## Control flow, scripts, aliases"
+    yield ""
+    for token in tokens.TOKENS:
+        yield f"### {_code(' '.join(token.names))}"
+        yield ""
+        yield from ("```", *token.usage, "```", "")
+        yield _plain(" ".join((token.summary, *token.notes)))
+        yield ""
 
 
 def _commands() -> Iterator[str]:

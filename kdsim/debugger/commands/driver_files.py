@@ -100,20 +100,3 @@ def _save(session: Session, args: Arguments) -> Message:
     except OSError as error:
         raise UserError(f"Unable to save file associations to '{name}'") from error
     return Message("KD file associations saved to", name)
-
-
-@command(
-    ".kdtargetmac",
-    summary="Show the network address of the target's adapter, as far as the target tells it.",
-    group="session",
-    needs=Caps.RUN,
-    see_also=("vertarget",),
-)
-def target_address(session: Session, args: Arguments, name: str) -> None:
-    args.at_end()
-    description = session.backend.description
-    if not description.startswith("net:"):
-        raise UserError(f"{name} needs a KDNET connection, and this is {description}")
-    raise UserError(
-        "The target does not tell the MAC address of its adapter: KDNET's messages do not carry it"
-    )

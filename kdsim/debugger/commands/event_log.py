@@ -10,7 +10,7 @@ from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import command
 from kdsim.debugger.report import bugcheck_data
 from kdsim.debugger.text import address as tick
-from kdsim.errors import UserError
+from kdsim.errors import SymbolError, UserError
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -20,6 +20,8 @@ CODE_BYTES = 64
 """Instruction bytes `.event_code` shows at most."""
 
 CODE_BYTES_IN_LINE = 16
+
+CALLBACK_LIST = "nt!KeBugCheckReasonCallbackListHead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,21 @@ def bug_check(session: Session, args: Arguments, name: str) -> Bugcheck:
     group="crash analysis",
     needs=Caps.READ,
     see_also=(".bugcheck", "!analyze"),
-    notes="Drivers are asked for it when a crash dump is written; there is none on this kernel.",
+    notes="Such data is not read in this version; the command tells whether there may be any.",
 )
 def secondary_data(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
     if bugcheck_data(session) is None:
         raise UserError("No secondary data: the target has not bug checked")
-    raise UserError("No secondary data: no driver has registered a callback that leaves any")
+    if not _has_callbacks(session):
+        raise UserError("No secondary data: no bug check callback is registered")
+    raise UserError("Secondary data of bug check callbacks is not read in this version")
+
+
+def _has_callbacks(session: Session) -> bool:
+    """Whether the kernel's list of bug check reason callbacks holds any; one without has none."""
+    try:
+        head = session.resolve_nt(CALLBACK_LIST)
+        return session.memory.u64(head) not in (head, 0)
+    except SymbolError:
+        return False

@@ -13,10 +13,12 @@ from kdsim.debugger.backends.base import (
     Caps,
     StopEvent,
 )
+from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.commands.options import zero_or_one
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.control import Motion
-from kdsim.errors import ArgumentError, UserError
+from kdsim.debugger.language.problems import UNRESOLVED
+from kdsim.errors import ArgumentError, CommandSyntaxError, UserError
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -51,16 +53,37 @@ START = Param("= address", "expression", "where to start instead of rip", option
 )
 def go(session: Session, args: Arguments, name: str) -> None:
     start(session, args)
-    targets = []
-    while not args.done:
-        targets.append(args.address())
-    if len(targets) > MAX_TARGETS:
-        raise ArgumentError(f"Too many break addresses (max {MAX_TARGETS})")
+    commands = session.control.rest_of_command_string(args.text)
+    targets = _targets(session, args, commands)
     status = _status(session, name.removesuffix("a"))
     if targets:
-        commands = session.control.rest_of_command_string(args.text)
         session.control.aim(targets, hardware=name.endswith("a"), commands=commands)
     session.control.drive(_go(session, status), counting=True)
+
+
+def _targets(session: Session, args: Arguments, commands: str) -> list[int]:
+    """Where to break. What lies in a module that is not loaded waits for it as a breakpoint."""
+    targets: list[int] = []
+    waiting: list[str] = []
+    while not args.done:
+        column = args.position
+        try:
+            targets.append(args.address())
+        except CommandSyntaxError as error:
+            args.position = column
+            word = args.word() or ""
+            module = word.partition("!")[0]
+            known = session.symbols.module_named(module) is not None
+            if UNRESOLVED not in error.message or "!" not in word[1:] or known:
+                raise
+            waiting.append(word)
+    if len(targets) + len(waiting) > MAX_TARGETS:
+        raise ArgumentError(f"Too many break addresses (max {MAX_TARGETS})")
+    for word in waiting:
+        number = session.breakpoints.free_id()
+        session.breakpoints.add(Breakpoint(number, "bu", word, one_shot=True, command=commands))
+        session.report(f"Bp expression '{word}' could not be resolved, adding deferred bp")
+    return targets
 
 
 def _go(session: Session, status: int) -> Motion:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdsim.debugger.commands import absent
+from kdsim.debugger.commands import absent, tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.registry import Command, Option, Param, command
 from kdsim.errors import UnknownCommand
@@ -116,9 +116,12 @@ def command_list(kind: str = "") -> CommandList:
     return CommandList(title, tuple(map(_summary, found)), () if kind else LANGUAGE)
 
 
-def page(name: str) -> HelpPage | absent.Absent:
+def page(name: str) -> HelpPage | tokens.Token | absent.Absent:
     """About one command, with or without its `.` or `!`; also about one that is not here."""
     spellings = (name, f".{name}", f"!{name}")
+    token = tokens.find(name)
+    if token is not None:
+        return token
     for spelling in spellings:
         found = REGISTRY.get(spelling)
         if found is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdsim import __version__
 from kdsim.debugger import kernel, times
+from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.extensions import chain_lines
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import OVERFLOW
@@ -107,6 +108,23 @@ def versions(session: Session, args: Arguments, name: str) -> Versions:
 def version_command(session: Session, args: Arguments, name: str) -> CommandLine:
     args.at_end()
     return CommandLine(_command_line())
+
+
+@command(
+    ".kdtargetmac",
+    summary="Show the network address of the target's adapter, as far as the target tells it.",
+    group="session",
+    needs=Caps.RUN,
+    see_also=("vertarget",),
+)
+def target_address(session: Session, args: Arguments, name: str) -> None:
+    args.at_end()
+    description = session.backend.description
+    if not description.startswith("net:"):
+        raise UserError(f"{name} needs a KDNET connection, and this is {description}")
+    raise UserError(
+        "The target does not tell the MAC address of its adapter: KDNET's messages do not carry it"
+    )
 
 
 @command(
