@@ -65,7 +65,6 @@ def completer() -> KdCompleter:
 
 @settings(deadline=None)  # The first one imports all command files.
 @given(LINES)
-@settings(deadline=None)
 def test_completion_only_ever_continues_the_word(completer: KdCompleter, text: str) -> None:
     for offer in completer.get_completions(Document(text), CompleteEvent()):
         replaced = text[len(text) + offer.start_position :] if offer.start_position else ""
