@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from benchmarks import completion, cpu, pdb, pool, start
+from benchmarks import completion, cpu, pdb, pool, search, start
 
 if __name__ == "__main__":
-    results = [start.main(), cpu.main(), pool.main(), completion.main()]
+    results = [start.main(), cpu.main(), pool.main(), search.main(), completion.main()]
     if importlib.util.find_spec("ziglang"):
         results.append(pdb.main([]))
     else:

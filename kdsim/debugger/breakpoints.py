@@ -69,6 +69,11 @@ class Breakpoint:
         return self.kind == "ba"
 
     @property
+    def restrictions(self) -> tuple[int | str, ...]:
+        """What two breakpoints at one place may differ in."""
+        return self.process, self.thread, self.max_depth, self.min_depth, self.condition
+
+    @property
     def deferred(self) -> bool:
         return self.address is None
 
@@ -153,7 +158,7 @@ class Breakpoints:
                 if b.address is not None
                 and (b.address, b.hardware, b.access, b.size)
                 == (new.address, new.hardware, new.access, new.size)
-                and (b.process, b.thread) == (new.process, new.thread)
+                and b.restrictions == new.restrictions
             ),
             None,
         )
@@ -239,9 +244,19 @@ class Breakpoints:
         """The `ba` breakpoints whose debug register caused a stop."""
         return [item for slot, item in self.planted.hardware.items() if dr6 >> slot & 1]
 
+    def debug_registers(self) -> dict[str, int]:
+        """Dr0 to Dr3 and Dr7 as the `ba` breakpoints want them."""
+        found, bits = {}, DR7_QUIET
+        for slot, item in enumerate(self._active_hardware()[:HARDWARE_LIMIT]):
+            found[f"dr{slot}"] = item.address or 0
+            bits |= item.dr7_bits(slot)
+        return found | {"dr7": bits}
+
+    def _active_hardware(self) -> list[Breakpoint]:
+        return [b for b in self if b.hardware and b.enabled and b.address is not None]
+
     def _assign_hardware(self) -> None:
-        active = [b for b in self if b.hardware and b.enabled and b.address is not None]
-        active += self.temporary_hardware
+        active = self._active_hardware() + self.temporary_hardware
         assigned = dict(enumerate(active[:HARDWARE_LIMIT]))
         if {s: b.address for s, b in assigned.items()} != {
             s: b.address for s, b in self.planted.hardware.items()

@@ -33,7 +33,7 @@ from kdsim.debugger.breakpoints import DR7_QUIET, INT3, Breakpoint
 from kdsim.debugger.output import Kind
 from kdsim.debugger.progress import DELAY
 from kdsim.debugger.report import Stop, StopReporter
-from kdsim.errors import NotHalted, TargetError
+from kdsim.errors import KdsimError, NotHalted, TargetError
 from kdsim.symbols.wildcard import matches
 
 if TYPE_CHECKING:
@@ -500,12 +500,20 @@ class RunControl:
             depth = len(session.stack())
             if (hit.max_depth and depth >= hit.max_depth) or depth <= hit.min_depth:
                 return False
-        if hit.condition and not session.evaluate(hit.condition):
+        if hit.condition and not self._holds(hit.condition):
             return False
         if hit.remaining > 1:
             hit.remaining -= 1 if self._counting else 0
             return False
         return True
+
+    def _holds(self, condition: str) -> bool:
+        """Whether a C++ expression is true; one without a value stops, so that the user sees it."""
+        try:
+            return bool(self._session.evaluate_cpp(condition))
+        except KdsimError as error:
+            self._session.report_error(error)
+            return True
 
     def _current_thread(self) -> int:
         event = self._session.event

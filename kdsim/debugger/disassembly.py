@@ -90,8 +90,14 @@ class Line:
         return f"{self.mnemonic:7} {self.operands}".rstrip()
 
     def __str__(self) -> str:
-        code = f"{self.data.hex():{_BYTES_COLUMN - 1}} " if self.bytes_shown else ""
+        shown = self.data.hex() or "??"
+        code = f"{shown:{_BYTES_COLUMN - 1}} " if self.bytes_shown else ""
         return f"{self.prefix}{tick(self.address)} {code}{self.instruction}"
+
+
+def unreadable(va: int) -> Line:
+    """What is shown where no byte can be read."""
+    return Line(va, b"", "???", "")
 
 
 class Disassembler:
@@ -111,10 +117,10 @@ class Disassembler:
             raise MemoryFault(va)
         return self.decode(va, data)
 
-    def decode(self, va: int, data: bytes) -> Line:
+    def decode(self, va: int, data: bytes, bits: int = 64) -> Line:
         """The first instruction of `data`; `???` when it is none."""
         iced = _iced()
-        decoded = iced.Decoder(64, data[:LONGEST], ip=va).decode()
+        decoded = iced.Decoder(bits, data[:LONGEST], ip=va).decode()
         if decoded.is_invalid:
             return Line(va, data[:1], "???", "")
         options = self._session.settings.disassembly
@@ -184,7 +190,7 @@ class Disassembler:
             try:
                 line = self.line(va)
             except MemoryFault:
-                lines.append(f"{tick(va)} {'??':{_BYTES_COLUMN - 1}} ???")
+                lines.append(str(unreadable(va)))
             else:
                 note = self.effect(line, registers) if registers else ""
                 lines.append(f"{line} {note}" if note else str(line))
@@ -202,7 +208,7 @@ class Disassembler:
     def symbol(self, va: int) -> str | None:
         """`nt!Foo+0x1b` or None."""
         name = self._session.modules.space_for(va).format(va)
-        return _undecorated(name) if "!" in name or "+" in name else None
+        return undecorated(name) if "!" in name or "+" in name else None
 
     def effect(self, line: Line, registers: RegisterFile) -> str:
         """`[br=1]` of a conditional jump, or the memory operand: ``ds:002b:<address>=<value>``."""
@@ -272,7 +278,8 @@ class Disassembler:
         return f"{name} ({tick(va)})" if name else tick(va)
 
 
-def _undecorated(name: str) -> str:
+def undecorated(name: str) -> str:
+    """A symbol's name as dbghelp shows it."""
     if "??_C@" in name:
         return _STRING_LITERAL.sub("`string'", name)
     return name.replace(IMPORT, SHOWN_IMPORT)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from kdsim.debugger.backends.base import Backend
+from kdsim.debugger.backends.base import Backend, MemorySearch
 from kdsim.debugger.paging import PAGE_SIZE, USER_END, PageTables
 from kdsim.errors import KdsimError, MemoryFault
 
@@ -17,8 +17,8 @@ READ_AHEAD = 16
 MOST_FETCHED = 0x400
 """Lines of one request; how far the range still goes may be a slip of the pen."""
 
-MOST_LINES = 0x4000
-"""A full cache is emptied; a search through all memory would fill ours."""
+MOST_LINES = 1000
+"""Lines kept: 1000 KB, as much as kd caches. What was read first goes first."""
 
 Fetch = Callable[[int, int], bytes]
 Store = Callable[[int, bytes], int]
@@ -32,6 +32,7 @@ class LineCache:
         self._lines: dict[int, bytes] = {}
         self._fetched_to = -1
         self._ahead = 1
+        self.most_lines = MOST_LINES
         self.hits = 0
         self.misses = 0
 
@@ -41,8 +42,23 @@ class LineCache:
     def clear(self) -> None:
         self._lines.clear()
 
+    def forget(self, address: int, size: int) -> None:
+        """Drop the lines that hold a range."""
+        for line in range(address - address % LINE_SIZE, address + size, LINE_SIZE):
+            self._lines.pop(line, None)
+
+    def forget_doubtful(self) -> None:
+        """Drop what ended in an error, and all of user mode."""
+        doubtful = [
+            at for at, data in self._lines.items() if len(data) < LINE_SIZE or at < USER_END
+        ]
+        for line in doubtful:
+            del self._lines[line]
+
     def read(self, address: int, size: int) -> bytes:
         """The readable prefix of the range."""
+        if not self.most_lines:
+            return self._fetch(address, size)
         offset = address % LINE_SIZE
         line = address - offset
         if offset + size <= LINE_SIZE:
@@ -64,11 +80,9 @@ class LineCache:
             self.hits += 1
             return data
         self.misses += 1
-        if len(self._lines) >= MOST_LINES:
-            self._lines.clear()
         # Reads that move upwards fetch twice as much each time.
         self._ahead = min(2 * self._ahead, READ_AHEAD) if line == self._fetched_to else 1
-        most = max(min(wanted, MOST_FETCHED), self._ahead)
+        most = max(min(wanted, MOST_FETCHED, self.most_lines // 2), self._ahead)
         count = 1
         while count < most and line + count * LINE_SIZE not in self._lines:
             count += 1
@@ -76,7 +90,10 @@ class LineCache:
         got = self._fetch(line, min(self._fetched_to, 1 << 64) - line)
         for start in range(0, max(len(got), 1), LINE_SIZE):
             self._lines[line + start] = got[start : start + LINE_SIZE]
-        return self._lines[line]
+        data = self._lines[line]
+        while len(self._lines) > self.most_lines:
+            del self._lines[next(iter(self._lines))]
+        return data
 
 
 class CachedMemory:
@@ -85,12 +102,15 @@ class CachedMemory:
     def __init__(self, fetch: Fetch, store: Store) -> None:
         self.cache = LineCache(fetch)
         self._store = store
-        self.caching = True
+        self.held = False
+        """`.cache hold`: only the user empties the cache."""
         self.on_write: Callable[[], None] = self.flush
         self.on_fault: Callable[[MemoryFault], None] | None = None
 
     def flush(self) -> None:
-        self.cache.clear()
+        """What is cached may be stale."""
+        if not self.held:
+            self.cache.clear()
 
     def read_some(self, address: int, size: int) -> bytes:
         """The readable prefix of the range, possibly empty."""
@@ -111,6 +131,7 @@ class CachedMemory:
         try:
             written = self._store(address, data)
         finally:
+            self.cache.forget(address, len(data))
             self.on_write()
         if written < len(data):
             raise MemoryFault(address + written, len(data) - written)
@@ -172,17 +193,20 @@ class VirtualMemory(CachedMemory):
         """The page tables of the stopped processor; only `skip_hole` walks them."""
         self.decode_all = False
         """`.cache forcedecodeptes`: walk the page tables for kernel addresses too."""
+        self.decode_transition = True
+        """`.cache decodeptes`: pages in transition are still where their entries say."""
 
-    def select_process(self, cr3: int | None) -> None:
-        if cr3 != self.process_cr3:
-            self.process_cr3 = cr3
-            self.flush()
+    def select_process(self, cr3: int | None, *, decode_all: bool = False) -> None:
+        if (cr3, decode_all) != (self.process_cr3, self.decode_all):
+            self.process_cr3, self.decode_all = cr3, decode_all
+            self.cache.clear()
 
     def tables(self, va: int) -> PageTables | None:
         """The page tables to walk for an address, or None to ask the target."""
         if self.process_cr3 is None or not (va < USER_END or self.decode_all):
             return None
-        return PageTables(self._physical.read, self.process_cr3)
+        transition = self.decode_transition
+        return PageTables(self._physical.read, self.process_cr3, transition=transition)
 
     def skip_hole(self, va: int, end: int) -> int:
         """Where to look for readable memory behind an address that was not readable."""
@@ -194,6 +218,23 @@ class VirtualMemory(CachedMemory):
             return following if tables is None else tables.next_mapped(following, end)
         except KdsimError:
             return following
+
+    def rule_out(self, va: int, size: int, pattern: bytes) -> int:
+        """The place up to which `pattern` begins nowhere; `va` when only reading can tell."""
+        if isinstance(self._backend, MemorySearch) and self.tables(va) is None:
+            return self._backend.search_virtual(va, size, pattern)
+        return va
+
+    def writable(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The writable pieces of a range, as the page tables have it."""
+        return self.page_tables().writable(start, end)
+
+    def page_tables(self) -> PageTables:
+        """Of the chosen process, or of the stopped processor."""
+        cr3 = self.process_cr3
+        if cr3 is None:
+            cr3 = self.live_cr3() if self.live_cr3 is not None else 0
+        return PageTables(self._physical.read, cr3)
 
     def _fetch_bytes(self, va: int, size: int) -> bytes:
         tables = self.tables(va)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdsim.symbols.space import Module, SymbolSpace
 
 KERNEL = "nt"
+SYMOPT_LOAD_ANYTHING = 0x40
 LIST_LIMIT = 4096
 """A module list longer than this is damaged."""
 
@@ -26,6 +27,7 @@ class Modules:
         self._space: SymbolSpace | None = None
         self._listed = False
         self._awaited = ""
+        self._notices: list[str] = []
 
     def prepare(self) -> None:
         """Import what symbols need; costs nothing later."""
@@ -41,6 +43,7 @@ class Modules:
             path = SymbolPath.parse(self._session.symbol_path)
             path.waiting = self._waiting
             self._space = SymbolSpace(path, self._session.memory)
+            self._space.on_load(self._loaded)
             self.use_image_path(self._session.image_path)
         return self._space
 
@@ -52,12 +55,32 @@ class Modules:
             self._download = Progress(f"Downloading {file}", 0, out.status, check)
         self._download.advance(0, f"{received / 1e6:.1f} MB")
 
+    def apply_options(self) -> None:
+        """Let the symbol options take effect on what is loaded from now on."""
+        settings, space = self._session.settings, self.kernel_space
+        for path in (space.path, space.image_path):
+            if path is not None:
+                path.log = self._session.out.line if settings.symbol_noise else _silent
+        space.any_build = bool(settings.symbol_options & SYMOPT_LOAD_ANYTHING)
+
+    def _loaded(self, module: Module) -> None:
+        """Note what kd says when a module's symbols are not what they should be."""
+        if self._session.settings.symbol_noise:
+            self.kernel_space.path.log(_noise(module))
+        self._notices += _complaints(module)
+
+    def notices(self) -> list[str]:
+        """What loading symbols had to say since this was asked last."""
+        said, self._notices = self._notices, []
+        return said
+
     def use_image_path(self, text: str) -> None:
         """`-i` and `.exepath`."""
         from kdsim.symbols.store import SymbolPath
 
         self._session.image_path = text
         self.kernel_space.image_path = SymbolPath.parse(text) if text else None
+        self.apply_options()
 
     @property
     def space(self) -> SymbolSpace:
@@ -85,6 +108,7 @@ class Modules:
             self.kernel_space.load(kernel)
             self.kernel_space.type("nt!_KLDR_DATA_TABLE_ENTRY")
         except (SymbolError, FormatError, MemoryFault) as error:
+            self._notices.clear()
             return [f"*** ERROR: Symbol file could not be found for {kernel.image_name}: {error}"]
         return []
 
@@ -175,6 +199,35 @@ class Modules:
             timestamp=timestamp,
             checksum=checksum,
         )
+
+
+def _silent(_line: str) -> None:
+    """The log of a quiet symbol path."""
+
+
+def _complaints(module: Module) -> list[str]:
+    """What kd says of a module without the right symbols."""
+    if module.status == "none":
+        head = "*** ERROR: Module load completed but symbols could not be loaded for"
+        return [f"{head} {module.image_name}"]
+    if module.status == "export":
+        head = "*** ERROR: Symbol file could not be found.  Defaulted to export symbols for"
+        return [f"{head} {module.image_name} -"]
+    if module.match == "M":
+        return [f"*** WARNING: Mismatched symbols are used for {module.image_name}"]
+    what = {"T": "timestamp", "C": "checksum"}.get(module.letters)
+    return [f"*** WARNING: Unable to verify {what} for {module.image_name}"] if what else []
+
+
+def _noise(module: Module) -> str:
+    """`DBGHELP: tidy - private symbols & lines`."""
+    kind = {
+        "private pdb": "private symbols & lines",
+        "pdb": "public symbols",
+        "export": "export symbols",
+    }.get(module.status, "no symbols loaded")
+    where = f"\n        {module.pdb_path}" if module.pdb_path else ""
+    return f"DBGHELP: {module.name} - {kind}{where}"
 
 
 def module_name(image: str) -> str:

@@ -18,16 +18,24 @@ class Cursor:
 
     Attributes:
         display: the last display command, which `d` repeats.
+        entry: the last enter command, which `e` repeats.
+        physical: where `!db` and its kin go on.
         hits: addresses that `s -[s]` saved.
+        held: memory that `.holdmem` keeps, by address.
         instruction, pattern: where `#` goes on, and what it looks for.
+        type_name: the last name of `dt`, which `dt .` repeats.
     """
 
     data: int | None = None
     code: int | None = None
+    physical: int = 0
     display: str = "db"
+    entry: str = "eb"
     hits: list[int] = field(default_factory=list)
+    held: dict[int, bytes] = field(default_factory=dict)
     instruction: int | None = None
     pattern: str = ""
+    type_name: str = ""
 
 
 @dataclass(slots=True)

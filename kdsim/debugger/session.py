@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kdsim.debugger import kernel, threads, times
@@ -62,6 +62,13 @@ class Runner(Protocol):
     def __call__(self, line: str, *, keep_going: bool = False) -> None: ...
 
 
+class AliasScope(Protocol):
+    """Gives names a text for a while."""
+
+    def scoped(self, name: str) -> AbstractContextManager[Callable[[str], None]]:
+        """Yields the function that gives `name` its text; it lasts as long as the context."""
+
+
 class Session:
     """See the module docstring.
 
@@ -76,7 +83,8 @@ class Session:
         cursor: where listings without an address go on.
         scope: a context chosen by `.thread`, `.cxr`, `.trap`, `.frame` or `.process`.
         runner: executes a command line; the commands package puts itself here.
-        evaluate: the value of an expression; the same.
+        evaluate, evaluate_cpp: the value of an expression (C++: whatever the default is); the same.
+        aliases: of the command language; the same.
         ask: answers a question of the target or of a command.
         on_reached: called when the target has answered, before its first stop is waited for.
         on_bugcheck: called after kd's bug check banner (`Probably caused by`).
@@ -89,6 +97,8 @@ class Session:
         reached: the target has answered once, and is one that can be stopped.
         lost: the last error, when it says that the target does not answer any more.
     """
+
+    aliases: AliasScope
 
     def __init__(
         self,
@@ -107,7 +117,8 @@ class Session:
         self.symbol_path = DEFAULT_SYMBOL_PATH if symbol_path is None else symbol_path
         self.image_path = image_path or ""
         self.clock = clock
-        self.settings = Settings(json=json, symbol_noise=verbose)
+        self.settings = Settings(json=json)
+        self.settings.symbol_noise = verbose
         self.physical = CachedMemory(backend.read_physical, backend.write_physical)
         self.memory = VirtualMemory(backend, self.physical)
         self.memory.live_cr3 = self._live_cr3
@@ -124,6 +135,7 @@ class Session:
         self.cursor = Cursor()
         self.runner: Runner = _no_runner
         self.evaluate: Callable[[str], int] = _no_evaluator
+        self.evaluate_cpp: Callable[[str], int] = _no_evaluator
         self.ask: Callable[[str], str] = lambda _prompt: ""
         self.register_lines: Callable[[], list[str]] = list
         self.on_bugcheck: Callable[[Session], None] | None = None
@@ -227,6 +239,7 @@ class Session:
         self.breakpoints.target_lost()
         self.modules.clear()
         self.scope = Scope()
+        self.memory.held = False
         self.flush_memory()
         self.memory.select_process(None)
         self._forget_target()
@@ -278,8 +291,7 @@ class Session:
         self._registers.clear()
         self.previous_ip = self.event.pc if self.event else 0
         self.scope = Scope()
-        self.memory.process_cr3 = None
-        self.memory.decode_all = False
+        self.memory.select_process(None)
         self.flush_memory()
         self.halted = False
 

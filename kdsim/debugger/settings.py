@@ -8,7 +8,10 @@ from enum import IntFlag
 KD_SYMBOL_OPTIONS = 0xB0227
 """Symbol options kd starts with (WinDbg: 0x30237)."""
 
+SYMOPT_DEFERRED_LOADS = 0x4
 SYMOPT_LOAD_LINES = 0x10
+SYMOPT_NO_PROMPTS = 0x80000
+SYMOPT_DEBUG = 0x80000000
 
 
 class TypeOption(IntFlag):
@@ -44,6 +47,8 @@ class Settings:
         show: what is printed after every step and stop (`.prompt_allow`): the registers, the
             symbol line, the instruction.
         prompt_command: runs after every stop (`.pcmd`).
+        source_path, extension_path: of `.srcpath` and `.extpath`; nothing is read from them.
+        symbol_suffix: tried behind a symbol's name that is not found (`ss`).
         echo_processor: `2: kd>` rather than `kd>` on several processors.
         time_stamps: prints of the target, module loads and stops begin with the time.
         kernel_options: of `so`.
@@ -65,7 +70,9 @@ class Settings:
     echo_processor: bool = True
     time_stamps: bool = False
     quiet: bool = False
-    symbol_noise: bool = False
+    symbol_suffix: str = ""
+    source_path: str = ""
+    extension_path: str = ""
     json: bool = False
     kernel_options: frozenset[str] = frozenset()
     disassembly: frozenset[str] = frozenset()
@@ -77,8 +84,27 @@ class Settings:
     type_failures: bool = False
     prefer_dml: bool = False
     allow_execution: bool = True
-    source_path: str = ""
-    extension_path: str = ""
+
+    def _set_option(self, bit: int, on: bool) -> None:
+        self.symbol_options = self.symbol_options | bit if on else self.symbol_options & ~bit
+
+    @property
+    def symbol_noise(self) -> bool:
+        """`!sym noisy`."""
+        return bool(self.symbol_options & SYMOPT_DEBUG)
+
+    @symbol_noise.setter
+    def symbol_noise(self, on: bool) -> None:
+        self._set_option(SYMOPT_DEBUG, on)
+
+    @property
+    def symbol_prompts(self) -> bool:
+        """`!sym prompts`."""
+        return not self.symbol_options & SYMOPT_NO_PROMPTS
+
+    @symbol_prompts.setter
+    def symbol_prompts(self, on: bool) -> None:
+        self._set_option(SYMOPT_NO_PROMPTS, not on)
 
     @property
     def load_lines(self) -> bool:

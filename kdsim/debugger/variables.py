@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.registers import GENERAL
 from kdsim.debugger.stack import Frame
-from kdsim.errors import MemoryFault, SymbolError
+from kdsim.errors import KdsimError, MemoryFault, SymbolError
 from kdsim.symbols.types import Array, Record
 
 if TYPE_CHECKING:
@@ -47,8 +47,21 @@ def frame_variables(session: Session, frame: Frame) -> Iterator[Variable]:
         yield _variable(session, frame, local)
 
 
+def scope_variables(session: Session) -> list[Variable]:
+    """Variables of the frame the user looks at; none while there is no frame to look at."""
+    if session.event is None or not session.halted:
+        return []
+    try:
+        frames = session.stack(count=session.scope.frame + 1)
+        return list(frame_variables(session, frames[-1])) if frames else []
+    except KdsimError:
+        return []
+
+
 def find_variable(session: Session, frame: Frame, name: str) -> Variable | None:
-    return next((v for v in frame_variables(session, frame) if v.name == name), None)
+    """The variable a name means: inner scopes come last, and hide what is outside of them."""
+    found = [v for v in frame_variables(session, frame) if v.name == name]
+    return found[-1] if found else None
 
 
 def _variable(session: Session, frame: Frame, local: Local) -> Variable:

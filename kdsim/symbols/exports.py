@@ -48,5 +48,14 @@ class ExportSymbols:
         index = bisect_right(self._starts, rva) - 1
         return self._symbols[index] if index >= 0 else None
 
+    def at(self, rva: int) -> list[Symbol]:
+        """Every name of an address."""
+        return [symbol for symbol in self._symbols if symbol.rva == rva]
+
+    def after(self, rva: int) -> Symbol | None:
+        """The first name above an address."""
+        index = bisect_right(self._starts, rva)
+        return self._symbols[index] if index < len(self._symbols) else None
+
     def by_address(self) -> Iterator[Symbol]:
         return iter(self._symbols)

@@ -12,7 +12,7 @@ from kdsim.symbols.exports import ExportSymbols
 from kdsim.symbols.memory import Memory
 from kdsim.symbols.pdb import Pdb
 from kdsim.symbols.pe import CodeView, PeImage
-from kdsim.symbols.store import SymbolPath
+from kdsim.symbols.store import MismatchError, SymbolPath
 from kdsim.symbols.symbols import Symbol
 
 Status = Literal["deferred", "pdb", "private pdb", "export", "none"]
@@ -26,6 +26,8 @@ _WORDS: dict[Status, str] = {
 }
 _STATUS_WIDTH = 23  # of `lm`'s status column
 
+Match = Literal["", "#", "M"]
+
 
 class SymbolSource(Protocol):
     """What a PDB and an export table have in common."""
@@ -37,6 +39,10 @@ class SymbolSource(Protocol):
     def match(self, pattern: str) -> Iterator[Symbol]: ...
 
     def nearest(self, rva: int) -> Symbol | None: ...
+
+    def at(self, rva: int) -> list[Symbol]: ...
+
+    def after(self, rva: int) -> Symbol | None: ...
 
     def by_address(self) -> Iterator[Symbol]: ...
 
@@ -51,6 +57,7 @@ class Module:
         image_path: as the target's loader knows it.
         status: of its symbols.
         problem: why it has none, or not the best ones.
+        match: "#": a PDB of another build was found and refused; "M": it is used all the same.
         pdb: once loaded.
         source: the names: PDB, exports or None.
         pdb_path: file of the PDB.
@@ -66,6 +73,7 @@ class Module:
     checksum: int = 0
     status: Status = "deferred"
     problem: str = ""
+    match: Match = ""
     pdb: Pdb | None = None
     source: SymbolSource | None = None
     pdb_path: Path | None = None
@@ -82,6 +90,13 @@ class Module:
     def status_text(self) -> str:
         """As `lm` shows it: the words in brackets, then the file they speak of."""
         return f"{_WORDS[self.status]:<{_STATUS_WIDTH}}{self.symbol_file}"
+
+    @property
+    def letters(self) -> str:
+        """What is wrong with it, as `lm` says it: `M`, `#`, `T` (no timestamp), `C` (checksum)."""
+        if self.status == "deferred":
+            return ""
+        return self.match or ("T" if not self.timestamp else "" if self.checksum else "C")
 
     @property
     def symbol_file(self) -> str:
@@ -111,6 +126,10 @@ class ModuleLoader:
         self.path = path
         self.image_path: SymbolPath | None = None
         self.memory = memory
+        self.any_build = False
+        """Take PDBs of other builds too."""
+        self.on_load: Callable[[Module], None] = lambda module: None
+        """Told of every module whose symbols were looked for."""
 
     def attach(self, module: Module) -> None:
         """Give a new module its way to its image, and the header fields that were not told."""
@@ -130,17 +149,40 @@ class ModuleLoader:
 
         Without `network` a PDB that is not on this machine leaves the module as it is.
         """
+        module.match = ""
         try:
             code = self._codeview(module, network)
-            path = self.path.find_pdb(code.pdb_name, code, network=network)
-            module.pdb = Pdb.open(path)
-            module.pdb_path = path
-            module.source = module.pdb
-            module.problem = ""
-            module.status = "private pdb" if module.pdb.is_private else "pdb"
+            self._open(module, code, network=network)
+        except MismatchError as error:
+            if not network:
+                return
+            module.match = "#"
+            self.fall_back(module, str(error))
+            if self.any_build:
+                self._open_mismatched(module, code)
         except (SymbolError, FormatError) as error:
-            if network:
-                self.fall_back(module, str(error))
+            if not network:
+                return
+            self.fall_back(module, str(error))
+        self.on_load(module)
+
+    def _open(
+        self, module: Module, code: CodeView, *, any_build: bool = False, network: bool = True
+    ) -> None:
+        path = self.path.find_pdb(code.pdb_name, code, any_build=any_build, network=network)
+        module.pdb = Pdb.open(path)
+        module.pdb_path = path
+        module.source = module.pdb
+        module.problem = ""
+        module.status = "private pdb" if module.pdb.is_private else "pdb"
+
+    def _open_mismatched(self, module: Module, code: CodeView) -> None:
+        try:
+            self._open(module, code, any_build=True)
+        except (SymbolError, FormatError) as error:
+            self.fall_back(module, str(error))
+        else:
+            module.match = "M"
 
     def fall_back(self, module: Module, reason: str) -> None:
         """Use the exports, since the PDB cannot be had or turned out to be damaged."""

@@ -334,6 +334,21 @@ class Pdb:
         rows.sort()
         return array("Q", (row[0] for row in rows)), array("I", (row[2] for row in rows))
 
+    @_checked
+    def at(self, rva: int) -> list[Symbol]:
+        """Every symbol that begins at an address, those with types first."""
+        starts, offsets = self._addresses
+        first, last = bisect_left(starts, rva), bisect_right(starts, rva)
+        found = ((offset, *self._record(offset)) for offset in offsets[first:last])
+        return list(self._without_doubles(found))
+
+    @_checked
+    def after(self, rva: int) -> Symbol | None:
+        """The first symbol above an address."""
+        starts, offsets = self._addresses
+        index = bisect_right(starts, rva)
+        return self._symbol(*self._record(offsets[index])) if index < len(offsets) else None
+
     @_checked_items
     def by_address(self) -> Iterator[Symbol]:
         """Every symbol with an address, ascending; more than one where an address has two names."""

@@ -40,7 +40,7 @@ _CHUNK = 4080  # a multiple of a function entry, below a page
 
 
 class Section(NamedTuple):
-    """A section header."""
+    """A section header; `coff`: places and counts of relocations and line numbers."""
 
     name: str
     rva: int
@@ -48,6 +48,7 @@ class Section(NamedTuple):
     raw_offset: int
     raw_size: int
     characteristics: int
+    coff: tuple[int, ...] = (0, 0, 0, 0)
 
     @property
     def size(self) -> int:
@@ -164,6 +165,7 @@ class PeImage:
 
     Attributes:
         machine, timestamp, characteristics: of the file header.
+        symbol_table: file offset and count of COFF symbols; optional_size: of the optional header.
         checksum, size_of_image, size_of_headers, entry_rva, image_base, subsystem,
         section_alignment, dll_characteristics: of the optional header.
         code_sizes: of code, initialised and uninitialised data.
@@ -176,10 +178,12 @@ class PeImage:
         self._read = read
         self.name = name
         header = self._headers()
-        machine, count, timestamp, _, _, optional_size, characteristics = header[0]
+        machine, count, timestamp, symbols_at, symbols, optional_size, characteristics = header[0]
         self.machine: int = machine
         self.timestamp: int = timestamp
         self.characteristics: int = characteristics
+        self.symbol_table: tuple[int, int] = (symbols_at, symbols)
+        self.optional_size: int = optional_size
         self._optional(header[1], optional_size)
         table = self._table(header[1] + optional_size, count * _SECTION.size)
         self.sections = tuple(self._section(row) for row in _SECTION.iter_unpack(table))
@@ -251,11 +255,11 @@ class PeImage:
             raise FormatError(f"{self.name}: size of image 0x{self.size_of_image:x} is impossible")
 
     def _section(self, row: tuple[bytes, int, int, int, int, int, int, int, int, int]) -> Section:
-        name, size, rva, raw_size, raw, _, _, _, _, characteristics = row
+        name, size, rva, raw_size, raw, *coff, characteristics = row
         if rva + (size or raw_size) > _MAX_IMAGE:
             raise FormatError(f"{self.name}: a section lies outside the image")
         text = name.rstrip(b"\0").decode("latin-1")
-        return Section(text, rva, size, raw, raw_size, characteristics)
+        return Section(text, rva, size, raw, raw_size, characteristics, tuple(coff))
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -68,6 +68,19 @@ class SymbolSpace:
         self._loader.path = path
 
     @property
+    def any_build(self) -> bool:
+        """Take PDBs of other builds when there are none of the right one; settable."""
+        return self._loader.any_build
+
+    @any_build.setter
+    def any_build(self, accept: bool) -> None:
+        self._loader.any_build = accept
+
+    def on_load(self, listener: Callable[[Module], None]) -> None:
+        """Tell `listener` of every module whose symbols were looked for."""
+        self._loader.on_load = listener
+
+    @property
     def image_path(self) -> SymbolPath | None:
         """Where images are looked for before `path` is; settable."""
         return self._loader.image_path
@@ -157,10 +170,10 @@ class SymbolSpace:
     def defer(self, module: Module) -> None:
         """Forget a module's symbols; they are loaded again when needed."""
         module.pdb = module.pdb_path = module.source = None
-        module.status, module.problem = "deferred", ""
+        module.status, module.problem, module.match = "deferred", "", ""
 
-    def _in_order(self, name: str = "*") -> list[Module]:
-        """Modules whose names fit, the kernel first."""
+    def modules_like(self, name: str = "*") -> list[Module]:
+        """Modules whose names fit a wildcard, the kernel first."""
         fits = compile_wildcard(name or "*").fullmatch
         chosen = [module for module in self.modules if fits(module.name)]
         chosen.sort(key=lambda module: module.name != KERNEL)
@@ -173,7 +186,7 @@ class SymbolSpace:
             SymbolError: no such module.
         """
         if not name:
-            return self._in_order()
+            return self.modules_like()
         module = self.module_named(name)
         if module is None:
             raise SymbolError(f"no module {name}")
@@ -262,7 +275,7 @@ class SymbolSpace:
     def match(self, pattern: str) -> Iterator[Located]:
         """Symbols that fit `module!name`, string wildcards allowed in both."""
         module_name, _, plain = pattern.rpartition("!")
-        for module in self._in_order(module_name):
+        for module in self.modules_like(module_name):
             symbols = self._ask(module, lambda source: list(source.match(plain))) or []
             yield from (Located(module, symbol) for symbol in symbols)
 
@@ -302,7 +315,7 @@ class SymbolSpace:
 
     def type_names(self, module: str, pattern: str = "*") -> Iterator[str]:
         """Names of the types of a module (or of those that fit a wildcard) that fit a wildcard."""
-        for chosen in self._in_order(module):
+        for chosen in self.modules_like(module):
             yield from self._ask_pdb(chosen, lambda pdb: list(pdb.type_names(pattern))) or []
 
     def record(self, name: str) -> Record:

@@ -34,8 +34,15 @@ Problem = Callable[[Path], str]
 """Says why a file is not the one wanted; empty when it is."""
 
 
+MISMATCHED = "mismatched"
+
+
 class _NotThere(Exception):
     """A store does not have a usable file; the text says why."""
+
+
+class MismatchError(SymbolError):
+    """Files of the right name were found, and all of them belong to other builds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +179,15 @@ class SymbolPath:
         if any(isinstance(place, Server) for chain in self.chains for place in chain):
             self._downloader().forget()
 
-    def find_pdb(self, name: str, code: CodeView, *, network: bool = True) -> Path:
+    def find_pdb(
+        self, name: str, code: CodeView, *, any_build: bool = False, network: bool = True
+    ) -> Path:
         """The PDB that belongs to an image.
 
         Args:
             name: file name; a path's last part counts. Empty: the name in `code`.
             code: the image's link to its PDB.
+            any_build: take one of another build too (`.reload /i`).
             network: whether servers may be asked.
 
         Raises:
@@ -191,8 +201,8 @@ class SymbolPath:
                 pdb = Pdb.open(path)
             except FormatError as error:
                 return f"unusable: {error}"
-            same = (pdb.guid, pdb.age) == (code.guid, code.age)
-            return "" if same else f"mismatched pdb {pdb.key}"
+            same = any_build or (pdb.guid, pdb.age) == (code.guid, code.age)
+            return "" if same else f"{MISMATCHED} pdb {pdb.key}"
 
         return self._find(file, wanted, problem, network=network)
 
@@ -211,7 +221,7 @@ class SymbolPath:
                 return f"unusable: {error}"
             same = (image.timestamp, image.size_of_image) == (timestamp, size)
             found = f"{image.timestamp:08X}{image.size_of_image:x}"
-            return "" if same else f"mismatched image {found}"
+            return "" if same else f"{MISMATCHED} image {found}"
 
         key = f"{timestamp:08X}{size:x}"
         return self._find(file_name(name), key, problem, network=network)
@@ -236,7 +246,8 @@ class SymbolPath:
                     continue
                 self.log(f"DBGHELP: {path} - OK")
                 return path
-        raise SymbolError(f"{name} ({key}) was not found: {'; '.join(tried)}")
+        kind = MismatchError if any(MISMATCHED in reason for reason in tried) else SymbolError
+        raise kind(f"{name} ({key}) was not found: {'; '.join(tried)}")
 
     def _from(
         self,

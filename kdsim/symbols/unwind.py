@@ -165,7 +165,7 @@ def _codes(data: bytes, version: int, rva: int) -> Iterator[UnwindCode]:
     index = 0
     while index < len(slots):
         offset, operation, info = slots[index] & 0xFF, slots[index] >> 8 & 15, slots[index] >> 12
-        extra = _extra_slots(operation, info, version)
+        extra = extra_slots(operation, info, version)
         if extra is None or index + extra >= len(slots):
             raise FormatError(f"unwind data at 0x{rva:x} has an unknown operation {operation}")
         operands = slots[index + 1 : index + 1 + extra]
@@ -174,7 +174,7 @@ def _codes(data: bytes, version: int, rva: int) -> Iterator[UnwindCode]:
         index += 1 + extra
 
 
-def _extra_slots(operation: int, info: int, version: int) -> int | None:
+def extra_slots(operation: int, info: int, version: int) -> int | None:
     """Slots behind the first; None for an operation nobody defined."""
     if operation in (PUSH_NONVOL, ALLOC_SMALL, SET_FPREG, MACHINE_FRAME):
         return 0

@@ -16,6 +16,8 @@ from kdsim.wire.manipulate import (
     MemoryArguments,
     MsrArguments,
     RestoreBreakpointArguments,
+    SearchArguments,
+    Status,
     VersionArguments,
     WriteBreakpointArguments,
 )
@@ -80,6 +82,20 @@ class Requests:
             if not written or not reply.succeeded:
                 break
         return done
+
+    def search(self, address: int, size: int, pattern: bytes) -> int:
+        """The place up to which `pattern` begins nowhere in a range, as far as the target tells.
+
+        The end of the range when it is not there at all; `address` itself when the target cannot
+        say: some know no such request, or give up where memory cannot be read.
+        """
+        pattern = pattern[: self._write_size]
+        arguments = SearchArguments(address, size, len(pattern))
+        reply = self._ask(Manipulate.request(Api.SEARCH_MEMORY, arguments, pattern))
+        if reply.status == Status.NOT_FOUND:
+            return address + size
+        found = reply.arguments(SearchArguments).address if reply.succeeded else address
+        return found if address <= found < address + size else address
 
     def context(self, processor: int) -> bytes:
         reply = self._ask(

@@ -114,6 +114,11 @@ class FakeModule:
     image_path: str = ""
     timestamp: int = 0
     checksum: int = 0
+    letters: str = ""
+    status: str = "deferred"
+    status_text: str = "(deferred)"
+    source: None = None
+    problem: str = ""
 
     @property
     def end(self) -> int:

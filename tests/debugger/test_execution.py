@@ -169,7 +169,7 @@ TRANSCRIPTS = {
         ('bs 0 "k"', ""),
         (".bpcmds", 'bp0 0xfffff807`11001040 "k";\n'),
         ('bsc 0 @rax==1 "r rax"', ""),
-        ("bl", (" 0 e fffff807`11001040     0001 (0001) nt!Inner \"j (@rax==1) 'r rax';'gc'\"\n")),
+        ("bl", (" 0 e fffff807`11001040     0001 (0001) nt!Inner \"j @rax==1 'r rax'; 'gc'\"\n")),
     ],
     "refusals": [
         ("bp 1000", "Unable to set breakpoint at 00000000`00001000: the memory cannot be read\n"),

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdsim.debugger.commands.memory_cells import FORMATS, cells_text, read_cells, rows
-from kdsim.debugger.memory import MOST_LINES, CachedMemory
+from kdsim.debugger.memory import CachedMemory
 from kdsim.errors import MemoryFault
 from kdsim.symbols.symbols import Symbol
 from tests.debugger.conftest import Kd
-from tests.debugger.debugger_fakes import DATA, KERNEL, page_tables
+from tests.debugger.debugger_fakes import DATA, KERNEL
 
 END = "fffff807`11004ff8"
 QUAD = "????????`????????"
@@ -169,14 +169,14 @@ def test_enter_asks_when_no_value_is_given(kd: Kd) -> None:
         return next(answers)
 
     kd.session.ask = ask
-    kd.run("eb poolhittag")
-    assert kd.backend.virtual.peek(DATA, 5) == b"\x11\x56\x33\x44A"
-    assert questions == [
-        "fffff807`11003000 78 ",
-        "fffff807`11003001 56 ",
-        "fffff807`11003002 34 ",
-        "fffff807`11003004 41 ",
+    assert kd.lines("eb poolhittag") == [
+        "fffff807`11003000 78",
+        "fffff807`11003001 56",
+        "fffff807`11003002 34",
+        "fffff807`11003004 41",
     ]
+    assert kd.backend.virtual.peek(DATA, 5) == b"\x11\x56\x33\x44A"
+    assert questions == ["Input> "] * 4
 
 
 @pytest.mark.parametrize(
@@ -269,87 +269,21 @@ def test_physical_memory(kd: Kd) -> None:
     kd.backend.physical.map(0x1AD000, b"\x67\x10\x2d\0")
     assert kd.run("!dd 1ad000 L2") == "#  1ad000 002d1067 00000000\n"
     assert kd.run("dd /p 1ad000 L1") == "00000000`001ad000  002d1067\n"
-    assert kd.run("!db 5000 L2").startswith("#    5000 ?? ??")
+    assert kd.run("!dd") == "#  1ad008 " + " ".join(["00000000"] * 4) + "\n" + "".join(
+        f"#{at:8x} {' '.join(['00000000'] * 4)}\n" for at in range(0x1AD018, 0x1AD088, 0x10)
+    )
+    assert kd.lines("!db 5000 L2")[:2] == [
+        "physical memory read at 5000 failed",
+        "If you know the caching attributes used for the memory,",
+    ]
+    assert kd.run("!eb [uc] 1ad002 'h' 'i'") == ""
+    kd.run("!dd 1ad000 L1")
+    assert kd.run("!dd L 2") == "#  1ad004 00000000 00000000\n"
+    assert kd.run("!dc -m [c] 1ad000 L1") == "#  1ad000 69681067" + " " * 28 + "g.hi\n"
     kd.run("ed /p 1ad000 5")
     assert kd.run("!dd 1ad000 L1") == "#  1ad000 00000005\n"
     assert kd.run("fp 1ad000 L2 ab") == "Filled 0x2 bytes\n"
     assert kd.run("!dq 1ad000 L1") == "#  1ad000 00000000`0000abab\n"
-
-
-SEARCHES = [
-    (
-        "s poolhittag L10 41 62",
-        "fffff807`11003004  41 62 63 20 00 ff 00 00-00 00 00 00 00 00 00 00  Abc ............\n",
-    ),
-    ("s -[1]b poolhittag L10 41 62", "0xfffff80711003004\n"),
-    ('s -[1]a nt L4000 "vb_"', "0xfffff80711003411\n"),
-    ('s -[1]u nt L4000 "code"', "0xfffff80711003506\n"),
-    ("s -[1]d poolhittag L4 20636241", "0xfffff80711003004\n"),
-    ("s -[1]d poolhittag+1 L4 20636241", ""),
-    ("s-[1]w poolhittag L8 ff00", "0xfffff80711003008\n"),
-    ("s -[1]q poolhittag L1 20636241`12345678", "0xfffff80711003000\n"),
-    ("s poolhittag L4 41 62", ""),
-    ("s -[l8]sa poolhittag L500", 'fffff807`11003400  "19041.1.amd64fre.vb_release.191206-1406"\n'),
-    ("s -[l8]su poolhittag L600", 'fffff807`11003500  "Unicode text"\n'),
-    ("s -[1]v nt L4000 poolhittag", "0xfffff80711003000\n"),
-    (
-        "s -d poolhittag L4 20636241",
-        ("fffff807`11003004  20636241 0000ff00 00000000 00000000  Abc ............\n"),
-    ),
-]
-
-
-@pytest.mark.parametrize(("line", "text"), SEARCHES, ids=[line for line, _ in SEARCHES])
-def test_search(kd: Kd, line: str, text: str) -> None:
-    assert kd.run(line) == text
-
-
-def test_search_saves_hits_and_searches_them_again(kd: Kd) -> None:
-    kd.run("eb poolhittag+20 41 62 7")
-    assert len(kd.lines("s -[s]b poolhittag L100 41 62")) == 2
-    assert kd.run("s -[r1]b 41 62 7") == "0xfffff80711003020\n"
-
-
-def test_search_crosses_unreadable_pages(kd: Kd) -> None:
-    kd.backend.virtual.map(KERNEL + 0x7000, b"Abc ")
-    assert kd.lines('s -[1]a nt+3000 L5000 "Abc "') == ["0xfffff80711003004", "0xfffff80711007000"]
-
-
-def test_search_finds_strings_across_its_own_pieces(kd: Kd) -> None:
-    kd.backend.virtual.map(KERNEL + 0x8000, size=0x20000)
-    kd.poke(KERNEL + 0x17FFA, b"hello world")
-    assert kd.run("s -sa nt+8000 L20000") == 'fffff807`11017ffa  "hello world"\n'
-
-
-def test_search_skips_what_the_page_tables_do_not_map(
-    kd: Kd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """256 MB with two pages in them; the fake answers reads without looking at page tables."""
-    kd.backend.specials[0].set("cr3", 0x1AD000)
-    start, reads = 0xFFFFF900_00000000, 0
-    page_tables(kd.backend, 0x1AD000, start + 0x8765000, 0x55000)
-    kd.backend.virtual.map(start, b"Abc ")
-    kd.backend.virtual.map(start + 0x8765000, b"Abc ")
-    read = kd.backend.read_virtual
-
-    def counted(va: int, size: int) -> bytes:
-        nonlocal reads
-        reads += 1
-        return read(va, size)
-
-    monkeypatch.setattr(kd.backend, "read_virtual", counted)
-    assert kd.lines(f's -[1]a {start:x} L?10000000 "Abc "') == [
-        "0xfffff90000000000",
-        "0xfffff90008765000",
-    ]
-    assert reads < 40
-
-
-def test_cache_is_emptied_when_it_is_full() -> None:
-    memory = CachedMemory(lambda _va, size: bytes(size), lambda _va, data: len(data))
-    for address in range(0, 0x400 * (MOST_LINES + 8), 0x10000):
-        memory.read(address, 0x10000)
-    assert len(memory.cache) <= MOST_LINES + 16
 
 
 def test_files(kd: Kd, tmp_path: Path) -> None:

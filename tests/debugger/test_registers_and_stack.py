@@ -109,9 +109,9 @@ def test_registers(kd: Kd, line: str, text: str) -> None:
 
 def test_empty_answer_keeps_a_register(kd: Kd) -> None:
     kd.session.ask = lambda _question: ""
-    assert kd.run("r rcx=;r rcx") == "rcx=0000000000000001\n"
+    assert kd.lines("r rcx=;r rcx") == ["rcx=0000000000000001", "rcx=0000000000000001"]
     kd.session.ask = lambda _question: "77"
-    assert kd.run("r rcx=;r rcx") == "rcx=0000000000000077\n"
+    assert kd.lines("r rcx=;r rcx") == ["rcx=0000000000000001", "rcx=0000000000000077"]
 
 
 @pytest.mark.parametrize("name", sorted(SLOTS))
@@ -223,9 +223,9 @@ def test_variables_of_a_frame(kd: Kd) -> None:
     )
     assert kd.run("dv /t /v T*") == "ffffb000`0000fff8 unsigned long Tag = 0x20636241\n"
     assert kd.run("dv /i /V") == (
-        "prv param  @rsp+0x0020       Tag = 0x20636241\n"
-        "prv local  @rax              Count = 5\n"
-        "prv local  <unavailable>     Gone = <value unavailable>\n"
+        "prv param  ffffb000`0000fff8 @rsp+0x0020              Tag = 0x20636241\n"
+        "prv local  @rax              @rax                   Count = 5\n"
+        "prv local  <unavailable>     <unavailable>            Gone = <value unavailable>\n"
     )
     assert kd.run("? Tag") == "Evaluate expression: -87960930156552 = ffffb000`0000fff8\n"
     assert kd.run("dv zz*") == "No local variable matches 'zz*'\n"

@@ -8,10 +8,10 @@ A `.kdt` file begins with comment lines, which say what to run::
     #   .symfix                       ... indented
     # with the banner                 the file holds what is printed before the first prompt too
 
-Behind them stands the session: every line with a prompt is a command, all else is output. The
-commands are read off these lines, given to `kdsim kd` through a pipe, and what it prints must be
-the same text. Two things are replaced literally: the folder of this checkout by `<kdsim>`, and the
-debugger's own time of day by `<now>`.
+Behind them stands the session: every line with a prompt is a command (behind `Input>` an answer),
+all else is output. The commands are read off these lines, given to `kdsim kd` through a pipe, and
+what it prints must be the same text. Two things are replaced literally: the folder of this checkout
+by `<kdsim>`, and the debugger's own time of day by `<now>`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from kdsim.resources import resource_path
 
 CHECKOUT = str(resource_path("targets").parent)
-PROMPT = re.compile(r"^(?:\d+: kd|kd|lkd)> (.*)$")
+PROMPT = re.compile(r"^(?:\d+: kd|kd|lkd|Input)> (.*)$")
 _NOW = re.compile(
     r"(?<=target at \()[^()]+\([^()]+\)(?=\), ptr64)"
     r"|(?<=debugger time: ).+|(?<=debuggee\) time: ).+|(?<=occurred at \().+(?=\))"

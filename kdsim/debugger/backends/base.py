@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Caps(Flag):
@@ -190,3 +190,11 @@ class Backend(Protocol):
         """Ask for a manual crash (0xE2); no reply, the next event is the bug check's stop."""
 
     def answer_prompt(self, text: str) -> None: ...
+
+
+@runtime_checkable
+class MemorySearch(Protocol):
+    """What a backend may offer besides `Backend`: searching where the memory is."""
+
+    def search_virtual(self, va: int, size: int, pattern: bytes) -> int:
+        """The place up to which `pattern` begins nowhere; `va` when that is not known."""

@@ -275,6 +275,9 @@ class LiveBackend:
     def write_physical(self, pa: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_PHYSICAL, pa & ADDRESS_MASK, data)
 
+    def search_virtual(self, va: int, size: int, pattern: bytes) -> int:
+        return self._requests.search(va, size, pattern)
+
     def read_context(self, processor: int) -> bytes:
         context = self._requests.context(processor)
         self._known.contexts_read.add(processor)

@@ -72,6 +72,9 @@ class LocalBackend(PassiveBackend):
     def write_physical(self, pa: int, data: bytes) -> int:
         return self._requests.write(Api.WRITE_PHYSICAL, pa & ADDRESS_MASK, data)
 
+    def search_virtual(self, va: int, size: int, pattern: bytes) -> int:
+        return self._requests.search(va, size, pattern)
+
     def read_control_space(self, processor: int, selector: int, size: int) -> bytes:
         """What the machine tells of a processor that runs; it may refuse."""
         return self._requests.control_space(processor, selector, size)

@@ -1,19 +1,20 @@
-"""`bp bu bm ba bl bc bd be br bs bsc .bpcmds`."""
+"""`bp bu bm ba bl bc bd be br bs bsc .bpcmds .apply_dbp`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.language.problems import UNRESOLVED
+from kdsim.debugger.language.problems import RANGE, UNRESOLVED
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, CommandSyntaxError, SymbolError, UserError
+from kdsim.symbols.wildcard import matches
+from kdsim.wire.context import CONTEXT_SIZE, Context
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -28,6 +29,11 @@ WHERE = Param("address", "symbol", "where", optional=True)
 PASSES = Param("passes", "expression", "stop at the n-th time", optional=True)
 COMMANDS = Param('"commands"', "commands", "to run when it is hit", optional=True)
 IDS = Param("ids", "breakpoint", "for instance 0 2, 1-4, *")
+OPTIONS = (
+    "/1 once; /p <EPROCESS>, /t <ETHREAD> only there;\n"
+    "/c <n> below a stack depth, /C <n> above it;\n"
+    '/w "condition" when a C++ expression is true (dx expressions are not known here).'
+)
 _SEE = ("bl", "bc", "bd", "be", "g")
 
 
@@ -88,11 +94,12 @@ def _where(session: Session, args: Arguments) -> tuple[str, int | None]:
 def _passes_and_command(args: Arguments) -> tuple[int, str]:
     passes = 1
     if not args.done and not args.peek().startswith('"'):
+        column = args.position
         passes = args.expression()
+        if not 0 < passes < 1 << 32:
+            raise args.error(RANGE, column)
     text = args.string(escapes=True) or ""
     args.at_end()
-    if passes < 1:
-        raise args.error("Range error", 0)
     return passes, text
 
 
@@ -105,14 +112,14 @@ def _enter(session: Session, new: Breakpoint) -> list[str]:
                 f"Unable to set breakpoint at {tick(new.address)}: the memory cannot be read"
             )
         same = breakpoints.same_place(new)
-        if same is not None and same.id != new.id:
+        if same is not None:
             new.id = same.id
-            breakpoints.add(new)
-            return [f"breakpoint {same.id} redefined"]
+    known = breakpoints.get(new.id) is not None
     breakpoints.add(new)
+    lines = [f"breakpoint {new.id} redefined"] if known else []
     if new.deferred:
-        return [f"Bp expression '{new.expression}' could not be resolved, adding deferred bp"]
-    return []
+        lines.append(f"Bp expression '{new.expression}' could not be resolved, adding deferred bp")
+    return lines
 
 
 @command(
@@ -123,7 +130,7 @@ def _enter(session: Session, new: Breakpoint) -> list[str]:
     params=(WHERE, PASSES, COMMANDS),
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "ba", "bm"),
-    notes='/1 once, /p <EPROCESS>, /t <ETHREAD>, /c <max depth>, /C <min depth>, /w "condition"',
+    notes=OPTIONS,
 )
 def set_breakpoint(session: Session, args: Arguments, name: str) -> list[str]:
     number = _glued_id(session, args)
@@ -167,29 +174,30 @@ def _make(
     params=(Param("pattern", "symbol", "mod!name with wildcards"), PASSES, COMMANDS),
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "bp", "x"),
-    notes="/a takes data symbols too, /d keeps addresses instead of symbols.",
+    notes=f"/a takes data symbols too, /d keeps addresses instead of symbols,\n"
+    f"/( is accepted: the symbols of C functions have no parameter lists. {OPTIONS}",
 )
-def set_matching(session: Session, args: Arguments, name: str) -> list[str]:
+def set_matching(session: Session, args: Arguments, name: str) -> None:
     options, given = _options(session, args)
     pattern = args.pattern()
     if pattern is None:
         raise args.error()
     passes, text = _passes_and_command(args)
-    lines = []
     kind = "bp" if "d" in given else "bu"
+    found = False
     for located in session.symbols.match(pattern):
         session.check_interrupt()
         if located.symbol.kind != "function" and "a" not in given:
             continue
+        found = True
         expression = f'@!"{located.name}"'
         number = session.breakpoints.free_id()
         new = _make(number, kind, expression, located.va, passes, text, options)
-        if session.breakpoints.same_place(new) is None:
-            _enter(session, new)
-            lines.append(f"{number:3}: {tick(located.va)} {expression}")
-    if not lines:
+        # Shown one by one: the last may be one too many.
+        for line in _enter(session, new) or [f"{number:3}: {tick(located.va)} {expression}"]:
+            session.out.line(line)
+    if not found:
         raise SymbolError(f"No matching code symbols found for '{pattern}'; no breakpoints set")
-    return lines
 
 
 @command(
@@ -199,6 +207,7 @@ def set_matching(session: Session, args: Arguments, name: str) -> list[str]:
     params=(Param("access", "flags", "e1 r4 w8 ..."), WHERE, PASSES, COMMANDS),
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "bp"),
+    notes=OPTIONS,
 )
 def set_access(session: Session, args: Arguments, name: str) -> list[str]:
     number = _glued_id(session, args)
@@ -235,19 +244,24 @@ class BreakpointRow:
     command: str
     process: int = 0
     thread: int = 0
+    source: str = ""
+    condition: str = ""
 
     def lines(self) -> Iterator[str]:
         state = ("e" if self.enabled else "d") + ("u" if self.address is None else " ")
         place = " " * 17 if self.address is None else tick(self.address)
+        source = f" [{self.source}]" if self.source else ""
         command_text = f' "{self.command}"' if self.command else ""
         yield (
-            f"{self.id:2} {state}{place} {self.access:3} {self.remaining:04x} "
+            f"{self.id:2} {state}{place}{source} {self.access:3} {self.remaining:04x} "
             f"({self.passes:04x}) {self.symbol}{command_text}"
         )
         if self.process:
             yield f"     Match process data {tick(self.process)}"
         if self.thread:
             yield f"     Match thread data {tick(self.thread)}"
+        if self.condition:
+            yield f"     Condition: {self.condition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,16 +282,20 @@ class BreakpointList:
     see_also=("bp", "bc", ".bpcmds"),
 )
 def list_breakpoints(session: Session, args: Arguments, name: str) -> BreakpointList:
-    args.take("/L")
+    addresses_only = "L" in args.switches("L")
     chosen = list(session.breakpoints) if args.done else _chosen(session, args)
-    return BreakpointList(tuple(_row(session, item) for item in chosen))
+    with_lines = session.settings.load_lines and not addresses_only
+    return BreakpointList(tuple(_row(session, item, with_lines) for item in chosen))
 
 
-def _row(session: Session, item: Breakpoint) -> BreakpointRow:
+def _row(session: Session, item: Breakpoint, with_lines: bool) -> BreakpointRow:
+    source = ""
     if item.address is None:
         symbol = f"({item.expression})"
     else:
         symbol = session.disassembler.symbol(item.address) or ""
+        line = session.symbols.line(item.address) if with_lines else None
+        source = f"{line.file} @ {line.line}" if line else ""
     return BreakpointRow(
         item.id,
         item.enabled,
@@ -289,6 +307,8 @@ def _row(session: Session, item: Breakpoint) -> BreakpointRow:
         item.command,
         item.process,
         item.thread,
+        source,
+        item.condition,
     )
 
 
@@ -308,12 +328,11 @@ def _chosen(session: Session, args: Arguments) -> list[Breakpoint]:
 
 def _matching(session: Session, word: str, *, is_symbol: bool) -> list[Breakpoint] | None:
     if is_symbol:
-        pattern = word.lower()
         return [
             item
             for item in session.breakpoints
             if item.address is not None
-            and fnmatchcase((session.disassembler.symbol(item.address) or "").lower(), pattern)
+            and matches(word, session.disassembler.symbol(item.address) or "")
         ]
     if word == "*":
         return list(session.breakpoints)
@@ -348,8 +367,6 @@ def change(session: Session, args: Arguments, name: str) -> None:
             session.breakpoints.remove(item.id)
         else:
             item.enabled = name == "be"
-            if item.enabled:
-                item.remaining = item.passes
 
 
 @command(
@@ -393,7 +410,7 @@ def set_command(session: Session, args: Arguments, name: str) -> None:
         condition = args.text[start : args.position].strip()
     text = args.string(escapes=True) or ""
     args.at_end()
-    found[0].command = f"j ({condition}) '{text}';'gc'" if condition else text
+    found[0].command = f"j {condition} '{text}'; 'gc'" if condition else text
 
 
 @command(
@@ -408,11 +425,54 @@ def show_commands(session: Session, args: Arguments, name: str) -> list[str]:
     return [_command_line(item) for item in session.breakpoints]
 
 
+@command(
+    ".apply_dbp",
+    summary="Put the data breakpoints (ba) into a register context.",
+    group="breakpoints",
+    params=(Param("/m context", "expression", "a CONTEXT in memory", optional=True),),
+    needs=Caps.BREAKPOINTS | Caps.REGISTERS,
+    see_also=("ba", ".cxr"),
+    notes="Without /m: into the registers of the current processor.",
+)
+def apply_data_breakpoints(session: Session, args: Arguments, name: str) -> None:
+    wanted = session.breakpoints.debug_registers()
+    if args.take("/m"):
+        address = args.address()
+        args.at_end()
+        context = Context(session.memory.read(address, CONTEXT_SIZE))
+        for register, value in wanted.items():
+            context.set(register, value)
+        session.memory.write(address, context.raw)
+        return
+    args.at_end()
+    if not session.scope.is_default:
+        raise UserError("Registers of another context cannot be changed: use .apply_dbp /m")
+    for register, value in wanted.items():
+        session.live_registers[register] = value
+
+
 def _command_line(item: Breakpoint) -> str:
-    address = (
-        item.expression if item.kind == "bu" or item.address is None else f"0x{tick(item.address)}"
+    """What would set a breakpoint again; a blank follows an address, but no symbol."""
+    symbolic = item.kind == "bu" or item.address is None
+    where = item.expression if symbolic else _number(item.address or 0)
+    parts = [f"{item.kind}{item.id}"]
+    if item.hardware:
+        parts.append(f"{item.access}{item.size}")
+    parts += ["/1"] if item.one_shot else []
+    numbers = (
+        ("p", item.process),
+        ("t", item.thread),
+        ("c", item.max_depth),
+        ("C", item.min_depth),
     )
-    access = f" {item.access}{item.size}" if item.hardware else ""
-    passes = f" 0x{item.passes:x}" if item.passes > 1 else ""
-    text = f' "{item.command}"' if item.command else " " if item.kind == "bp" else ""
-    return f"{item.kind}{item.id}{access} {address}{passes}{text};"
+    parts += [f"/{letter} {_number(value)}" for letter, value in numbers if value]
+    parts += [f'/w "{item.condition}"'] if item.condition else []
+    parts.append(where)
+    parts += [_number(item.passes)] if item.passes > 1 else []
+    parts += [f'"{item.command}"'] if item.command else []
+    bare = not item.command and item.passes == 1 and not symbolic
+    return " ".join(parts) + (" ;" if bare else ";")
+
+
+def _number(value: int) -> str:
+    return f"0x{tick(value)}" if value >> 32 else f"0x{value:x}"

@@ -12,13 +12,12 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "appearance": (".style",),
     "breakpoints": (
         *("bp", "bu", "bm", "ba", "bl", "bc", "bd", "be"),
-        *("br", "bs", "bsc", ".bpcmds"),
+        *("br", "bs", "bsc", ".bpcmds", ".apply_dbp"),
     ),
+    "cache": (".cache",),
     "crashdump": (".dump",),
-    "display": (
-        *("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
-        *("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du"),
-    ),
+    "display": ("db", "dw", "dW", "dd", "dc", "dq", "dp", "df", "dD", "d"),
+    "display_physical": (*("!db", "!dw", "!dd", "!dc", "!dq", "!dp", "!da", "!du", "!eb", "!ed"),),
     "display_strings": ("da", "du", "ds", "dS", "dyb", "dyd"),
     "display_symbols": (
         *("dds", "dps", "dqs", "dl", "dlb"),
@@ -37,15 +36,23 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "expressions": ("?", "??", ".formats", ".echo", ".printf", "n", ".expr"),
     "extensions": (
         *(".chain", ".load", ".loadby", ".unload", ".unloadall", ".setdll", ".extmatch"),
-        *(".extpath", ".extpath+", ".srcpath", ".srcpath+", ".lsrcpath", ".lsrcpath+"),
     ),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
+    "function_entry": (".fnent",),
     "headers": ("!dh",),
     "help": (".help", ".hh", "!help"),
+    "holdmem": (".holdmem",),
+    "images": (".imgscan",),
     "host_shell": (".shell", ".noshell"),
     "lists": ("!error", "!list"),
+    "loops": (
+        *("!for_each_module", "!for_each_function"),
+        *("!for_each_frame", "!for_each_local", "!for_each_register"),
+    ),
     "logging": (".logopen", ".logappend", ".logclose", ".logfile"),
-    "modules": ("lm", "ld", ".reload", "!lmi"),
+    "module_info": ("!lmi", "!chksym", "!itoldyouso", "!imgreloc"),
+    "model": ("dx", "dtx"),
+    "modules": ("lm", "ld"),
     "objects": ("!object", "!drvobj", "!devobj"),
     "options": (
         *(".echocpunum", ".echotimestamps", ".prefer_dml", ".ignore_missing_pages"),
@@ -58,25 +65,29 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "ports": ("ib", "iw", "id", "ob", "ow", "od"),
     "processes": ("!process", "!thread", "!running"),
     "processors": ("!pcr", "!prcb", "!irql"),
-    "registers": ("r", "rM", "rF", "rX", "rm", "rdmsr", "wrmsr"),
+    "registers": (
+        *("r", "rM", "rF", "rX", "rY", "rYI", "rZ", "rZI", "rK", "rm"),
+        *("rdmsr", "wrmsr"),
+    ),
+    "reload": (".reload",),
     "scope": (".thread", ".process", ".context", ".trap", ".cxr", ".exr", "~"),
     "screen": (".outmask", ".outmask-", ".ofilter", ".cls", ".beep", ".wtitle", ".locale"),
     "search": ("s",),
+    "selectors": ("dg",),
     "stack": (
         *("k", "kb", "kp", "kP", "kv", "kn", "kc", "kf", "kL"),
         *("kd", ".kframes", ".frame"),
     ),
     "status": (
         *("vertarget", "version", "vercommand", ".time", ".echotime", ".effmach", ".sleep"),
-        *(".cache", ".prompt_allow", ".pcmd", ".kdtargetmac"),
+        *(".prompt_allow", ".pcmd", ".kdtargetmac"),
     ),
     "stepping": (
         *("p", "pa", "pc", "pt", "pct", "ph", "t", "ta", "tc", "tt", "tct", "th"),
         *("tb", ".step_filter"),
     ),
-    "symbols": (
-        "x",
-        "ln",
+    "symbols": ("x", "ln"),
+    "symbol_path": (
         ".sympath",
         ".sympath+",
         ".symfix",
@@ -86,13 +97,16 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         ".symopt-",
         ".exepath",
         ".exepath+",
+        *(".srcpath", ".srcpath+", ".lsrcpath", ".lsrcpath+", ".extpath", ".extpath+"),
         "!sym",
+        "ss",
     ),
     "types": ("dt",),
-    "unassemble": ("u", "ub", "uu", "ur", "uf", "#"),
+    "unassemble": ("u", "ub", "uu", "up", "ur", "uf", "#"),
     "variables": ("dv",),
     "verifier": ("!verifier",),
     "watch": ("wt",),
+    "worker": (".pagein",),
 }
 
 REGISTRY = Registry(CATALOGUE)

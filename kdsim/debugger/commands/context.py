@@ -65,6 +65,9 @@ class SessionContext:
         try:
             return self.session.symbols.resolve(name)
         except SymbolError:
+            suffix = self.session.settings.symbol_suffix
+            if suffix and not name.endswith(suffix):
+                return self.symbol(f"{name}{suffix}")
             if SHOWN_IMPORT in name:
                 return self.symbol(name.replace(SHOWN_IMPORT, IMPORT))
             if "!" in name:

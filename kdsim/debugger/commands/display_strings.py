@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.display_options import NOTES, next_address, take_options
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import characters, read_cells
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.text import address as tick
 from kdsim.errors import MemoryFault
 
 if TYPE_CHECKING:
-    from kdsim.debugger.language.arguments import Arguments, Range
+    from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.memory import CachedMemory
     from kdsim.debugger.session import Session
 
-KINDS = ("da", "du", "ds", "dS", "dyb", "dyd")
+RANGE = Param("range", "range", "where", optional=True)
 WIDTH = 32
-"""Characters in a line."""
+"""Characters in a line. The documentation says up to 48, kd's lines have 32."""
+
+STRING_SIZE = 16
+"""sizeof(UNICODE_STRING) of a 64-bit target."""
+
+BIT_COUNTS = {"dyb": 32, "dyd": 8}
+"""Values shown when the user names no end."""
 
 LIMIT = 0x4000
 """Characters a string without a NUL is followed for."""
@@ -38,37 +47,36 @@ class Strings:
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Values shown bit by bit, `size` bytes each."""
+    """Values of `size` bytes shown bit by bit."""
 
-    address: int
     size: int
-    values: tuple[int | None, ...]
+    columns: int
+    rows: tuple[tuple[int, tuple[int | None, ...]], ...]
 
     def lines(self) -> Iterator[str]:
-        yield from _BIT_HEADERS[self.size]
-        per_line = 4 // self.size
-        for start in range(0, len(self.values), per_line):
-            part = self.values[start : start + per_line]
-            shown = [_bits(value, self.size) for value in part]
-            digits = [
-                f"{value:0{2 * self.size}x}" if value is not None else "??" * self.size
-                for value in part
-            ]
-            line = (
-                f"{tick(self.address + start * self.size)}  {' '.join(shown)}  {' '.join(digits)}"
-            )
-            yield line
+        yield from _bit_header(self.size, self.columns)
+        width = 2 * self.size
+        for address, values in self.rows:
+            shown = " ".join(_bits(value, self.size) for value in values)
+            digits = " ".join("?" * width if v is None else f"{v:0{width}x}" for v in values)
+            yield f"{tick(address)}  {shown}  {digits}"
 
 
-_INDENT = " " * 19
 _BIT_HEADERS = {
-    1: (_INDENT + " ".join(["76543210"] * 4), _INDENT + " ".join(["--------"] * 4)),
+    1: ("76543210", "--------"),
     4: (
-        _INDENT + " 3          2          1          0",
-        _INDENT + "10987654 32109876 54321098 76543210",
-        _INDENT + " ".join(["--------"] * 4),
+        " 3          2          1          0",
+        "10987654 32109876 54321098 76543210",
+        " ".join(["--------"] * 4),
     ),
 }
+
+
+def _bit_header(size: int, columns: int) -> Iterator[str]:
+    """Bit numbers above the columns."""
+    width = 9 * size - 1
+    for text in _BIT_HEADERS[size]:
+        yield (" " * 19 + " ".join([f"{text:{width}}"] * columns)).rstrip()
 
 
 def _bits(value: int | None, size: int) -> str:
@@ -79,53 +87,84 @@ def _bits(value: int | None, size: int) -> str:
 
 
 @command(
-    *KINDS,
-    summary="Display text: to its NUL (da, du), or a counted string (ds, dS); or bits (dyb, dyd).",
+    "da",
+    "du",
+    summary="Display text to its NUL, ASCII (da) or Unicode (du).",
     group="memory",
-    params=(Param("range", "range", "where", optional=True),),
+    params=(RANGE,),
     needs=Caps.READ,
-    see_also=("db", "dpa", "dpu"),
+    see_also=("db", "dS", "dpa"),
+    notes=NOTES,
 )
-def display_strings(session: Session, args: Arguments, name: str) -> Strings | Bits:
-    return show(session, args, name)
-
-
-def show(session: Session, args: Arguments, name: str, *, physical: bool = False) -> Strings | Bits:
-    """Read and remember where to go on."""
-    from kdsim.debugger.commands.display import next_address
-
-    width = WIDTH
-    while (flag := args.take("/c", "/p")) is not None:
-        if flag == "/c":
-            width = max(1, args.expression())
-        else:
-            physical = True
-    size = {"du": 2, "dS": 16, "ds": 16, "dyd": 4}.get(name, 1)
-    span = args.range(size, {"dyb": 32, "dyd": 8}.get(name, 1))
+def display_text(session: Session, args: Arguments, name: str) -> Strings:
+    size = 2 if name == "du" else 1
+    options = take_options(args)
+    span = args.range(size, LIMIT)
     args.at_end()
     start = next_address(session, span.address)
-    memory = session.physical if physical else session.memory
     session.cursor.display = name
-    if name in ("dyb", "dyd"):
-        cells = tuple(
-            int.from_bytes(cell, "little") if cell is not None else None
-            for cell in read_cells(memory, start, span.count, size)
-        )
-        session.cursor.data = start + span.count * size
-        return Bits(start, size, cells)
-    if name in ("ds", "dS"):
-        session.cursor.data = start + 16
-        return _counted(memory, start, wide=name == "dS", width=width)
-    pieces, end = _terminated(memory, start, size, _limit(span), width)
-    session.cursor.data = end
+    memory, width = options.memory(session), options.columns or WIDTH
+    pieces, session.cursor.data = terminated(memory, start, size, span.count, width)
     return Strings(pieces)
 
 
-def _limit(span: Range) -> int:
-    return span.count if span.form in ("count", "end") else LIMIT
+@command(
+    "ds",
+    "dS",
+    summary="Display a counted string: the ANSI_STRING (ds) or UNICODE_STRING (dS) at an address.",
+    group="memory",
+    params=(RANGE,),
+    needs=Caps.READ,
+    see_also=("da", "du"),
+    notes=NOTES,
+)
+def display_counted(session: Session, args: Arguments, name: str) -> Strings:
+    options = take_options(args)
+    span = args.range(STRING_SIZE, 1)
+    args.at_end()
+    start = next_address(session, span.address)
+    session.cursor.display = name
+    session.cursor.data = start + STRING_SIZE
+    width = options.columns or WIDTH
+    return _counted(options.memory(session), start, wide=name == "dS", width=width)
 
 
-def _terminated(
+@command(
+    *BIT_COUNTS,
+    summary="Display bits and bytes (dyb), or bits and double words (dyd).",
+    group="memory",
+    params=(RANGE,),
+    needs=Caps.READ,
+    see_also=("db", "dd"),
+    notes=NOTES,
+)
+def display_bits(session: Session, args: Arguments, name: str) -> Bits:
+    size = 4 if name == "dyd" else 1
+    options = take_options(args)
+    span = args.range(size, BIT_COUNTS[name])
+    args.at_end()
+    start = next_address(session, span.address)
+    session.cursor.display = name
+    session.cursor.data = start + span.size
+    values = (
+        int.from_bytes(cell, "little") if cell is not None else None
+        for cell in read_cells(options.memory(session), start, span.count, size)
+    )
+    columns = options.columns or 4 // size
+    numbered = batched_rows(values, start, columns, size)
+    return in_pieces(session, numbered, lambda found: Bits(size, columns, found))
+
+
+def batched_rows(
+    values: Iterator[int | None], start: int, columns: int, size: int
+) -> Iterator[tuple[int, tuple[int | None, ...]]]:
+    """Values in lines of `columns`, each with its address."""
+    while line := tuple(islice(values, columns)):
+        yield start, line
+        start += columns * size
+
+
+def terminated(
     memory: CachedMemory, va: int, size: int, limit: int, width: int
 ) -> tuple[tuple[tuple[int, str | None], ...], int]:
     """Lines of a string up to its NUL, and the address after it."""

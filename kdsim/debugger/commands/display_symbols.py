@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import starmap
+from itertools import islice, starmap
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.display_options import NOTES, next_address, take_options
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import characters, read_cells
 from kdsim.debugger.commands.registry import Param, command
@@ -25,6 +26,8 @@ POINTER_SIZES = {"d": 4, "p": 8, "q": 8}
 NAMED = ("dds", "dps", "dqs")
 FOLLOWED = tuple(f"d{size}{target}" for size in "dpq" for target in "apu")
 STRING_LIMIT = 128
+LIST_COUNT, LIST_SIZE = 0x20, 2
+"""Nodes and pointers of each that `dl` shows unless told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,17 @@ class PointerRow:
 
 @dataclass(frozen=True, slots=True)
 class Pointers:
-    """Pointers of `size` bytes, one a line."""
+    """Pointers of `size` bytes, `columns` a line."""
 
     size: int
     rows: tuple[PointerRow, ...]
+    columns: int = 1
 
     def lines(self) -> Iterator[str]:
-        for row in self.rows:
-            value = _number(row.value, self.size)
-            yield f"{tick(row.address)}  {value} {row.detail}".rstrip()
+        for start in range(0, len(self.rows), self.columns):
+            line = self.rows[start : start + self.columns]
+            shown = "".join(f" {_number(row.value, self.size)} {row.detail}" for row in line)
+            yield f"{tick(line[0].address)} {shown}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,13 @@ def _number(value: int | None, size: int) -> str:
     params=(Param("range", "range", "where", optional=True),),
     needs=Caps.READ,
     see_also=("dq", "ln", "dl"),
-    notes="Second letter: pointer size (d, q, p). Third: s symbol, p value, a ASCII, u Unicode.",
+    notes="Second letter: pointer size (d, q, p). Third: s symbol, p value, a ASCII, u Unicode.\n"
+    + NOTES,
 )
 def display_pointers(session: Session, args: Arguments, name: str) -> Pointers:
-    from kdsim.debugger.commands.display import next_address
-
     size = POINTER_SIZES[name[1]]
+    options = take_options(args)
+    columns = options.columns or 1
     span = args.range(size, SHOWN_BYTES // size)
     args.at_end()
     start = next_address(session, span.address)
@@ -89,26 +95,26 @@ def display_pointers(session: Session, args: Arguments, name: str) -> Pointers:
 
     def row(index: int, cell: bytes | None) -> PointerRow:
         value = int.from_bytes(cell, "little") if cell is not None else None
-        detail = "" if value is None else _detail(session, value, size, name[2])
+        detail = "" if value is None else _detail(session, value, name[2])
         return PointerRow(start + index * size, value, detail)
 
-    cells = enumerate(read_cells(session.memory, start, span.count, size))
-    shown = in_pieces(session, starmap(row, cells), lambda found: Pointers(size, found))
+    cells = enumerate(read_cells(options.memory(session), start, span.count, size))
+    shown = in_pieces(session, starmap(row, cells), lambda found: Pointers(size, found, columns))
     session.cursor.data = start + span.count * size & (1 << 64) - 1
     return shown
 
 
-def _detail(session: Session, value: int, size: int, form: str) -> str:
+def _detail(session: Session, value: int, form: str) -> str:
+    """What is behind a pointer; what it points to is as wide as the target's own pointers."""
     if form == "s":
         return session.disassembler.symbol(value) or ""
-    data = session.memory.read_some(value, size)
     if form == "p":
-        if len(data) < size:
-            return _number(None, size)
+        data = session.memory.read_some(value, 8)
+        if len(data) < 8:
+            return _number(None, 8)
         target = int.from_bytes(data, "little")
-        symbol = session.disassembler.symbol(target) or ""
-        return f"{_number(target, size)} {symbol}".rstrip()
-    if not data:
+        return f"{tick(target)} {session.disassembler.symbol(target) or ''}".rstrip()
+    if not session.memory.read_some(value, 1):
         return ""
     if form == "a":
         text = session.memory.cstring(value, STRING_LIMIT).encode("latin-1")
@@ -131,25 +137,28 @@ def _detail(session: Session, value: int, size: int, form: str) -> str:
     see_also=("!list", "dt"),
 )
 def display_list(session: Session, args: Arguments, name: str) -> ListNodes:
-    start = args.expression()
-    most = args.optional_expression(0x20)
-    size = args.optional_expression(2)
+    start = args.address()
+    most = args.expression() if not args.done else LIST_COUNT
+    size = max(1, args.expression()) if not args.done else LIST_SIZE
     args.at_end()
-    assert most is not None
-    assert size is not None
-    link_offset = 8 if name == "dlb" else 0
-    nodes: list[tuple[int, tuple[int, ...]]] = []
+    session.cursor.display = name
+    nodes = _nodes(session, start, 8 if name == "dlb" else 0, size)
+    return in_pieces(session, islice(nodes, most), ListNodes)
+
+
+def _nodes(
+    session: Session, start: int, link_offset: int, size: int
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """From node to node, up to a NULL, a loop or memory that cannot be read."""
     va = start
-    while va and len(nodes) < most:
-        session.check_interrupt()
+    seen: set[int] = set()
+    while va not in seen:
+        seen.add(va)
         data = session.memory.read_some(va, max(size * 8, link_offset + 8))
         if len(data) < link_offset + 8:
-            if not nodes:
-                raise MemoryFault(va)
-            break
+            raise MemoryFault(va)
         values = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data) - 7, 8)]
-        nodes.append((va, tuple(values[:size])))
+        yield va, tuple(values[:size])
         va = values[link_offset // 8]
-        if va == start:
-            break
-    return ListNodes(tuple(nodes))
+        if not va:
+            return

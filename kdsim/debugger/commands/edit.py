@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.display_options import take_caching
 from kdsim.debugger.commands.listing import in_pieces
-from kdsim.debugger.commands.memory_cells import hexadecimal, ticked
+from kdsim.debugger.commands.memory_cells import FORMATS
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, UserError
@@ -20,91 +21,105 @@ if TYPE_CHECKING:
     from kdsim.debugger.memory import CachedMemory
     from kdsim.debugger.session import Session
 
-SIZES = {"e": 1, "eb": 1, "ew": 2, "ed": 4, "eq": 8, "ep": 8}
+SIZES = {"eb": 1, "ew": 2, "ed": 4, "eq": 8, "ep": 8}
+FLOATS = {"ef": "<f", "eD": "<d"}
+STRINGS = ("ea", "eza", "eu", "ezu")
 CHUNK = 0x10000
+
+INPUT = "Input> "
+PHYSICAL = "/p, /p[c], /p[uc], /p[wc]: a physical address."
 
 ADDRESS = Param("address", "expression", "where")
 VALUES = Param("values", "values", "what, upwards from there", optional=True)
 
 
 @command(
+    "e",
     *SIZES,
-    "ef",
-    "eD",
+    *FLOATS,
     summary="Enter values into memory; without values they are asked for one by one.",
     group="memory",
     params=(ADDRESS, VALUES),
     needs=Caps.WRITE,
     see_also=("db", "ea", "f"),
-    notes="ed nt!PoolHitTag ' cbA' enters the pool tag Abc: characters count from the high byte.",
+    notes="ed nt!PoolHitTag ' cbA' enters the pool tag Abc: characters count from the high byte.\n"
+    "Asked for a value, a blank keeps what is there and an empty answer ends.\n"
+    f"e enters what the last e* command did. {PHYSICAL}",
 )
 def enter(session: Session, args: Arguments, name: str) -> None:
+    kind = session.cursor.entry if name == "e" else name
+    if kind in STRINGS:
+        _enter_string(session, args, kind)
+        return
+    session.cursor.entry = kind
     memory = _memory(session, args)
     va = args.address()
     if args.done:
-        _ask_values(session, args, memory, va, name)
+        _ask_values(session, args, memory, va, kind)
         return
-    data = b"".join(_floats(args, name) if name in ("ef", "eD") else args.values(SIZES[name]))
-    memory.write(va, data)
+    memory.write(va, b"".join(_values(args, kind)))
 
 
 def _memory(session: Session, args: Arguments) -> CachedMemory:
     if args.take("/p"):
-        args.take("[uc]", "[wc]", "[c]")
+        take_caching(args)
         return session.physical
     return session.memory
 
 
-def _floats(args: Arguments, name: str) -> Iterator[bytes]:
+def _values(args: Arguments, kind: str) -> list[bytes]:
+    return list(_floats(args, kind)) if kind in FLOATS else args.values(SIZES[kind])
+
+
+def _floats(args: Arguments, kind: str) -> Iterator[bytes]:
     while not args.done:
         column, word = args.position, args.word() or ""
         try:
-            yield struct.pack("<f" if name == "ef" else "<d", float(word))
+            yield struct.pack(FLOATS[kind], float(word))
         except (ValueError, OverflowError):
             raise args.error(column=column) from None
 
 
 def _ask_values(
-    session: Session, args: Arguments, memory: CachedMemory, va: int, name: str
+    session: Session, args: Arguments, memory: CachedMemory, va: int, kind: str
 ) -> None:
     """A blank keeps the value, an empty answer ends."""
-    size = {"ef": 4, "eD": 8}.get(name) or SIZES[name]
+    size = struct.calcsize(FLOATS[kind]) if kind in FLOATS else SIZES[kind]
     while True:
         old = memory.read(va, size)
-        shown = ticked(old) if size == 8 else hexadecimal(old)
-        answer = session.ask(f"{tick(va)} {shown} ")
-        if not answer.strip():
-            if not answer:
-                return
-            va += size
-            continue
-        given = type(args)(answer, args.context)
-        values = list(_floats(given, name) if name in ("ef", "eD") else given.values(size))
+        session.out.line(f"{tick(va)} {FORMATS[f'd{kind[1:]}'].show(old).strip()}")
+        answer = session.ask(INPUT)
+        if not answer:
+            return
+        values = _values(type(args)(answer, args.context), kind)
         memory.write(va, b"".join(values))
-        va += size * len(values)
+        va += size * max(1, len(values))
 
 
 @command(
-    "ea",
-    "eza",
-    "eu",
-    "ezu",
+    *STRINGS,
     summary="Enter a string, ASCII (ea) or Unicode (eu); the z forms add the terminator.",
     group="memory",
     params=(ADDRESS, Param("string", "string", 'in double quotes, "text"')),
     needs=Caps.WRITE,
     see_also=("da", "eb"),
+    notes=PHYSICAL,
 )
 def enter_string(session: Session, args: Arguments, name: str) -> None:
+    _enter_string(session, args, name)
+
+
+def _enter_string(session: Session, args: Arguments, kind: str) -> None:
+    session.cursor.entry = kind
     memory = _memory(session, args)
     va = args.address()
     text = args.string()
     if text is None:
         raise args.error()
     args.at_end()
-    wide = name.endswith("u")
+    wide = kind.endswith("u")
     data = text.encode("utf-16-le") if wide else text.encode("latin-1", "replace")
-    if "z" in name:
+    if "z" in kind:
         data += bytes(2 if wide else 1)
     memory.write(va, data)
 
@@ -120,7 +135,7 @@ def enter_string(session: Session, args: Arguments, name: str) -> None:
 )
 def fill(session: Session, args: Arguments, name: str) -> str:
     if name == "fp":
-        args.take("uc", "wc", "c")
+        take_caching(args)
     span = args.range(1, 0x80)
     pattern = b"".join(args.values(1))
     if span.address is None or not pattern:
@@ -159,6 +174,11 @@ class Difference:
     right: int
     right_byte: int
 
+    def __str__(self) -> str:
+        return (
+            f"{tick(self.left)}  {self.left_byte:02x} - {tick(self.right)}  {self.right_byte:02x}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Differences:
@@ -167,11 +187,7 @@ class Differences:
     found: tuple[Difference, ...]
 
     def lines(self) -> Iterator[str]:
-        for item in self.found:
-            yield (
-                f"{tick(item.left)}  {item.left_byte:02x} - "
-                f"{tick(item.right)}  {item.right_byte:02x}"
-            )
+        yield from map(str, self.found)
 
 
 @command(

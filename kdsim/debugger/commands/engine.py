@@ -59,6 +59,14 @@ class Engine:
         self.session.report_error(error)
 
     def _call(self, text: str, match: Match) -> object:
+        """Run a command. What loading symbols had to say stands before its result."""
+        try:
+            return self._run(text, match)
+        finally:
+            for notice in self.session.modules.notices():
+                self.session.out.line(notice)
+
+    def _run(self, text: str, match: Match) -> object:
         session = self.session
         declaration = match.command
         refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
@@ -92,6 +100,9 @@ def equip(session: Session) -> Engine:
     """Give a session its command language."""
     engine = Engine(session)
     session.runner = engine.interpreter.run
-    session.evaluate = Evaluator(engine.context).evaluate
+    evaluator = Evaluator(engine.context)
+    session.evaluate = evaluator.evaluate
+    session.evaluate_cpp = lambda text: evaluator.cpp(text).number()
+    session.aliases = engine.aliases
     session.register_lines = lambda: _register_lines(session)
     return engine

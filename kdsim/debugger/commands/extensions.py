@@ -1,4 +1,4 @@
-"""Extension modules: `.chain .load .loadby .unload .unloadall .setdll .extmatch .extpath`.
+"""Extension modules: `.chain .load .loadby .unload .unloadall .setdll .extmatch`.
 
 The extension commands are part of kdsim. DLLs of Windows cannot be loaded, and the commands that
 would do so say that.
@@ -143,41 +143,3 @@ def match_extensions(session: Session, args: Arguments, name: str) -> ExtensionC
     if not any(matches(given.get("e", "*"), module) for module in EXTENSIONS):
         found = ()
     return ExtensionCommands(found, "" if "n" in given else OWN_MODULE)
-
-
-_PATHS = {
-    ".extpath": ("extension_path", "Extension search path is: "),
-    ".srcpath": ("source_path", "Source search path is: "),
-    ".lsrcpath": ("source_path", "Source search path is: "),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SearchPath:
-    title: str
-    path: str
-
-    def lines(self) -> list[str]:
-        return [f"{self.title}{self.path}"]
-
-
-@command(
-    ".extpath",
-    ".extpath+",
-    ".srcpath",
-    ".srcpath+",
-    ".lsrcpath",
-    ".lsrcpath+",
-    summary="Show, set or extend (+) where extension modules or source files are looked for.",
-    group="session",
-    params=(Param("folders", "file", "separated by semicolons", optional=True),),
-    see_also=(".exepath", ".sympath"),
-)
-def search_path(session: Session, args: Arguments, name: str) -> SearchPath:
-    attribute, title = _PATHS[name.rstrip("+")]
-    path = getattr(session.settings, attribute)
-    text = args.rest().strip('"')
-    if text:
-        path = f"{path};{text}" if name.endswith("+") and path else text
-        setattr(session.settings, attribute, path)
-    return SearchPath(title, path)

@@ -59,6 +59,15 @@ DLL_CHARACTERISTICS = {
     0x8000: "Terminal server aware",
 }
 DEBUG_TYPES = {1: "coff", 2: "cv", 3: "fpo", 4: "misc", 13: "pogo", 16: "repro"}
+COFF_FIELDS = (
+    "file pointer to relocation table",
+    "file pointer to line numbers",
+    "number of relocations",
+    "number of line numbers",
+)
+HELP = """\
+!dh [-f|-s|-a] address or module
+  -f  file headers     -s  section headers     -a  both, as without an option"""
 ALIGNMENT = 0x00F00000
 """IMAGE_SCN_ALIGN_*; linked images leave it empty."""
 SUBSYSTEMS = {1: "Native", 2: "Windows GUI", 3: "Windows CUI"}
@@ -104,6 +113,9 @@ class Headers:
         stamp = "" if image.reproducible else times.image_time(image.timestamp)
         yield f"{image.timestamp:8X} time date stamp {stamp}".rstrip()
         yield ""
+        yield f"{image.symbol_table[0]:8X} file pointer to symbol table"
+        yield f"{image.symbol_table[1]:8X} number of symbols"
+        yield f"{image.optional_size:8X} size of optional header"
         yield f"{image.characteristics:8X} characteristics"
         for bit, name in FILE_CHARACTERISTICS.items():
             if image.characteristics & bit:
@@ -175,10 +187,8 @@ def _section_lines(number: int, section: Section) -> Iterator[str]:
     yield f"{section.rva:8X} virtual address"
     yield f"{section.raw_size:8X} size of raw data"
     yield f"{section.raw_offset:8X} file pointer to raw data"
-    yield f"{0:8X} file pointer to relocation table"
-    yield f"{0:8X} file pointer to line numbers"
-    yield f"{0:8X} number of relocations"
-    yield f"{0:8X} number of line numbers"
+    for number, what in zip(section.coff, COFF_FIELDS, strict=True):
+        yield f"{number:8X} {what}"
     yield f"{flags:8X} flags"
     for bit, name in SECTION_FLAGS.items():
         if flags & bit:
@@ -204,9 +214,11 @@ def _section_lines(number: int, section: Section) -> Iterator[str]:
     needs=Caps.READ,
     see_also=("!lmi", "lm"),
 )
-def dh(session: Session, args: Arguments, name: str) -> Headers:
+def dh(session: Session, args: Arguments, name: str) -> Headers | str:
     """Reads the mapped image."""
-    given = args.switches("f", "s", "a", "h", "e")
+    given = args.switches("f", "s", "a", "h")
+    if "h" in given:
+        return HELP
     text = args.rest()
     if not text:
         raise ArgumentError("!dh needs a module's name or base address")
@@ -216,7 +228,8 @@ def dh(session: Session, args: Arguments, name: str) -> Headers:
         image = PeImage.from_memory(session.memory, address, name=f"{address:#x}")
     except FormatError as error:
         raise ArgumentError(f"no image there: {error}") from error
-    only_file, only_sections = "f" in given, "s" in given
+    only_file = "f" in given and "a" not in given
+    only_sections = "s" in given and "a" not in given
     return Headers(
         image,
         with_file=not only_sections or only_file,

@@ -116,8 +116,8 @@ def characters(data: bytes) -> str:
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
 
 
-def cells_text(row: Row, layout: CellFormat, columns: int) -> str:
-    """The line without its address."""
+def cells_text(row: Row, layout: CellFormat, columns: int, gap: int = 2) -> str:
+    """The line without its address; `gap` is between cells and characters."""
     shown = [layout.show(cell) if cell is not None else layout.unknown for cell in row.cells]
     if layout.size == 1 and columns == 16:
         text = "-".join(" ".join(shown[i : i + 8]) for i in range(0, len(shown), 8))
@@ -129,7 +129,7 @@ def cells_text(row: Row, layout: CellFormat, columns: int) -> str:
     known = "".join(
         characters(cell) if cell is not None else "?" * layout.size for cell in row.cells
     )
-    return f"{text:{width}}  {known}"
+    return f"{text:{width}}{' ' * gap}{known}"
 
 
 def row_line(row: Row, layout: CellFormat, columns: int) -> str:

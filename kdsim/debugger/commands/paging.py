@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.debugger.paging import FRAME, LARGE, LEVELS, PRESENT, Entry, PageTables
+from kdsim.debugger.paging import FRAME, LARGE, LEVELS, NO_EXECUTE, PRESENT, Entry, PageTables
 from kdsim.errors import ArgumentError, MemoryFault
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ ATTRIBUTES = (
     (2, "U", "K"),
     (1, "W", "R"),
 )
-NO_EXECUTE = 1 << 63
 
 
 def attributes(value: int) -> str:

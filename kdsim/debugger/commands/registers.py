@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.edit import INPUT
 from kdsim.debugger.commands.registers_vector import (
     EXTENDED_BITS,
     XMM_BITS,
@@ -19,7 +20,7 @@ from kdsim.debugger.commands.registers_vector import (
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.registers import SLOTS, RegisterFile, slot_of
 from kdsim.debugger.text import address as tick
-from kdsim.errors import ArgumentError, KdsimError
+from kdsim.errors import ArgumentError, KdsimError, Unsupported
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -41,6 +42,11 @@ MASKS = (
     (XMM_INTEGERS, "AVX XMM Integer registers"),
 )
 KNOWN_MASK = sum(bit for bit, _ in MASKS)
+
+GROUPS = {
+    "rF": FLOAT, "rX": XMM, "rY": 0x200, "rYI": 0x400, "rZ": 0x1000, "rZI": 0x2000, "rK": 0x4000,
+}  # fmt: skip
+"""Masks of the commands with a letter."""
 
 # Status pairs in the order `r` shows them: flag, clear, set.
 _STATUS = (
@@ -145,11 +151,18 @@ class RegisterDump:
 def registers(session: Session, args: Arguments, name: str) -> object:
     if args.done:
         return _all(session, session.settings.register_mask)
-    if args.text[args.position :].startswith("."):
+    if args.peek().startswith("."):
+        args.take(".")
+        args.at_end()
         return _instruction_registers(session)
     if args.take("?"):
         _set_typed(args)
         return None
+    return _each(session, args)
+
+
+def _each(session: Session, args: Arguments) -> str | None:
+    """The registers that are named, shown in one line or set."""
     shown: list[str] = []
     while not args.done:
         text = _one(session, args)
@@ -160,23 +173,31 @@ def registers(session: Session, args: Arguments, name: str) -> object:
 
 @command(
     "rM",
-    "rF",
-    "rX",
+    *GROUPS,
     summary="Show the registers of a mask (rM), the floating-point ones (rF), the XMM ones (rX).",
     group="registers",
-    params=(Param("mask", "expression", "bits as rm lists them", optional=True),),
+    params=(
+        Param("mask", "expression", "rM: bits as rm lists them", optional=True),
+        Param("register", "register", "one or more, reg=value to set", optional=True),
+    ),
     needs=Caps.REGISTERS,
     processor_prefix=True,
     see_also=("r", "rm"),
+    notes="rY, rYI, rZ, rZI and rK: AVX registers, which the debugger connection does not carry.",
 )
-def registers_by_mask(session: Session, args: Arguments, name: str) -> RegisterDump:
-    mask = {"rF": FLOAT, "rX": XMM}.get(name) or args.expression()
-    args.at_end()
-    return _all(session, mask)
+def registers_by_mask(session: Session, args: Arguments, name: str) -> object:
+    mask = GROUPS.get(name) or args.expression()
+    if not args.done:
+        return _each(session, args)
+    ignored = mask & ~KNOWN_MASK
+    if ignored:
+        session.out.line(f"Ignored invalid bits {ignored:x}")
+    return _all(session, mask & KNOWN_MASK) if mask & KNOWN_MASK or not ignored else None
 
 
 def _all(session: Session, mask: int) -> RegisterDump:
-    text = session_register_lines(session, mask)
+    text = [] if session.scope.is_default else ["Last set context:"]
+    text += session_register_lines(session, mask)
     found = session.registers
     pc = found["rip"]
     text += session.disassembler.location(pc, registers=found)
@@ -246,22 +267,32 @@ def _assign(session: Session, args: Arguments, name: str, column: int) -> None:
     if name == "$ip":
         name = "rip"
     if name.startswith("$"):
-        args.context.set_pseudo(name, _new_value(session, args, _pseudo(args, name, column)))
+        old = _pseudo(args, name, column)
+        args.context.set_pseudo(name, _new_value(session, args, old, f"{name}={old:016x}"))
         return
     _check(args, name, column)
+    if Caps.RUN not in session.backend.caps:
+        raise Unsupported(session.backend.refusals[Caps.REGISTERS])
+    if session.scope.borrowed:
+        raise args.error(column=column)
     if session.scope.registers is not None:
         raise args.error("Registers of another context cannot be changed: Syntax error", column)
     found = session.registers
     wanted = extended_value(args.peek()) if slot_of(name).bits == EXTENDED_BITS else None
     if wanted is not None:
         args.rest()
-    found[name] = _new_value(session, args, found[name]) if wanted is None else wanted
+        found[name] = wanted
+    else:
+        old = found[name]
+        found[name] = _new_value(session, args, old, f"{name}={_value_text(name, old)}")
 
 
-def _new_value(session: Session, args: Arguments, old: int) -> int:
+def _new_value(session: Session, args: Arguments, old: int, shown: str) -> int:
+    """What follows the equals sign; without it the user is shown the old value and asked."""
     if not args.done:
         return args.expression()
-    answer = session.ask(f"{old:x}: ")
+    session.out.line(shown)
+    answer = session.ask(INPUT)
     return session.evaluate(answer) if answer.strip() else old
 
 
@@ -277,13 +308,13 @@ def _set_typed(args: Arguments) -> None:
     args.at_end()
 
 
-def _instruction_registers(session: Session) -> list[str]:
+def _instruction_registers(session: Session) -> str:
     """`r.`: the registers that the current instruction names."""
     line = session.disassembler.line(session.instruction_pointer)
     words = dict.fromkeys(re.findall(r"[a-z][a-z0-9]+", line.operands))
-    return [
+    return "  ".join(
         f"{name}={_value_text(name, session.registers[name])}" for name in words if name in SLOTS
-    ]
+    )
 
 
 @command(
@@ -302,9 +333,12 @@ def register_mask(session: Session, args: Arguments, name: str) -> list[str]:
         return lines + [f"{bit:8x} - {meaning}" for bit, meaning in MASKS if mask & bit]
     mask = args.expression()
     args.at_end()
-    session.settings.register_mask = mask & KNOWN_MASK
     ignored = mask & ~KNOWN_MASK
-    return [f"Ignored invalid bits {ignored:X}"] if ignored else []
+    if mask & INTEGER_64:
+        # Both at a time are none: the wider one wins.
+        mask &= ~INTEGER_32
+    session.settings.register_mask = mask & KNOWN_MASK
+    return [f"Ignored invalid bits {ignored:x}"] if ignored else []
 
 
 @command(

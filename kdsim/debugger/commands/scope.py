@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger import events
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registers import register_lines
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.worker import SWITCH_NOTE, ask_worker
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.threads import (
@@ -17,6 +19,7 @@ from kdsim.debugger.threads import (
     trap_registers,
 )
 from kdsim.errors import ArgumentError, Unsupported, UserError
+from kdsim.wire.context import CONTEXT_SIZE
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -30,21 +33,28 @@ if TYPE_CHECKING:
     params=(Param("thread", "thread", "ETHREAD; /p also its process", optional=True),),
     needs=Caps.REGISTERS,
     see_also=("!thread", ".process", "k"),
+    notes="/p reads user memory, /P all memory through the page tables of its process;\n"
+    "/r with them loads the user symbols.",
 )
 def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("p", "r", "P", "w")
     thread = args.optional_expression(0)
     args.at_end()
     assert thread is not None
+    if "w" in switches:
+        raise Unsupported(".thread /w needs a thread of a WOW64 process, and x64 code runs here")
+    decoding = _Decoding.of(switches)
     if not thread:
         session.scope.reset_registers()
         session.scope.thread = 0
-        return [f"Implicit thread is now {tick(session.current_thread())}"]
+        shown = [f"Implicit thread is now {tick(session.current_thread())}"]
+        return [*shown, *decoding.end(session)]
     registers = thread_registers(session, thread)
     lines = []
-    if "p" in switches or "P" in switches:
+    if decoding.wanted:
         process = int(session.nt_view("_KTHREAD", thread).ApcState.Process)
-        lines += _set_process(session, process, decode=True, reload="r" in switches)
+        lines = decoding.begin(session, process)
+        session.scope.process = process
     session.scope.reset_registers()
     session.scope.registers = registers
     session.scope.thread = thread
@@ -58,36 +68,61 @@ def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
     params=(Param("process", "process", "EPROCESS; 0 or nothing resets", optional=True),),
     needs=Caps.READ,
     see_also=("!process", ".thread", ".context"),
+    notes="/r also loads the user symbols, /P reads all memory through the page tables.\n"
+    "/i has the target itself switch: it must run (g) and breaks in again in the process.",
 )
 def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("i", "p", "r", "P")
     process = args.optional_expression(0)
     args.at_end()
     assert process is not None
+    decoding = _Decoding.of(switches)
+    if session.dump and (decoding.wanted or "i" in switches):
+        raise Unsupported("/p, /P and /i are not available: a dump's memory is read by page tables")
     if "i" in switches:
-        raise Unsupported(
-            "This kernel has no worker that switches processes for the debugger: "
-            "use .process /p, which reads through the page tables"
-        )
+        if process:
+            directory_base(session, process)
+        ask_worker(session, process=process or session.current_process())
+        return list(SWITCH_NOTE)
     if not process:
         session.scope.process = 0
-        session.memory.select_process(None)
-        return [f"Implicit process is now {tick(session.current_process())}"]
-    decode = "p" in switches or "P" in switches
-    lines = _set_process(session, process, decode=decode, reload="r" in switches)
-    return [f"Implicit process is now {tick(process)}", *lines]
-
-
-def _set_process(session: Session, process: int, *, decode: bool, reload: bool) -> list[str]:
+        shown = [f"Implicit process is now {tick(session.current_process())}"]
+        return [*shown, *decoding.end(session)]
     base = directory_base(session, process)
     session.scope.process = process
-    lines = []
-    if decode:
+    shown = [f"Implicit process is now {tick(process)}"]
+    if session.dump:
         session.memory.select_process(base)
-        lines.append(".cache forcedecodeuser done")
-    if reload:
-        session.execute(".reload /user")
-    return lines
+        return shown
+    if not decoding.wanted and session.memory.process_cr3 is None:
+        return [*shown, "WARNING: .cache forcedecodeuser is not enabled"]
+    return [*shown, *decoding.begin(session, process)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """/p, /P and /r: read memory through a process' page tables, and load its symbols."""
+
+    wanted: bool
+    everything: bool
+    reload: bool
+
+    @classmethod
+    def of(cls, switches: dict[str, str]) -> _Decoding:
+        return cls("p" in switches or "P" in switches, "P" in switches, "r" in switches)
+
+    def begin(self, session: Session, process: int) -> list[str]:
+        base = directory_base(session, process)
+        session.memory.select_process(base, decode_all=self.everything)
+        if self.reload:
+            session.execute(".reload /user")
+        if not self.wanted:
+            return []
+        return [f".cache forcedecode{'ptes' if self.everything else 'user'} done"]
+
+    def end(self, session: Session) -> list[str]:
+        session.memory.select_process(None)
+        return [".cache noforcedecodeptes done"] if self.wanted else []
 
 
 @command(
@@ -145,9 +180,12 @@ def choose_trap(session: Session, args: Arguments, name: str) -> list[str]:
     params=(Param("address", "expression", "CONTEXT record", optional=True),),
     needs=Caps.REGISTERS,
     see_also=(".trap", ".exr", "k"),
+    notes="/f <size> says how long the record is, /w <address> writes the present context there.",
 )
 def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("f:", "w")
+    if "f" in switches and session.evaluate(switches["f"]) != CONTEXT_SIZE:
+        raise UserError("Unable to convert context to canonical form")
     if "w" in switches:
         address = args.expression()
         args.at_end()
@@ -155,6 +193,8 @@ def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
         return [f"Context stored at {tick(address)}"]
     address_or_none = args.optional_expression(0)
     args.at_end()
+    if address_or_none == (1 << 64) - 1 and not session.dump:
+        raise UserError("Unable to get exception context: only a dump file holds one")
     if not address_or_none or address_or_none == (1 << 64) - 1:
         session.scope.reset_registers()
         return ["Resetting default scope"]

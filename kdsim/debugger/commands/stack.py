@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 0xFFFF
 SCOPE_NOTE = "  *** Stack trace for last set context - .thread/.cxr resets it"
-_FLAGS = "bpPvncfLMd"
+_FLAGS = "bpPvncfLM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +142,14 @@ def _start(session: Session, args: Arguments) -> tuple[FrameRegisters, int]:
     """Where to start walking and how far: `[Count]`, `= Stack Count`, `= Stack Ip Count`."""
     start = frame_registers(session.registers)
     count = session.settings.stack_frames
+    args.peek()
+    column = args.position
     if args.take("="):
         values = []
         while not args.done:
             values.append(args.expression())
-        if not values:
-            raise args.error()
+        if not 0 < len(values) < 4:
+            raise args.error(column=column)
         start.rsp = values[0]
         if len(values) == 2:
             count = values[1]
@@ -200,14 +203,19 @@ def raw_stack(session: Session, args: Arguments, name: str) -> object:
     from kdsim.debugger.commands.display_symbols import PointerRow, Pointers
     from kdsim.debugger.commands.memory_cells import read_cells
 
-    count = args.optional_expression(0x14)
+    count = args.optional_expression(session.settings.stack_frames)
     args.at_end()
     assert count is not None
     if not 0 < count <= MAX_FRAMES:
         raise ArgumentError(f"Range error in '{args.text.strip()}'")
     start = session.registers["rsp"]
+    if args.text[args.start :].strip():
+        cells = list(read_cells(session.memory, start, count, 8))
+    else:
+        # As many as a stack is shown by default, but none of what lies beyond it.
+        cells = list(takewhile(bool, read_cells(session.memory, start, count, 8)))
     rows = []
-    for index, cell in enumerate(read_cells(session.memory, start, count, 8)):
+    for index, cell in enumerate(cells):
         value = int.from_bytes(cell, "little") if cell is not None else None
         detail = session.disassembler.symbol(value) or "" if value is not None else ""
         rows.append(PointerRow(start + 8 * index, value, detail))
@@ -241,16 +249,10 @@ def default_depth(session: Session, args: Arguments, name: str) -> str:
 )
 def choose_frame(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("c", "r")
-    number = args.optional_expression(session.scope.frame)
-    args.at_end()
-    assert number is not None
-    frames = session.stack(count=number + 1)
-    if number >= len(frames):
-        raise ArgumentError(f"Cannot find frame 0x{number:x}, previous scope unchanged")
-    frame = frames[number]
-    session.scope.frame = number
+    frame = _frame_by_base(session, args) if args.take("=") else _frame_by_number(session, args)
+    session.scope.frame = frame.index
     row = _row(session, frame, "")
-    lines = [f"{number:02x} {tick(row.child_sp)} {tick(row.return_address)}     {row.symbol}"]
+    lines = [f"{frame.index:02x} {tick(row.child_sp)} {tick(row.return_address)}     {row.symbol}"]
     if row.source:
         lines[0] += f" [{row.source}] "
     if "r" in switches or "c" in switches:
@@ -263,6 +265,29 @@ def choose_frame(session: Session, args: Arguments, name: str) -> list[str]:
             session.scope.registers = chosen
             session.scope.frame = 0
     return lines
+
+
+def _frame_by_number(session: Session, args: Arguments) -> Frame:
+    number = args.optional_expression(session.scope.frame)
+    args.at_end()
+    assert number is not None
+    frames = session.stack(count=number + 1)
+    if number >= len(frames):
+        raise ArgumentError(f"Cannot find frame 0x{number:x}, previous scope unchanged")
+    return frames[number]
+
+
+def _frame_by_base(session: Session, args: Arguments) -> Frame:
+    """`= BasePtr [FrameIncrement]`: the frame whose Child-SP it is, and some further up."""
+    base = args.expression()
+    further = args.optional_expression(0)
+    args.at_end()
+    assert further is not None
+    frames = session.stack()
+    number = next((f.index for f in frames if f.child_sp == base), len(frames)) + further
+    if number >= len(frames):
+        raise ArgumentError(f"Cannot find frame at {tick(base)}, previous scope unchanged")
+    return frames[number]
 
 
 def frame_register_file(session: Session, frame: Frame) -> RegisterFile:

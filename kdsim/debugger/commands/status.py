@@ -15,9 +15,7 @@ from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.extensions import chain_lines
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import OVERFLOW
-from kdsim.debugger.memory import LINE_SIZE
 from kdsim.debugger.text import signed
-from kdsim.debugger.threads import directory_base
 from kdsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 SLEEP_STEP = 0.05
-CACHE_KILOBYTES = 1000
 """Kd's default; here it only says how much a listing may keep."""
 
 
@@ -197,74 +194,6 @@ def sleep(session: Session, args: Arguments, name: str) -> None:
     while (left := end - time.monotonic()) > 0:
         session.check_interrupt()
         time.sleep(min(left, SLEEP_STEP))
-
-
-@dataclass(frozen=True, slots=True)
-class CacheState:
-    """How much of the target's memory is kept."""
-
-    limit: int
-    size: int
-    regions: int
-    hits: int
-    misses: int
-    directory_base: int | None
-    decodes_all: bool
-
-    def lines(self) -> Iterator[str]:
-        total = self.hits + self.misses
-        yield f"Max cache size is       : {self.limit} bytes (0x{self.limit // 1024:x} KB)"
-        yield f"Total memory in cache   : {self.size} bytes (0x{self.size // 1024:x} KB)"
-        yield f"Number of regions cached: {self.regions}"
-        yield (
-            f"    counts: {self.hits} cached/{self.misses} uncached, "
-            f"{100 * self.hits / total if total else 0:.2f}% cached"
-        )
-        if self.directory_base is not None:
-            what = "All" if self.decodes_all else "User-mode"
-            base = self.directory_base
-            yield f"** {what} addresses are translated with directory base {base:x}"
-
-
-@command(
-    ".cache",
-    summary="Show or change how target memory is cached while the target is stopped.",
-    group="session",
-    params=(
-        Param("option", "text", "flushall, forcedecodeuser, forcedecodeptes ...", optional=True),
-    ),
-    see_also=(".process",),
-)
-def cache(session: Session, args: Arguments, name: str) -> CacheState:
-    memory = session.memory
-    while not args.done:
-        word = (args.word() or "").lower()
-        if word in ("flushall", "flushu"):
-            session.flush_memory()
-        elif word == "flush":
-            args.expression()
-            session.flush_memory()
-        elif word in ("forcedecodeuser", "forcedecodeptes"):
-            memory.select_process(directory_base(session, session.current_process()))
-            memory.decode_all = word == "forcedecodeptes"
-            session.flush_memory()
-        elif word in ("noforcedecodeuser", "noforcedecodeptes"):
-            memory.decode_all = False
-            memory.select_process(None)
-            session.flush_memory()
-        elif word not in ("hold", "unhold", "decodeptes", "nodecodeptes"):
-            args.position -= len(word)
-            args.expression()
-    counts = memory.cache
-    return CacheState(
-        CACHE_KILOBYTES * 1024,
-        len(counts) * LINE_SIZE,
-        len(counts),
-        counts.hits,
-        counts.misses,
-        memory.process_cr3,
-        memory.decode_all,
-    )
 
 
 _SHOWN = {

@@ -2,84 +2,90 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.type_list import list_types, prefix_matches
+from kdsim.debugger.commands.type_request import TypeRequest, read_request
 from kdsim.debugger.inspect.nt import LIST_LIMIT
-from kdsim.debugger.inspect.typetree import FieldLine, Style, TypeTree
-from kdsim.debugger.registers import SLOTS
+from kdsim.debugger.inspect.typetree import NAME_WIDTH, FieldLine, TypeTree
+from kdsim.debugger.inspect.typevalues import TypeValues
+from kdsim.debugger.language.conversions import named_type
+from kdsim.debugger.language.numbers import MASK
+from kdsim.debugger.language.typed import Typed
+from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
-from kdsim.errors import ArgumentError, SymbolError
-from kdsim.symbols.types import Enum, Pointer, Record, Type
+from kdsim.debugger.variables import Variable, scope_variables
+from kdsim.errors import ArgumentError, MemoryFault, SymbolError
+from kdsim.symbols.memory import BytesMemory
+from kdsim.symbols.types import Array, BaseType, Enum, Function, Pointer, Record, Type
+from kdsim.symbols.wildcard import has_wildcard
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.language.context import Context
     from kdsim.debugger.session import Session
 
-DEFAULT_LEVELS = 1
-BLOCK_LEVELS = 16
-NAME_LIMIT = 4096
-_SUBSCRIPT = re.compile(r"\[(\d+)\]$")
-_FIELD = re.compile(r"(?!0[xnty])[A-Za-z_][\w.*]*$")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The switches of `dt`."""
-
-    levels: int
-    arrays: int
-    verbose: bool
-    names_only: bool
-    no_offsets: bool
-    compact: bool
-    no_indent: bool
-    list_field: str
+RULER = "-" * 45
+HELP = """\
+dt [-options] [module!]name [[-n|-y] field ...] [address] [-l field]
+dt [-options] address
+  -a[n]  elements of arrays, each on its line     -n  what follows is a name
+  -b     all inner structures                     -p  the address is physical
+  -c     on one line                              -r[n]  inner structures, n levels
+  -d     each type of a list in full              -s n  list types of this size only
+  -e     name is a type, not a variable           -t  list types only
+  -i     no indentation                           -v  sizes and counts
+  -l f   follow the list that field f links       -y  what follows begins a name
+  -o     no offsets
+  name.  opens a field, name.. two levels; name* lists; name[2] is an element (decimal)"""
 
 
 @dataclass(frozen=True, slots=True)
 class TypeDump:
     """A type's fields, or a value of it."""
 
-    heading: str
+    heading: tuple[str, ...]
     rows: tuple[FieldLine, ...]
-    options: Options
+    width: int = NAME_WIDTH
+    offsets: bool = True
+    indent: bool = True
+    compact: bool = False
     problem: str = ""
 
     def lines(self) -> Iterator[str]:
-        if self.heading:
-            yield self.heading
-        for row in self.rows:
-            text = str(row)
-            if self.options.no_offsets:
-                text = re.sub(r"\+0x[0-9a-f]+ ", "", text, count=1)
-            yield text.lstrip() if self.options.no_indent else text
+        yield from self.heading
+        texts = [
+            row.line(self.width, offsets=self.offsets, indent=self.indent) for row in self.rows
+        ]
+        if self.compact and texts:
+            yield " " + " ".join(" ".join(text.split()) for text in texts)
+        else:
+            yield from texts
         if self.problem:
             yield self.problem
 
 
-def _options(args: Arguments) -> Options:
-    given = args.switches("a", "b", "c", "d", "e", "i", "o", "p", "r", "s:", "t", "v", "n", "y")
-    levels = 0
-    if "r" in given:
-        levels = DEFAULT_LEVELS
-    if "b" in given:
-        levels = BLOCK_LEVELS
-    return Options(
-        levels=levels,
-        arrays=10 if "a" in given else 0,
-        verbose="v" in given,
-        names_only="t" in given,
-        no_offsets="o" in given,
-        compact="c" in given,
-        no_indent="i" in given,
-        list_field="",
-    )
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a name stands for.
+
+    Attributes:
+        value: of a variable in a register.
+        heading: what is said before its fields.
+        is_lost: the heading is all there is to say.
+    """
+
+    type: Type
+    address: int | None = None
+    value: int | None = None
+    heading: tuple[str, ...] = ()
+    is_lost: bool = False
 
 
 @command(
@@ -87,178 +93,291 @@ def _options(args: Arguments) -> Options:
     summary="A type's layout, or memory shown as that type.",
     group="symbols",
     params=(
-        Param(
-            "options", "flags", "-r[n] nested, -v sizes, -b blocks, -o no offsets", optional=True
-        ),
-        Param("type", "type", "nt!_EPROCESS; with * a list of names; or a global variable"),
+        Param("options", "flags", "-r[n] nested, -v sizes, -b blocks; dt -h", optional=True),
+        Param("type", "type", "nt!_EPROCESS; with * a list of names; or a variable"),
         Param("fields", "field", "only these; name. opens one", optional=True),
         Param("address", "expression", "where the value lies", optional=True),
     ),
     needs=Caps.NONE,
-    see_also=("x", "dv", "??"),
+    see_also=("x", "dv", "dx", "??"),
     glued=r"[-/\s]",
+    processor_prefix=True,
 )
-def dt(session: Session, args: Arguments, name: str) -> TypeDump | list[str] | None:
+def dt(session: Session, args: Arguments, name: str) -> object:
     """Types come from the module's PDB; values from memory at the address given."""
-    options, levels = _leading_options(args)
-    type_name = args.pattern()
-    if not type_name:
-        raise ArgumentError("dt needs a type, for instance dt nt!_EPROCESS")
-    if "*" in type_name or type_name.endswith("!"):
-        return _type_names(session, type_name)
-    fields = _field_names(session, args)
-    list_field = _list_field(args)
-    address = args.optional_address()
-    fields += _field_names(session, args)
-    list_field = list_field or _list_field(args)
-    args.at_end()
-    tree = TypeTree(session.memory, Style(levels, options.verbose, options.arrays))
-    kind, found_at, heading = _resolve(session, type_name, options)
-    place = address if address is not None else found_at
-    if list_field:
-        return _walk_list(session, tree, kind, place, fields, list_field, options)
-    return _dump(tree, kind, place, fields, heading, options)
+    if typed := _typed_register(args):
+        return _Display(session, args, TypeRequest()).show(typed)
+    request = read_request(args)
+    if request.has("h"):
+        return HELP
+    note = _repeated(session, request)
+    if request.is_prefix and (found := prefix_matches(session, request)):
+        session.out.write("".join(f"{line}\n" for line in found.lines()))
+        request.name = found.rows[0].name
+    elif has_wildcard(request.name.partition("[")[0]) or request.name.endswith("!"):
+        return list_types(session, request)
+    display = _Display(session, args, request)
+    subject = display.subject() if request.name else display.at(request.address)
+    return display.show(dataclasses.replace(subject, heading=(*note, *subject.heading)))
 
 
-def _leading_options(args: Arguments) -> tuple[Options, int]:
-    """Switches first; a number glued to `-r` or `-a` is its depth."""
-    text = args.peek()
-    numbered = re.match(r"((?:-[A-Za-z]+\s+)*)-(r|a)(\d+)(?=\s|$)", text)
-    depth = int(numbered[3]) if numbered and numbered[2] == "r" else 0
-    while match := re.match(r"-(r|a)\d+(?=\s|$)", args.peek()):
-        args.word()
-        if match[1] == "a":
-            depth = max(depth, 0)
-    options = _options(args)
-    while re.match(r"-(r|a)\d+(?=\s|$)", args.peek()):
-        args.word()
-    return options, depth or options.levels
+def _typed_register(args: Arguments) -> _Subject | None:
+    """`dt @$t0`, alone, when it was given a type by `r?`."""
+    word = args.peek().strip()
+    if not word.startswith("@$") or not word[2:].isalnum():
+        return None
+    value = args.context.pseudo(word[1:].lower())
+    if not isinstance(value, Typed):
+        return None
+    args.rest()
+    if isinstance(value.value, float):
+        return _Subject(value.type, heading=(f"{value.value:g}",), is_lost=True)
+    return _Subject(value.type, value.address, value.number())
 
 
-def _field_names(session: Session, args: Arguments) -> tuple[str, ...]:
-    """Words that look like field names rather than like an address."""
-    names: list[str] = []
-    while not args.done:
-        args.switches("n", "y")
-        start = args.position
-        word = args.word() or ""
-        plain = word.rstrip(".").rstrip("*")
-        is_number = re.fullmatch(r"[0-9a-fA-F`]+h?", plain) is not None
-        if not _FIELD.match(word) or is_number or plain.lower() in SLOTS:
-            args.position = start
-            break
-        if "!" in word or word.startswith("-"):
-            args.position = start
-            break
-        names.append(word)
-    return tuple(names)
+def _repeated(session: Session, request: TypeRequest) -> tuple[str, ...]:
+    """`dt .` takes the last name again."""
+    cursor = session.cursor
+    if request.name == ".":
+        if not cursor.type_name:
+            raise ArgumentError("dt . repeats the last name, and there is none yet")
+        request.name = cursor.type_name
+        return (f"Using sym {request.name}",)
+    if request.name:
+        cursor.type_name = request.name
+    elif request.address is None and not request.has("h"):
+        raise ArgumentError("dt needs a type or a variable, for instance dt nt!_EPROCESS")
+    return ()
 
 
-def _list_field(args: Arguments) -> str:
-    given = args.switches("l:")
-    return given.get("l", "")
+class _Display:
+    """One `dt` of a type or variable."""
+
+    def __init__(self, session: Session, args: Arguments, request: TypeRequest) -> None:
+        self._session = session
+        self._context = args.context
+        self._request = request
+        memory = session.physical if request.has("p") else session.memory
+        self._tree = TypeTree(memory, request.style, session.disassembler.symbol)
+
+    @property
+    def _values(self) -> TypeValues:
+        return self._tree.values
+
+    # -- what a name stands for ------------------------------------------------------------------
+
+    def subject(self) -> _Subject:
+        """The local variable, type or global variable of the request's name."""
+        name = self._request.name
+        if "!" not in name and not self._request.has("e") and self._request.address is None:
+            local = _local(self._session, name)
+            if local is not None:
+                return _local_subject(local)
+        kind = _type(self._context, name)
+        if kind is not None:
+            return _Subject(kind)
+        if self._request.has("e"):
+            raise SymbolError(f"Symbol {name} not found.")
+        return self._global(name)
+
+    def _global(self, name: str) -> _Subject:
+        try:
+            located = self._session.symbols.lookup(name)
+        except SymbolError:
+            located = []
+        for found in located:
+            if found.symbol.type is not None:
+                return _Subject(found.symbol.type, found.va)
+        raise SymbolError(f"Symbol {name} not found.")
+
+    def at(self, address: int | None) -> _Subject:
+        """`dt Address`: the variable that lies there."""
+        found = self._session.symbols.nearest(address or 0)
+        if found is None or found[1] or found[0].symbol.type is None:
+            raise SymbolError(f"Symbol not found at address {address or 0:016x}.")
+        return _Subject(found[0].symbol.type, address, heading=(found[0].name,))
+
+    # -- showing it ------------------------------------------------------------------------------
+
+    def show(self, subject: _Subject) -> object:
+        """The fields of a record, the elements of an array, or a value."""
+        request = self._request
+        kind, heading = subject.type, subject.heading
+        if subject.is_lost:
+            return list(heading)
+        place = subject.address if request.address is None else request.address
+        if isinstance(kind, Pointer) and isinstance(kind.target, Record):
+            value = subject.value
+            if value is None and place is not None:
+                value = self._values.integer(place, kind.size)
+                heading = (*heading, f"0x{tick(value)} ")
+            if value is not None:
+                kind, place = kind.target, value
+                if not place:
+                    return [*heading, "(null) "] if subject.value is not None else list(heading)
+        elif subject.value is not None:
+            return [*heading, self._register_value(kind, subject.value)]
+        if request.list_field:
+            return self._walk(kind, place)
+        if isinstance(kind, Record):
+            return self._record(kind, place, heading)
+        return self._plain(kind, place, heading)
+
+    def _register_value(self, kind: Type, value: int) -> str:
+        if isinstance(kind, Pointer):
+            return self._values.pointer(kind, value)
+        raw = (value & MASK).to_bytes(8, "little")[: kind.size or 8]
+        return TypeValues(BytesMemory(0, raw)).value(kind, 0)
+
+    def _plain(self, kind: Type, place: int | None, heading: tuple[str, ...]) -> list[str]:
+        """A number, a pointer, an array, an enumeration, a function."""
+        request = self._request
+        if isinstance(kind, Array) and place is not None:
+            return [*heading, *self._array(kind, place)]
+        if request.arrays is not None and place is not None:
+            # `dt -a10 ULONG Address`: the name stands for so many of them in a row.
+            return [*heading, *self._array(Array(kind, request.arrays or 1), place)]
+        if isinstance(kind, Function):
+            parameters = ", ".join(map(type_name, kind.parameters)) or "void"
+            return [*heading, f"{request.name}  {type_name(kind.result)} ({parameters})"]
+        if place is not None:
+            return [*heading, self._values.value(kind, place)]
+        if isinstance(kind, Enum):
+            values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
+            return [*heading, f"Enum {kind.name},  {len(kind.values)} total enums", *values]
+        return [*heading, self._values.type_text(kind)]
+
+    def _array(self, kind: Array, place: int) -> list[str]:
+        """All of an array, each element on its line; text on one."""
+        request = self._request
+        element = kind.element
+        if request.arrays is None and isinstance(element, BaseType) and element.size == 1:
+            return [self._values.value(kind, place)]
+        count = min(request.arrays or kind.count, kind.count)
+        if isinstance(element, Record) and not request.has("c"):
+            tree = self._tree.elements(kind, place, count, 0)
+            return [row.line(offsets=not request.has("o")) for row in tree]
+        form = "[{}] {}" if request.has("c") else "[{:02}] {}"
+        lines: list[str] = []
+        for index in range(count):
+            self._session.check_interrupt()
+            text = self._values.value(element, place + index * element.size)
+            lines.append(form.format(index, text).rstrip())
+            if self._values.failure is not None:
+                # What lies behind memory that cannot be read is not looked for.
+                return [*lines, _read_error(self._values.failure)]
+        return lines
+
+    def _record(self, kind: Record, place: int | None, heading: tuple[str, ...]) -> TypeDump:
+        request = self._request
+        if request.verbose:
+            heading = (*heading, self._values.type_text(kind))
+        if place is not None and not request.fields:
+            heading = (*heading, *self._summary(kind, place))
+        rows = self._tree.fields(kind, place, request.fields)
+        headings = iter([heading])
+        found = in_pieces(
+            self._session, rows, lambda piece: self._dump(next(headings, ()), tuple(piece))
+        )
+        if request.fields and not found.rows:
+            raise ArgumentError("Cannot find specified field members.")
+        failed = self._tree.failure
+        return dataclasses.replace(found, problem=_read_error(failed)) if failed else found
+
+    def _summary(self, kind: Record, place: int) -> Iterator[str]:
+        """The line over the fields of a list entry, a string, a large integer."""
+        try:
+            text = self._values.summary(kind, place)
+        except MemoryFault:
+            return
+        if text:
+            yield f" {text}"
+
+    def _dump(self, heading: tuple[str, ...], rows: tuple[FieldLine, ...]) -> TypeDump:
+        request = self._request
+        return TypeDump(
+            heading,
+            rows,
+            request.width,
+            offsets=not request.has("o"),
+            indent=not request.has("i"),
+            compact=request.has("c"),
+        )
+
+    def _walk(self, kind: Type, place: int | None) -> list[str]:
+        """`-l Field`: this record, then the one its field points at, and so on."""
+        field = self._request.list_field
+        if not isinstance(kind, Record) or place is None:
+            raise ArgumentError("dt -l needs a structure and an address")
+        offset, back = _link(kind, field)
+        lines: list[str] = []
+        start = place
+        for _ in range(LIST_LIMIT):
+            self._session.check_interrupt()
+            lines += [f"{field} at 0x{tick(place)}", RULER]
+            lines += self._dump(
+                (), tuple(self._tree.fields(kind, place, self._request.fields))
+            ).lines()
+            lines.append("")
+            place = self._session.memory.u64(place + offset)
+            if not place:
+                break
+            place -= back
+            if place == start:
+                break
+        return lines
 
 
-def _type_names(session: Session, pattern: str) -> list[str]:
-    module, _, rest = pattern.rpartition("!")
-    names = session.symbols.type_names(module or "nt", rest or "*")
-    found = list(islice(names, NAME_LIMIT))
-    if not found:
-        raise SymbolError(f"Symbol {pattern} not found.")
-    return [f"          {module or 'nt'}!{found_name}" for found_name in found]
+def _read_error(fault: MemoryFault) -> str:
+    return f"Memory read error {fault.address:016x}"
 
 
-def _resolve(session: Session, name: str, options: Options) -> tuple[Type, int | None, str]:
-    """(type, address when `name` is a variable, heading)."""
-    subscript = _SUBSCRIPT.search(name)
-    plain = name[: subscript.start()] if subscript else name
+def _link(kind: Record, field: str) -> tuple[int, int]:
+    """Offset of the pointer to follow, and what to subtract from it to get the next record.
+
+    A link inside a list entry leads to the list entry inside the next record.
+    """
     try:
-        kind = session.symbols.type(plain)
-    except SymbolError:
-        located = session.symbols.lookup(plain)
-        typed = next((found for found in located if found.symbol.type is not None), None)
-        if typed is None:
-            raise SymbolError(f"Symbol {name} not found.") from None
-        assert typed.symbol.type is not None
-        return typed.symbol.type, typed.va, ""
-    heading = ""
-    if options.verbose and isinstance(kind, Record):
-        heading = f"{kind.kind} {kind.name}, {len(kind.fields)} elements, 0x{kind.size:x} bytes"
-    return kind, None, heading
-
-
-def _dump(
-    tree: TypeTree,
-    kind: Type,
-    place: int | None,
-    fields: tuple[str, ...],
-    heading: str,
-    options: Options,
-) -> TypeDump | list[str]:
-    if isinstance(kind, Record):
-        rows = tuple(_rows(tree, kind, place, fields))
-        if fields and not rows:
-            raise ArgumentError(f"{kind.name} has no field {fields[0]}")
-        failed = tree.failure
-        problem = f"Memory read error {failed.address:016x}" if failed else ""
-        return TypeDump(heading, rows, options, problem)
-    if isinstance(kind, Enum) and place is None:
-        values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
-        return [f"Enum {kind.name},  {len(kind.values)} total enums", *values]
-    if place is None:
-        return [kind.name]
-    return [f"{tree.value(kind, place)}"]
-
-
-def _rows(
-    tree: TypeTree, kind: Record, place: int | None, fields: tuple[str, ...]
-) -> Iterator[FieldLine]:
-    """Fields; `Pcb.` opens one level, `Pcb.Header` follows the path."""
-    if not fields:
-        yield from tree.fields(kind, place)
-        return
-    for wanted in fields:
-        head, dot, rest = wanted.partition(".")
-        for line in tree.fields(kind, place, (head,)):
-            yield line
-            inner = kind.by_name[line.name].type if dot else None
-            at = None if place is None else place + line.offset
-            if isinstance(inner, Pointer) and at is not None:
-                at = int.from_bytes(tree.read(at, inner.size), "little")
-                inner = inner.target
-            if isinstance(inner, Record):
-                names = (rest,) if rest.strip(".") else ()
-                for nested in _rows(tree, inner, at, names):
-                    yield FieldLine(nested.depth + 1, nested.offset, nested.name, nested.text)
-
-
-def _walk_list(
-    session: Session,
-    tree: TypeTree,
-    kind: Type,
-    place: int | None,
-    fields: tuple[str, ...],
-    list_field: str,
-    options: Options,
-) -> list[str]:
-    """`-l Field`: this record, then the one its field points at, and so on."""
-    if not isinstance(kind, Record) or place is None:
-        raise ArgumentError("dt -l needs a structure and an address")
-    try:
-        offset, _ = kind.find(list_field)
+        offset, link = kind.find(field)
+        if isinstance(link, Record):
+            return offset, offset
+        outer, _, inner = field.rpartition(".")
+        return offset, kind.offset(outer) if inner and outer else 0
     except KeyError:
-        raise ArgumentError(f"{kind.name} has no field {list_field}") from None
-    link_offset = kind.offset(list_field.split(".")[0])
-    is_list_entry = isinstance(kind.find(list_field.split(".")[0])[1], Record)
-    lines = [f"{list_field} at 0x{tick(place)}"]
-    start = place
-    for _ in range(LIST_LIMIT):
-        lines += [f"{'-' * 45}"]
-        lines += TypeDump("", tuple(_rows(tree, kind, place, fields)), options).lines()
-        place = int.from_bytes(session.memory.read(place + offset, 8), "little")
-        if place and is_list_entry:
-            place -= link_offset
-        if place in (0, start):
-            break
-        lines += [f"{list_field} at 0x{tick(place)}"]
-    return lines
+        raise ArgumentError(f"{kind.name} has no field {field}") from None
+
+
+def _local(session: Session, name: str) -> Variable | None:
+    """The local variable of a name; it is found even when its case differs."""
+    variables = scope_variables(session)[::-1]
+    same = (v for v in variables if v.name == name)
+    folded = (v for v in variables if v.name.lower() == name.lower())
+    return next(same, None) or next(folded, None)
+
+
+def _local_subject(local: Variable) -> _Subject:
+    kind = type_name(local.type).removeprefix("struct ").removeprefix("union ").replace(" *", "*")
+    if local.address is not None:
+        return _Subject(
+            local.type, local.address, heading=(f"Local var @ 0x{local.address:x} Type {kind}",)
+        )
+    if local.value is None:
+        heading = (f"Local var Type {kind}", local.problem)
+        return _Subject(local.type, heading=heading, is_lost=True)
+    where = f"Local var @ {local.register} Type {kind}"
+    return _Subject(local.type, value=local.value, heading=(where,))
+
+
+def _type(context: Context, name: str) -> Type | None:
+    """A type by its name; `CHAR[8]` and `_KPRCB*` are made from one."""
+    name = name.strip()
+    if name.endswith("*"):
+        target = _type(context, name[:-1])
+        return Pointer(target) if target else None
+    if name.endswith("]"):
+        element, _, count = name[:-1].rpartition("[")
+        if not count.isdecimal():
+            raise ArgumentError(f"{name}: a subscript has to be a decimal number")
+        inner = _type(context, element)
+        return Array(inner, int(count)) if inner else None
+    return named_type(context, name)

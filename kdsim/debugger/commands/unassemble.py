@@ -1,17 +1,20 @@
-"""Disassembly: `u`, `ub`, `uu`, `uf`, `#`."""
+"""Disassembly: `u`, `ub`, `uu`, `up`, `ur`, `uf`, `#`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.disassembly import Line
-from kdsim.debugger.language.problems import MEMORY
+from kdsim.debugger.disassembly import LONGEST, Line, unreadable
+from kdsim.debugger.language.problems import MEMORY, SYNTAX
 from kdsim.debugger.text import address as tick
-from kdsim.errors import MemoryFault, UserError
+from kdsim.errors import CommandSyntaxError, MemoryFault, Unsupported, UserError
+from kdsim.symbols.wildcard import compile_wildcard
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments, Range
@@ -22,9 +25,6 @@ COUNT = 8
 
 FUNCTION_LIMIT = 0x4000
 """Instructions of one function at most."""
-
-SEARCH_BYTES = 0x10000
-"""How far `#` looks when no range is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +55,96 @@ class Listing:
     "u",
     "ub",
     "uu",
+    "up",
     "ur",
     summary="Unassemble: upwards from an address (u), or what lies before it (ub).",
     group="memory",
     params=(Param("range", "range", "where, for instance nt!KeBugCheckEx L10", optional=True),),
     needs=Caps.READ,
     see_also=("uf", "#", "db"),
+    notes="uu goes on behind unreadable memory, up reads physical memory, ur shows 16-bit code.",
 )
 def unassemble(session: Session, args: Arguments, name: str) -> Listing:
     args.peek()
     column = args.position
     span = args.range(1, COUNT)
     args.at_end()
+    if name == "ub" and span.form == "end":
+        raise args.error(SYNTAX, column)
     start = span.address
     if start is None:
         start = session.cursor.code
     if start is None:
         start = session.version.kernel_base if session.local else session.instruction_pointer
     if name == "ub":
-        found = session.disassembler.backwards(start, span.count)
-        session.cursor.code = found[0].address
-        return Listing(_labelled(session, found))
-    found, end = _forwards(session, start, span)
+        return _backwards(session, args, start, span.count)
+    found, end = _forwards(session, start, span, _reader(session, name), goes_on=name == "uu")
     session.cursor.code = end
+    broken = not found[-1].data
     listing = Listing(_labelled(session, found))
-    if span.count > len(found) and not session.memory.read_some(end, 1):
-        for text in (*listing.lines(), f"{tick(end)} {'??':15} ???"):
+    if broken and name != "uu":
+        for text in listing.lines():
             session.out.line(text)
         raise args.error(MEMORY, column)
     return listing
 
 
-def _forwards(session: Session, start: int, span: Range) -> tuple[list[Line], int]:
+class NoPreviousInstruction(CommandSyntaxError):
+    """No instruction ends where `ub` was told to begin: in the middle of one, for instance."""
+
+    def __init__(self, args: Arguments) -> None:
+        column = len(args.text) if args.text[args.start :].strip() == "" else args.start + 1
+        super().__init__("Unable to find valid previous instruction", args.text, column)
+
+    def __str__(self) -> str:
+        return f"{' ' * self.column}^ {self.message} for '{self.text}'"
+
+
+def _backwards(session: Session, args: Arguments, end: int, count: int) -> Listing:
+    try:
+        found = session.disassembler.backwards(end, count)
+    except MemoryFault:
+        # What ends in the middle of an instruction has none that ends right before it.
+        raise NoPreviousInstruction(args) from None
+    session.cursor.code = found[0].address
+    return Listing(_labelled(session, found))
+
+
+Reader = Callable[[int], Line]
+
+
+def _reader(session: Session, name: str) -> Reader:
+    """How the instruction at an address is found; MemoryFault when it cannot be read."""
+    if name not in ("up", "ur"):
+        return session.disassembler.line
+    if name == "up" and Caps.PHYSICAL not in session.backend.caps:
+        raise Unsupported(session.backend.refusals.get(Caps.PHYSICAL, "No physical memory"))
+    memory, bits = (session.physical, 64) if name == "up" else (session.memory, 16)
+
+    def line(address: int) -> Line:
+        data = memory.read_some(address, LONGEST)
+        if not data:
+            raise MemoryFault(address)
+        return session.disassembler.decode(address, data, bits)
+
+    return line
+
+
+def _forwards(
+    session: Session, start: int, span: Range, reader: Reader, *, goes_on: bool
+) -> tuple[list[Line], int]:
     """Instructions up to the end of the range or of readable memory, and where they end."""
     found: list[Line] = []
     at = start
     while len(found) < span.count and (span.form != "end" or at < span.end):
         session.check_interrupt()
         try:
-            found.append(session.disassembler.line(at))
+            found.append(reader(at))
         except MemoryFault:
-            break
-        at = found[-1].next
+            found.append(unreadable(at))
+            if not goes_on:
+                break
+        at += max(1, len(found[-1].data))
     return found, at
 
 
@@ -138,7 +186,7 @@ class Calls:
         yield f"{self.name} ({tick(self.address)})"
         for call in self.calls:
             yield f"  {call.site_name} ({tick(call.site)}):"
-            yield f"    call to {call.target}"
+            yield f"    {call.target}"
 
 
 @command(
@@ -150,6 +198,7 @@ class Calls:
     see_also=("u", "x"),
 )
 def unassemble_function(session: Session, args: Arguments, name: str) -> object:
+    # Blocks are shown by address and links are not: /m, /o and /O change nothing.
     switches = args.switches("c", "D", "m", "o", "O", "i")
     va = args.optional_expression()
     args.at_end()
@@ -178,13 +227,13 @@ def _block(session: Session, block: list[Line]) -> Block:
 
 def _function_blocks(session: Session, start: int, size: int) -> list[list[Line]]:
     """Follow the flow from the entry; blocks in address order."""
-    inside = range(start, start + size) if size else range(start, start + (1 << 20))
+    inside = range(start, start + size) if size else _NearestTo(session, start)
     decoded: dict[int, Line] = {}
     leaders = {start}
     waiting = [start]
     while waiting:
         at = waiting.pop()
-        while at in inside and at not in decoded and len(decoded) < FUNCTION_LIMIT:
+        while at not in decoded and at in inside and len(decoded) < FUNCTION_LIMIT:
             session.check_interrupt()
             try:
                 line = session.disassembler.line(at)
@@ -206,6 +255,18 @@ def _function_blocks(session: Session, start: int, size: int) -> list[list[Line]
     return _cut(decoded, leaders)
 
 
+class _NearestTo:
+    """The addresses whose symbol is the one at `start`, for functions that tell no size."""
+
+    def __init__(self, session: Session, start: int) -> None:
+        self._symbols = session.symbols
+        self._start = start
+
+    def __contains__(self, va: int) -> bool:
+        found = self._symbols.nearest(va)
+        return found is not None and found[0].va == self._start
+
+
 def _cut(decoded: dict[int, Line], leaders: set[int]) -> list[list[Line]]:
     blocks: list[list[Line]] = []
     expected = -1
@@ -222,7 +283,9 @@ def _calls(session: Session, start: int, blocks: list[list[Line]]) -> Calls:
         Call(
             line.address,
             session.disassembler.symbol(line.address) or tick(line.address),
-            line.operands,
+            f"call to {line.operands}"
+            if line.target is not None
+            else f"unresolvable call: {line.instruction}",
         )
         for block in blocks
         for line in block
@@ -233,40 +296,39 @@ def _calls(session: Session, start: int, blocks: list[list[Line]]) -> Calls:
 
 @command(
     "#",
-    summary="Search for a pattern in disassembled instructions.",
+    summary="Search for a pattern in disassembled instructions, up to the first that has it.",
     group="memory",
     params=(
-        Param("pattern", "pattern", "part of the line, * and ? allowed", optional=True),
-        Param("range", "range", "where", optional=True),
+        Param("pattern", "pattern", "part of the line, wildcards allowed", optional=True),
+        Param("range", "range", "where; L n: so many instructions", optional=True),
     ),
     needs=Caps.READ,
     see_also=("u", "s"),
+    notes="Without arguments the search goes on.",
 )
-def search_disassembly(session: Session, args: Arguments, name: str) -> list[str]:
+def search_disassembly(session: Session, args: Arguments, name: str) -> Listing | None:
     cursor = session.cursor
     cursor.pattern = args.pattern() or cursor.pattern
-    span = args.range(1, SEARCH_BYTES)
+    span = args.range()
     args.at_end()
-    start = cursor.instruction if span.address is None else span.address
-    if start is None:
-        start = session.instruction_pointer
-    cursor.instruction = start
     if not cursor.pattern:
-        return []
-    wanted = f"*{cursor.pattern.lower()}*"
-    while cursor.instruction < start + span.size:
+        return None
+    start = cursor.instruction if span.address is None else span.address
+    at = session.instruction_pointer if start is None else start
+    wanted = compile_wildcard(f"*{cursor.pattern}*")
+    for _ in range(span.count) if span.form == "count" else count():
+        if span.form == "end" and at >= span.end:
+            break
         session.check_interrupt()
-        line = session.disassembler.line(cursor.instruction)
-        cursor.instruction = line.next
+        line = session.disassembler.line(at)
+        cursor.instruction = at = line.next
         if _matches(line, wanted):
-            label = session.disassembler.symbol_line(line.address)
-            return [label, str(line)] if label else [str(line)]
-    return []
+            label = session.disassembler.symbol_line(line.address) or ""
+            return Listing((Block(label, (line,)),))
+    return None
 
 
-def _matches(line: Line, wanted: str) -> bool:
-    """A pattern is held against address, bytes, mnemonic and operands one by one."""
-    from fnmatch import fnmatchcase
-
-    parts = (tick(line.address), line.data.hex(), line.instruction.lower(), line.operands.lower())
-    return any(fnmatchcase(part, wanted) for part in parts)
+def _matches(line: Line, wanted: re.Pattern[str]) -> bool:
+    """A pattern is held against address, bytes, mnemonic and operands, and against the whole."""
+    words = (line.mnemonic, line.operands, line.instruction)
+    return any(map(wanted.fullmatch, (tick(line.address), line.data.hex(), *words)))

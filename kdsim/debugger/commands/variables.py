@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.inspect.typevalues import TypeValues
 from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.text import signed
-from kdsim.debugger.variables import Variable, frame_variables
-from kdsim.errors import SymbolError
-from kdsim.symbols.types import Array, BaseType, Enum, Pointer, Record
+from kdsim.debugger.variables import Variable, scope_variables
+from kdsim.errors import MemoryFault, SymbolError
+from kdsim.symbols.types import Array, BaseType, BitField, Enum, Pointer, Record
+from kdsim.symbols.wildcard import compile_wildcard
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+    from kdsim.symbols.procedures import Local
     from kdsim.symbols.types import Type
 
 
 NAME_WIDTH = 15
 """Names are right-aligned to this column."""
+
+PLACE_WIDTH = 17
+RELATIVE_WIDTH = 12
+UNREADABLE = "<Memory access error>"
 
 
 def value_text(kind: Type, value: int) -> str:
@@ -36,11 +42,15 @@ def value_text(kind: Type, value: int) -> str:
     if isinstance(kind, BaseType):
         if kind.kind == "bool":
             return "true" if value else "false"
+        shown = chr(value) if 0x20 <= value < 0x7F else ""
+        if kind.kind == "uint" and kind.size == 1:
+            return f"0x{value:02x} '{shown}'"
+        if kind.kind in ("char", "wchar"):
+            return f"0n{signed(value, 8 * kind.size)} '{shown}'"
         if kind.kind == "int":
             return f"0n{signed(value, 8 * kind.size)}"
-        if kind.kind in ("char", "wchar"):
-            shown = chr(value) if 0x20 <= value < 0x7F else ""
-            return f"0n{signed(value, 8 * kind.size)} '{shown}'"
+    if value >> 32:
+        return f"0x{tick(value)}"
     return f"0x{value:x}" if value > 9 else str(value)
 
 
@@ -49,84 +59,178 @@ def parameter_text(variable: Variable) -> str:
     return f"{type_name(variable.type)} {variable.name} = {variable_value(variable)}"
 
 
-def variable_value(variable: Variable) -> str:
+def variable_value(variable: Variable, session: Session | None = None) -> str:
+    """Its value; with a session also what a string or a list entry holds."""
     if variable.value is None:
         return variable.problem
     kind = variable.type
+    if session is not None and variable.address is not None:
+        return declared_value(session, kind, variable.address)
     if isinstance(kind, Record | Array):
         return type_name(kind)
-    return value_text(kind, variable.value)
+    return _pointed(session, kind, variable.value)
+
+
+def declared_value(session: Session, kind: Type, va: int) -> str:
+    """The value of a variable in memory, with the name of its type where that is a record's."""
+    values = TypeValues(session.memory)
+    try:
+        if isinstance(kind, Record):
+            summary = values.summary(kind, va)
+            if kind.name == "_GUID":
+                return summary.upper()
+            return f"{type_name(kind)} {summary}".rstrip()
+        if isinstance(kind, Array):
+            text = values.value(kind, va).partition("]")[2].strip()
+            return f"{type_name(kind)} {text if text.startswith(chr(34)) else ''}".rstrip()
+        if isinstance(kind, BitField):
+            return values.value(kind, va)
+        if not kind.size:
+            return type_name(kind)
+        return _pointed(session, kind, session.memory.integer(va, kind.size))
+    except MemoryFault:
+        return UNREADABLE
+
+
+def _pointed(session: Session | None, kind: Type, value: int) -> str:
+    """A value, and the string it points to."""
+    text = value_text(kind, value)
+    target = kind.target if isinstance(kind, Pointer) else None
+    is_string = isinstance(target, BaseType) and target.kind in ("char", "wchar")
+    if session is None or not value or not isinstance(kind, Pointer) or not is_string:
+        return text
+    quoted = TypeValues(session.memory).pointer(kind, value).partition("  ")[2]
+    return f"{text} {quoted}"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalRow:
+    """One variable; `value` is None where none is asked for."""
+
     name: str
-    value: str
+    value: str | None
     prefix: str = ""
+    type: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.type} {self.name}" if self.type else f"{self.name:>{NAME_WIDTH}}"
+        text = f"{self.prefix}{name}"
+        return text if self.value is None else f"{text} = {self.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class Locals:
-    """Plain names are right-aligned; with a place or a type in front they follow it."""
+    """Plain names are right-aligned; with a type in front they follow it."""
 
     rows: tuple[LocalRow, ...]
 
     def lines(self) -> Iterator[str]:
-        for row in self.rows:
-            name = f"{row.prefix}{row.name}" if row.prefix else f"{row.name:>{NAME_WIDTH}}"
-            yield f"{name} = {row.value}"
+        return map(str, self.rows)
 
 
 @command(
     "dv",
     summary="Show local variables: /t their types, /i what they are, /v or /V where they lie.",
     group="stack",
-    params=(Param("pattern", "pattern", "names to show", optional=True),),
+    params=(
+        Param(
+            "options",
+            "flags",
+            "/r the shadowed ones too; /f address: those of any function; sorted by /a address, "
+            "/n name, /z size, or the other way /A /N /Z",
+            optional=True,
+        ),
+        Param("pattern", "pattern", "names to show", optional=True),
+    ),
     needs=Caps.REGISTERS,
     see_also=(".frame", "k", "dt", "x"),
 )
-def display_variables(session: Session, args: Arguments, name: str) -> Locals:
-    switches = args.switches("f:", "i", "r", "t", "v", "V", "a", "A", "n", "N", "z", "Z")
-    pattern = (args.pattern() or "*").lower()
+def display_variables(session: Session, args: Arguments, name: str) -> Locals | list[str]:
+    """Variables need private symbols; optimised code keeps some of them nowhere."""
+    given = args.switches("f", "i", "r", "t", "v", "V", "a", "A", "n", "N", "z", "Z")
+    function = args.address() if "f" in given else None
+    pattern = args.pattern() or "*"
     args.at_end()
-    frames = session.stack(count=session.scope.frame + 1)
-    found = [
-        variable
-        for variable in (frame_variables(session, frames[-1]) if frames else ())
-        if fnmatchcase(variable.name.lower(), pattern)
-    ]
-    if not found:
+    if "!" in pattern:
+        return [hit.name for hit in session.symbols.match(pattern) if hit.symbol.kind != "constant"]
+    fits = compile_wildcard(pattern).fullmatch
+    if function is not None:
+        module = session.symbols.module_at(function)
+        base = module.base if module else 0
+        found = [_declaration(local, base) for local in session.symbols.locals(function)]
+        given["V"] = ""
+    else:
+        found = scope_variables(session)
+    shown = [variable for variable in _named_apart(found, given) if fits(variable.name)]
+    if not shown:
         raise SymbolError(
-            "Unable to enumerate locals, no private symbols for this frame"
-            if pattern == "*"
-            else f"No local variable matches '{pattern}'"
+            f"No local variable matches '{pattern}'"
+            if found
+            else "Unable to enumerate locals, no private symbols for this frame"
         )
-    order = {"a": False, "A": True, "n": False, "N": True}
-    for letter, reverse in order.items():
-        if letter in switches:
-            by_name = letter in "nN"
-            found.sort(
-                key=lambda v: v.name.lower() if by_name else v.address or 0,
-                reverse=reverse,
-            )
-    return Locals(tuple(_local_row(variable, switches) for variable in found))
+    _sort(shown, given)
+    values = function is None
+    return Locals(tuple(_local_row(session, variable, given, values) for variable in shown))
 
 
-def _local_row(variable: Variable, switches: dict[str, str]) -> LocalRow:
+def _named_apart(found: list[Variable], given: dict[str, str]) -> Iterator[Variable]:
+    """Inner scopes come last and hide their namesakes; `/r` shows those as `name@1`, `name@2`."""
+    left: dict[str, int] = {}
+    for variable in found:
+        left[variable.name] = left.get(variable.name, 0) + 1
+    for variable in found:
+        left[variable.name] -= 1
+        shadows = left[variable.name]
+        if not shadows:
+            yield variable
+        elif "r" in given:
+            yield replace(variable, name=f"{variable.name}@{shadows}")
+
+
+def _declaration(local: Local, base: int) -> Variable:
+    """A variable of a function that need not run; `base` of its image, for static ones."""
+    address = base + local.offset if local.place == "static" else None
+    return Variable(
+        local.name, local.type, local.is_parameter, address, local.register, local.offset, None
+    )
+
+
+def _sort(shown: list[Variable], given: dict[str, str]) -> None:
+    if "n" in given or "N" in given:
+        shown.sort(key=lambda v: v.name.lower(), reverse="N" in given)
+    elif "z" in given or "Z" in given:
+        shown.sort(key=lambda v: v.type.size, reverse="Z" in given)
+    elif "a" in given or "A" in given:
+        shown.sort(key=lambda v: v.address or 0, reverse="A" in given)
+
+
+def _local_row(
+    session: Session, variable: Variable, given: dict[str, str], values: bool
+) -> LocalRow:
     prefix = ""
-    if "i" in switches:
+    if "i" in given:
         prefix += "prv param  " if variable.is_parameter else "prv local  "
-    if "v" in switches or "V" in switches:
-        prefix += f"{_place(variable, relative='V' in switches):17} "
-    if "t" in switches:
-        prefix += f"{type_name(variable.type)} "
-    return LocalRow(variable.name, variable_value(variable), prefix)
+    if values and ("v" in given or "V" in given):
+        prefix += f"{place_text(variable):{PLACE_WIDTH}} "
+    if "V" in given:
+        prefix += f"{relative_text(variable):{RELATIVE_WIDTH}} "
+    kind = type_name(variable.type) if "t" in given else ""
+    value = variable_value(variable, session) if values else None
+    return LocalRow(variable.name, value, prefix, kind)
 
 
-def _place(variable: Variable, *, relative: bool) -> str:
-    if variable.address is None:
-        return f"@{variable.register}" if variable.register else "<unavailable>"
-    if relative and variable.register:
-        sign = "-" if variable.offset < 0 else "+"
-        return f"@{variable.register}{sign}0x{abs(variable.offset):04x}"
-    return tick(variable.address)
+def place_text(variable: Variable) -> str:
+    """Where a variable lies: an address, a register, or nowhere."""
+    if variable.address is not None:
+        return tick(variable.address)
+    return f"@{variable.register}" if variable.value is not None else "<unavailable>"
+
+
+def relative_text(variable: Variable) -> str:
+    """`@rsp+0x0030`; a variable in a register is there itself, a static one nowhere else."""
+    if not variable.register:
+        return "<unavailable>" if variable.address is None else tick(variable.address)
+    if variable.address is None and not variable.offset:
+        return f"@{variable.register}"
+    sign = "-" if variable.offset < 0 else "+"
+    return f"@{variable.register}{sign}0x{abs(variable.offset):04x}"

@@ -73,6 +73,7 @@ def run(options: KdOptions) -> int:
         if not options.scripted and sys.stdout.isatty():
             # Here rather than at the first prompt, because a private machine boots meanwhile.
             import kdsim.debugger.shell.prompt  # noqa: F401
+        session.ask = partial(_ask, session)
         _attach(session, options)
         status = _run_lines(session, initial, keep_going=True)
         if status == EXIT_NO_TARGET or session.ended:
@@ -230,7 +231,8 @@ def _read_commands(engine: Engine, terminal: Terminal) -> int:
     if not sys.stdin.isatty():
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-        return _run_lines(session, ((line, line) for line in map(str.rstrip, sys.stdin)))
+        lines = map(str.rstrip, iter(sys.stdin.readline, ""))
+        return _run_lines(session, ((line, line) for line in lines))
     if sys.stdout.isatty():
         from kdsim.debugger.shell.prompt import Prompt
 
@@ -238,6 +240,19 @@ def _read_commands(engine: Engine, terminal: Terminal) -> int:
         return 0 if answered else EXIT_NO_TARGET
     _read_unseen(session)
     return 0
+
+
+def _ask(session: Session, question: str) -> str:
+    """The answer is the next line of a pipe, which the output shows, or what is typed unseen."""
+    session.out.fresh_line()
+    if sys.stdin.isatty():
+        session.out.write(question)
+        answer = sys.stdin.readline().rstrip("\n")
+        session.out.at_line_start = True
+    else:
+        answer = sys.stdin.readline().rstrip("\n")
+        session.out.line(f"{question}{answer}")
+    return answer
 
 
 def _read_unseen(session: Session) -> None:

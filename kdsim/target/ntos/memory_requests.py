@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdsim.errors import MemoryFault
+from kdsim.target.ntos.memory_search import search
 from kdsim.target.ntos.requests import Debuggee, answers
 from kdsim.wire.manipulate import (
     Api,
@@ -14,9 +15,9 @@ from kdsim.wire.manipulate import (
     Status,
 )
 
-PAGE = 0x1000
+ADDRESS_SPACE = 1 << 64
 MAX_SEARCH = 1 << 30
-"""Bytes one SearchMemory request may look through; a longer one is cut, as nothing is running."""
+"""Bytes one SearchMemory request may look at: nothing runs meanwhile."""
 MAX_FILL = 16 << 20
 
 
@@ -64,27 +65,17 @@ def write_memory(debuggee: Debuggee, request: Manipulate) -> Manipulate:
 
 @answers(Api.SEARCH_MEMORY, while_running=True)
 def search_memory(debuggee: Debuggee, request: Manipulate) -> Manipulate:
-    """The first place of the pattern; a page that cannot be read ends the search."""
+    """The first place of the pattern; "not found" only when all that can be read was looked at."""
     wanted = request.arguments(SearchArguments)
     pattern = request.data[: wanted.pattern_length]
     if not pattern or len(pattern) != wanted.pattern_length:
         return request.reply(Status.INVALID_PARAMETER)
-    kept = b""
-    end = wanted.address + min(wanted.length, MAX_SEARCH)
-    start = wanted.address
-    while start < end:
-        count = min(PAGE - start % PAGE, end - start)
-        try:
-            window = kept + debuggee.memory.read(start, count)
-        except MemoryFault:
-            return request.reply(Status.UNSUCCESSFUL)
-        found = window.find(pattern)
-        if found >= 0:
-            place = start - len(kept) + found
-            return request.reply(Status.SUCCESS, wanted._replace(address=place))
-        kept = window[max(len(window) - len(pattern) + 1, 0) :]
-        start += count
-    return request.reply(Status.NOT_FOUND)
+    end = min(wanted.address + wanted.length, ADDRESS_SPACE)
+    place, looked_at = search(debuggee.memory, wanted.address, end, pattern, MAX_SEARCH)
+    if place is not None:
+        return request.reply(Status.SUCCESS, wanted._replace(address=place))
+    complete = 0 < looked_at < MAX_SEARCH
+    return request.reply(Status.NOT_FOUND if complete else Status.UNSUCCESSFUL)
 
 
 @answers(Api.FILL_MEMORY)
