@@ -9,6 +9,7 @@ times needs no stack.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,6 +31,7 @@ from kdsim.debugger.backends.base import (
 )
 from kdsim.debugger.breakpoints import DR7_QUIET, INT3, Breakpoint
 from kdsim.debugger.output import Kind
+from kdsim.debugger.progress import DELAY
 from kdsim.debugger.report import Stop, StopReporter
 from kdsim.errors import KdsimError, NotHalted, TargetError
 from kdsim.symbols.wildcard import matches
@@ -352,6 +354,7 @@ class RunControl:
 
     def _next_event(self) -> Event:
         backend, asked = self._session.backend, 0
+        since = time.monotonic()
         while True:
             try:
                 if self.break_requested:
@@ -366,7 +369,10 @@ class RunControl:
                 self._break_in()
                 continue
             if event is not None:
+                self._session.out.status("")
                 return event
+            if time.monotonic() > since + DELAY:
+                self._session.out.status(f"{backend.description} runs - Ctrl+C breaks in")
 
     def switch_answer(self) -> StopEvent:
         """How the processor reports that `~Ns` made the current one."""

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import ModuleEvent
+from kdsim.debugger.progress import Progress
 from kdsim.errors import FormatError, MemoryFault, SymbolError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Modules:
         self._session = session
         self._space: SymbolSpace | None = None
         self._listed = False
+        self._awaited = ""
         self._notices: list[str] = []
 
     def prepare(self) -> None:
@@ -39,10 +41,19 @@ class Modules:
             from kdsim.symbols.store import SymbolPath
 
             path = SymbolPath.parse(self._session.symbol_path)
+            path.waiting = self._waiting
             self._space = SymbolSpace(path, self._session.memory)
             self._space.on_load(self._loaded)
             self.use_image_path(self._session.image_path)
         return self._space
+
+    def _waiting(self, file: str, received: int) -> None:
+        """A symbol server takes its time."""
+        if self._awaited != file:
+            session, self._awaited = self._session, file
+            out, check = session.out, session.check_interrupt
+            self._download = Progress(f"Downloading {file}", 0, out.status, check)
+        self._download.advance(0, f"{received / 1e6:.1f} MB")
 
     def apply_options(self) -> None:
         """Let the symbol options take effect on what is loaded from now on."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntFlag
 from pathlib import Path
 from typing import TextIO
 
+from kdsim.debugger import text as texts
 from kdsim.errors import UserError
 
 Sink = Callable[[str], None]
+
+QUIET = 0.3
+"""Seconds without output after which a line about the work is welcome."""
 
 
 class Kind(IntFlag):
@@ -38,6 +44,7 @@ class Output:
     Attributes:
         mask, log_mask: the kinds of text that reach the screen and the log file.
         control: writes what only a terminal understands; None where there is none.
+        style: chooses the colours by a name and tells the name in use; None without a terminal.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -48,6 +55,9 @@ class Output:
         self.at_line_start = True
         self.mask = self.log_mask = DEFAULT_MASK
         self.control: Sink | None = None
+        self.style: Callable[[str], str] | None = None
+        self._status = False
+        self._written = 0.0
 
     def write(self, text: str, kind: Kind = Kind.NORMAL) -> None:
         """Print text as it is; no line end is added."""
@@ -56,6 +66,7 @@ class Output:
         if self._captures:
             self._captures[-1].append(text)
             return
+        self._end_status()
         if self.mask & kind:
             self.at_line_start = text.endswith("\n")
             self._sink(text)
@@ -73,6 +84,26 @@ class Output:
             at_start = self.at_line_start
         if not at_start:
             self.write("\n")
+
+    def status(self, text: str) -> None:
+        """Show a line on the terminal until something is printed, or until it is empty.
+
+        It is for silent work: where there is no terminal, half a line, or a listing that goes on,
+        nothing is shown.
+        """
+        if not text:
+            self._end_status()
+        elif self.control and self.at_line_start and time.monotonic() > self._written + QUIET:
+            self._status = True
+            columns = shutil.get_terminal_size().columns
+            self.control(f"\r{texts.clip(text, columns - 1)}\x1b[K")
+
+    def _end_status(self) -> None:
+        if self.control:
+            self._written = time.monotonic()
+            if self._status:
+                self._status = False
+                self.control("\r\x1b[K")
 
     def echo(self, text: str) -> None:
         """Note what the user saw without our doing (prompt and typed line) in the log file."""

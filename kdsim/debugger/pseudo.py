@@ -135,6 +135,15 @@ _AUTOMATIC: dict[str, Callable[[Session], int | None]] = {
 }
 
 
+_EXCEPTION_NAMES = ("$exr_chance", "$exr_code", "$exr_numparams", "$exr_param0", "$exr_param1")
+_BUGCHECK_NAMES = ("$bug_code", *(f"$bug_param{n}" for n in range(1, 5)))
+
+
+def pseudo_names() -> list[str]:
+    """What completion offers; `$bp0` and its like are named after the breakpoints there are."""
+    return [*_AUTOMATIC, *_EXCEPTION_NAMES, *_BUGCHECK_NAMES]
+
+
 def _exception(session: Session, name: str) -> int | None:
     event = session.event
     if not isinstance(event, StopEvent):

@@ -24,6 +24,7 @@ from kdsim.debugger.events import EventFilters, EventLog
 from kdsim.debugger.memory import CachedMemory, VirtualMemory
 from kdsim.debugger.modules import Modules
 from kdsim.debugger.output import Kind, Output
+from kdsim.debugger.progress import Progress
 from kdsim.debugger.registers import SLOTS, RegisterFile
 from kdsim.debugger.scope import Cursor, SavedState, Scope
 from kdsim.debugger.settings import Settings
@@ -146,6 +147,7 @@ class Session:
         self.saved: list[SavedState] = []
         self.shell_allowed = True
         self._interrupted = False
+        self._progress: Progress | None = None
         self.reached = False
         self.lost: TargetGone | None = None
         self._closed = False
@@ -331,6 +333,19 @@ class Session:
         if self._interrupted:
             self._interrupted = False
             raise KeyboardInterrupt
+        if self._progress is not None:
+            self._progress.tick()
+
+    @contextmanager
+    def progress(self, label: str, total: int = 0) -> Iterator[Progress]:
+        """Long work: `advance` tells how far it is, and ends it when the user wants no more."""
+        before = self._progress
+        self._progress = Progress(label, total, self.out.status, self.check_interrupt)
+        try:
+            yield self._progress
+        finally:
+            self._progress = before
+            self.out.status("")
 
     # -- what is where ---------------------------------------------------------------------------
 
@@ -503,7 +518,8 @@ class Session:
     def _guarded(self, work: Callable[[], None]) -> None:
         self.lost = None
         try:
-            work()
+            with self.progress("Working"):
+                work()
         except SessionEnded:
             pass
         except SimBug:

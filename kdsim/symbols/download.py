@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 AGENT = "Microsoft-Symbol-Server/10.0.0.0"  # servers redirect or refuse clients of other names
@@ -43,8 +44,17 @@ class Downloader:
         self._silent.clear()
         self._missing.clear()
 
-    def fetch(self, server: str, name: str, key: str, folder: Path) -> Path:
+    def fetch(
+        self,
+        server: str,
+        name: str,
+        key: str,
+        folder: Path,
+        waiting: Callable[[int], None] = lambda received: None,
+    ) -> Path:
         """A file of a server's store, as a temporary file in `folder`.
+
+        `waiting` is told, many times a second, how many bytes have come.
 
         Raises:
             DownloadError: it could not be had; what the server said.
@@ -58,7 +68,7 @@ class Downloader:
             raise DownloadError(self._missing[url])
         transfer = _Transfer(url, folder, self._patience)
         try:
-            return transfer.run()
+            return transfer.run(waiting)
         except _Refused as error:
             self._missing[url] = str(error)
             raise
@@ -84,11 +94,12 @@ class _Transfer:
         self._result: Path | None = None
         self._error: DownloadError | None = None
 
-    def run(self) -> Path:
+    def run(self, waiting: Callable[[int], None]) -> Path:
         threading.Thread(target=self._work, name="symbol download", daemon=True).start()
         seen, since = self._progress, time.monotonic()
         try:
             while not self._done.wait(_POLL):
+                waiting(self._progress)
                 if self._progress != seen:
                     seen, since = self._progress, time.monotonic()
                 elif time.monotonic() - since > self._patience:

@@ -37,6 +37,9 @@ class ExportSymbols:
     def symbols(self, name: str) -> list[Symbol]:
         return self._names.get(name.lower(), [])
 
+    def names(self) -> list[str]:
+        return [symbol.name for symbol in self._symbols]
+
     def match(self, pattern: str) -> Iterator[Symbol]:
         fits = compile_wildcard(pattern, symbol=True).fullmatch
         return (symbol for symbol in self._symbols if fits(symbol.name))

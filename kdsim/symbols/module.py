@@ -34,6 +34,8 @@ class SymbolSource(Protocol):
 
     def symbols(self, name: str) -> list[Symbol]: ...
 
+    def names(self) -> list[str]: ...
+
     def match(self, pattern: str) -> Iterator[Symbol]: ...
 
     def nearest(self, rva: int) -> Symbol | None: ...
@@ -142,23 +144,32 @@ class ModuleLoader:
             module.timestamp = module.timestamp or mapped.timestamp
             module.checksum = module.checksum or mapped.checksum
 
-    def load(self, module: Module) -> None:
-        """Find the symbols of a module and set its status. Never fails: `problem` tells why."""
+    def load(self, module: Module, *, network: bool = True) -> None:
+        """Find the symbols of a module and set its status. Never fails: `problem` tells why.
+
+        Without `network` a PDB that is not on this machine leaves the module as it is.
+        """
         module.match = ""
         try:
-            code = self._codeview(module)
-            self._open(module, code, any_build=False)
+            code = self._codeview(module, network)
+            self._open(module, code, network=network)
         except MismatchError as error:
+            if not network:
+                return
             module.match = "#"
             self.fall_back(module, str(error))
             if self.any_build:
                 self._open_mismatched(module, code)
         except (SymbolError, FormatError) as error:
+            if not network:
+                return
             self.fall_back(module, str(error))
         self.on_load(module)
 
-    def _open(self, module: Module, code: CodeView, *, any_build: bool) -> None:
-        path = self.path.find_pdb(code.pdb_name, code, any_build=any_build)
+    def _open(
+        self, module: Module, code: CodeView, *, any_build: bool = False, network: bool = True
+    ) -> None:
+        path = self.path.find_pdb(code.pdb_name, code, any_build=any_build, network=network)
         module.pdb = Pdb.open(path)
         module.pdb_path = path
         module.source = module.pdb
@@ -186,11 +197,13 @@ class ModuleLoader:
             module.source = exports
             module.status = "export"
 
-    def _codeview(self, module: Module) -> CodeView:
+    def _codeview(self, module: Module, network: bool) -> CodeView:
         """The link to the PDB, from the mapped image or else from its file."""
         try:
             code = PeImage.from_memory(self.memory, module.base, module.name).codeview
-        except (MemoryFault, FormatError):
+        except (MemoryFault, FormatError) as damage:
+            if not network:
+                raise SymbolError(f"{module.name}: {damage}") from damage
             try:
                 code = module.image.codeview
             except MemoryFault as error:

@@ -206,6 +206,11 @@ class Pdb:
         ]
         return list(self._without_doubles(found))
 
+    @_checked
+    def names(self) -> list[str]:
+        """The names of all symbols, in no order; some stand there twice."""
+        return self._index[0]
+
     @_checked_items
     def match(self, pattern: str) -> Iterator[Symbol]:
         """Symbols whose names fit a string wildcard, those with types first."""

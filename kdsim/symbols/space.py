@@ -64,8 +64,8 @@ class SymbolSpace:
 
     @path.setter
     def path(self, path: SymbolPath) -> None:
-        """Takes effect on modules loaded from now on. Who listened to the search still does."""
-        path.log = self._loader.path.log
+        """Takes effect on modules loaded from now on. Who listens to the old one hears the new."""
+        path.log, path.waiting = self.path.log, self.path.waiting
         self._loader.path = path
 
     @property
@@ -155,10 +155,13 @@ class SymbolSpace:
             found = self._by_name.get(KERNEL)
         return found
 
-    def load(self, module: Module, *, force: bool = False) -> None:
-        """Load a module's symbols unless that was done (or, without `force`, tried) before."""
+    def load(self, module: Module, *, force: bool = False, network: bool = True) -> None:
+        """Load a module's symbols unless that was done (or, without `force`, tried) before.
+
+        Without `network` they may stay deferred.
+        """
         if module.status == "deferred" or force:
-            self._loader.load(module)
+            self._loader.load(module, network=network)
 
     def image_file(self, module: Module) -> Path:
         """The file a module was loaded from, in a store on this machine or on a server."""

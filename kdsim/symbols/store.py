@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,8 @@ class SymbolPath:
         self.expanded = expanded
         self.log: Callable[[str], None] = lambda line: None
         """Told each place that was looked at, for `!sym noisy`."""
+        self.waiting: Callable[[str, int], None] = lambda file, received: None
+        """Told now and then, while a server is waited for, what came of a file."""
         self._downloads = downloads
         self._shipped = LocalStore(shipped) if shipped else None
 
@@ -176,13 +179,16 @@ class SymbolPath:
         if any(isinstance(place, Server) for chain in self.chains for place in chain):
             self._downloader().forget()
 
-    def find_pdb(self, name: str, code: CodeView, *, any_build: bool = False) -> Path:
+    def find_pdb(
+        self, name: str, code: CodeView, *, any_build: bool = False, network: bool = True
+    ) -> Path:
         """The PDB that belongs to an image.
 
         Args:
             name: file name; a path's last part counts. Empty: the name in `code`.
             code: the image's link to its PDB.
             any_build: take one of another build too (`.reload /i`).
+            network: whether servers may be asked.
 
         Raises:
             SymbolError: not found; the text lists what was tried.
@@ -198,7 +204,7 @@ class SymbolPath:
             same = any_build or (pdb.guid, pdb.age) == (code.guid, code.age)
             return "" if same else f"{MISMATCHED} pdb {pdb.key}"
 
-        return self._find(file, wanted, problem)
+        return self._find(file, wanted, problem, network=network)
 
     def find_image(self, name: str, timestamp: int, size: int, *, network: bool = True) -> Path:
         """An image by the timestamp and size in its headers; without `network` on this machine.
@@ -280,7 +286,9 @@ class SymbolPath:
         from kdsim.symbols.download import DownloadError
 
         try:
-            fresh = self._downloader().fetch(server.url, name, key, target.parent)
+            fresh = self._downloader().fetch(
+                server.url, name, key, target.parent, partial(self.waiting, name)
+            )
         except DownloadError as error:
             raise _NotThere(str(error)) from error
         if reason := problem(fresh):

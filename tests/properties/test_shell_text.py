@@ -17,6 +17,7 @@ from kdsim.debugger.shell.completion import KdCompleter
 from kdsim.debugger.shell.lexers import KdLexer, KdOutputLexer
 from kdsim.debugger.shell.styles import STYLES
 from kdsim.debugger.shell.terminal import legible
+from tests.shell.synthetic import engine_over
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 OUTPUT = ("fffff800`5e406f70", "nt!KeBugCheckEx+0x12", "????????`????????", "rax=0000000000000001")
@@ -44,7 +45,7 @@ def test_lexers_lose_and_add_nothing(lexer: type, text: str) -> None:
 @given(LINES)
 def test_colour_is_all_that_is_added(text: str) -> None:
     text = legible(text).replace("\r", "")
-    formatter = Terminal256Formatter(style=STYLES["kd-dark"])
+    formatter = Terminal256Formatter(style=STYLES["dark"])
     coloured = highlight(text, KdOutputLexer(stripnl=False, ensurenl=False), formatter)
     assert ESCAPES.sub("", coloured) == text
 
@@ -56,27 +57,21 @@ def test_no_control_characters_reach_the_terminal(text: str) -> None:
     assert not any((ord(c) < 0x20 and c not in "\t\n\r") or 0x7F <= ord(c) < 0xA0 for c in shown)
 
 
-class _NoTarget:
-    """A session before the target has answered."""
-
-    def register_names(self) -> list[str]:
-        return ["rax", "rip"]
-
-    class symbols:
-        modules: tuple[()] = ()
+@pytest.fixture(scope="module")
+def completer() -> KdCompleter:
+    """Of a session before the target has answered."""
+    return KdCompleter(engine_over({}))
 
 
 @settings(deadline=None)  # The first one imports all command files.
 @given(LINES)
-def test_completion_only_ever_continues_the_word(text: str) -> None:
-    completer = KdCompleter(_NoTarget())  # type: ignore[arg-type]
+def test_completion_only_ever_continues_the_word(completer: KdCompleter, text: str) -> None:
     for offer in completer.get_completions(Document(text), CompleteEvent()):
         replaced = text[len(text) + offer.start_position :] if offer.start_position else ""
         assert offer.text.lower().startswith(replaced.lower())
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())
-def test_every_command_is_offered(name: str) -> None:
-    completer = KdCompleter(_NoTarget())  # type: ignore[arg-type]
+def test_every_command_is_offered(completer: KdCompleter, name: str) -> None:
     offers = completer.get_completions(Document(name), CompleteEvent())
     assert name in {offer.text for offer in offers}

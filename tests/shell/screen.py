@@ -19,10 +19,15 @@ class Screen:
     """One session. `rows` of history are kept above the screen."""
 
     def __init__(
-        self, *arguments: str, environment: dict[str, str], columns: int = 100, shell: str = ""
+        self,
+        *arguments: str,
+        environment: dict[str, str],
+        columns: int = 100,
+        rows: int = 40,
+        shell: str = "",
     ) -> None:
         """`shell`: a command line for bash instead, in which `kdsim` stands for the program."""
-        self._screen = pyte.HistoryScreen(columns, 40, history=2000)
+        self._screen = pyte.HistoryScreen(columns, rows, history=2000)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
         command = [sys.executable, "-m", "kdsim", *arguments]
@@ -32,7 +37,7 @@ class Screen:
             command[0],
             command[1:],
             env=environment,
-            dimensions=(40, columns),
+            dimensions=(rows, columns),
             timeout=PATIENCE,
         )
 
@@ -41,13 +46,23 @@ class Screen:
         return int(self._process.pid)
 
     @property
+    def bottom(self) -> list[str]:
+        """The lines that stay at the bottom while a prompt reads: the hint, then the status."""
+        buffer, height = self._screen.buffer, self._screen.lines
+        if not buffer[height - 1][0].reverse:
+            return []
+        rows = 2 if buffer[height - 2][1].italics else 1
+        return [row.rstrip() for row in self._screen.display[-rows:]]
+
+    @property
     def lines(self) -> list[str]:
-        """Everything that was shown, without the empty rest of the screen."""
+        """Everything that was shown, without the bottom lines and the empty rest of the screen."""
         above = (
             "".join(line[x].data for x in range(self._screen.columns))
             for line in self._screen.history.top
         )
-        found = [line.rstrip() for line in (*above, *self._screen.display)]
+        shown = self._screen.display[: self._screen.lines - len(self.bottom)]
+        found = [line.rstrip() for line in (*above, *shown)]
         while found and not found[-1]:
             found.pop()
         return found

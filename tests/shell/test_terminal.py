@@ -17,9 +17,10 @@ Open = Callable[..., Screen]
 def terminal(tmp_path: Path) -> Iterator[Open]:
     opened: list[Screen] = []
 
-    def make(*arguments: str, columns: int = 100, shell: str = "", **changes: str) -> Screen:
+    def make(*arguments: str, shell: str = "", **changes: str | int) -> Screen:
+        size = {name: changes.pop(name) for name in ("columns", "rows") if name in changes}
         screen = Screen(
-            *arguments, environment=environment(tmp_path, **changes), columns=columns, shell=shell
+            *arguments, environment=environment(tmp_path, **changes), shell=shell, **size
         )
         opened.append(screen)
         screen.wait_for(lambda: screen.at_prompt, "a prompt")
@@ -64,6 +65,17 @@ def test_keys(terminal: Open) -> None:
     screen.wait_for(lambda: screen.last == "0: kd> .echo again", "the line before")
     screen.press("\x15\x04")
     assert screen.end() == 0
+
+
+def test_escape(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("dt nt!_EPROCESS Act\t")
+    screen.until("ActiveProcessLinks")
+    screen.press("\x1b")
+    screen.wait_for(lambda: "ActiveThreads" not in "\n".join(screen.lines), "no menu")
+    assert screen.last == "0: kd> dt nt!_EPROCESS Active"
+    screen.press("\x1b")
+    screen.wait_for(lambda: screen.last == "0: kd>", "an empty line")
 
 
 def test_history_outlives_the_session(terminal: Open) -> None:
@@ -173,3 +185,101 @@ def test_output_that_goes_elsewhere_is_plain(terminal: Open) -> None:
     screen.press("\x04")
     assert screen.end() == 0
     assert b"\x1b" not in screen.raw
+
+
+def test_a_menu_and_the_bottom_lines(terminal: Open) -> None:
+    screen = terminal(columns=80, rows=24)
+    screen.wait_for(lambda: len(screen.bottom) == 2, "the bottom lines")
+    hint, status = screen.bottom
+    assert hint.startswith(" Tab completes")
+    assert status == " net:loopback | 19041 x64 | cpu 0/2 | IRQL 0 | System 4 | broken in"
+    screen.press("dt nt!_EPROCESS Act\t")
+    screen.until("ActiveThreadsHighWatermark")
+    menu = [" ".join(line.split()) for line in screen.lines[-3:]]
+    assert menu == [
+        "ActiveProcessLinks +0x448 _LIST_ENTRY",
+        "ActiveThreads +0x5f0 Uint4B",
+        "ActiveThreadsHighWatermark +0x858 Uint4B",
+    ]
+    assert screen.bottom[0].startswith(" dt [options] <type> [fields] [address]")
+    screen.press("\t\t")
+    screen.wait_for(lambda: screen.last.endswith("ActiveThreads"), "the second word")
+
+
+def test_the_bottom_line_follows_the_user(terminal: Open) -> None:
+    screen = terminal()
+    screen.type("~1s")
+    screen.wait_for(lambda: "cpu 1/2" in "".join(screen.bottom), "the other processor")
+
+
+def test_a_running_target_says_so(terminal: Open) -> None:
+    screen = terminal()
+    screen.press("g\r")
+    screen.wait_for(lambda: "net:loopback runs - Ctrl+C breaks in" in screen.last, "that it runs")
+    screen.press("\x03")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    assert not any("Ctrl+C breaks in" in line for line in screen.lines)
+
+
+def test_progress_of_long_work(terminal: Open) -> None:
+    """It comes, Ctrl+C ends the work, and the line is gone."""
+    screen = terminal()
+    screen.press("c poi(nt!MmPfnDatabase) L?600000 poi(nt!MmPfnDatabase)\r")
+    screen.wait_for(lambda: screen.last == "Working - Ctrl+C stops", "progress")
+    screen.press("\x03")
+    screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    assert "Working" not in "\n".join(screen.lines)
+    assert screen.lines[-2] == "^C"
+
+
+def test_narrow_and_low(terminal: Open) -> None:
+    screen = terminal(columns=24, rows=8)
+    screen.wait_for(lambda: len(screen.bottom) == 1, "one line at the bottom")
+    assert screen.bottom == [" System 4 | broken in"]
+    screen.type("? 1")
+    assert "000`00000001" in "".join(screen.lines)
+
+
+def test_korean(terminal: Open, tmp_path: Path) -> None:
+    script = tmp_path / "사냥.kd"
+    script.write_text(".echo 메모리 누수\n", encoding="utf-8")
+    screen = terminal()
+    screen.type(".echo 한글")
+    assert screen.lines[-2] == "한글"
+    screen.press(f"$$><{tmp_path}/사\t")
+    screen.wait_for(lambda: "사냥.kd" in screen.lines[-1], "a file name")
+    screen.press("\r")
+    screen.wait_for(lambda: "메모리 누수" in screen.lines[-2], "what the script says")
+    screen.type('ezu nt!PoolHitTag "한글"')
+    screen.type("du nt!PoolHitTag")
+    assert '"한글"' in screen.lines[-2]
+    screen.press("\x1b[A\x1b[A\x1b[A\x1b[A")
+    screen.wait_for(lambda: screen.lines[-1].endswith(".echo 한글"), "the first line again")
+    screen.press("\x7f국\r")
+    screen.wait_for(lambda: screen.lines[-2] == "한국", "an edited line")
+
+
+@pytest.mark.parametrize("changes", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}])
+def test_terminals_of_other_encodings(terminal: Open, changes: dict[str, str]) -> None:
+    screen = terminal(**changes)
+    screen.type('.printf "%c%c\\n", d55c, 41')
+    assert screen.lines[-2].endswith("A")
+
+
+def test_styles(terminal: Open) -> None:
+    screen = terminal(KDSIM_STYLE="none")
+    screen.type("x nt!PsActiveProcessHead")
+    assert screen.colours_of("nt!PsActiveProcessHead") == {"default"}
+    screen.type(".style colour-blind")
+    screen.type("x nt!PoolHitTag")
+    assert screen.colours_of("nt!PoolHitTag") != {"default"}
+    screen.type(".style rainbow")
+    assert screen.lines[-2].startswith("no style 'rainbow': dark, light, colour-blind,")
+    screen.type(".style")
+    assert screen.lines[-2] == "Style is colour-blind"
+
+
+def test_a_style_that_is_none(terminal: Open) -> None:
+    """One line, and the debugger starts all the same."""
+    screen = terminal(KDSIM_STYLE="rainbow")
+    assert screen.lines[0].startswith("kdsim: KDSIM_STYLE: no style 'rainbow'")

@@ -11,7 +11,9 @@ import pytest
 
 from kdsim.errors import SymbolError
 from kdsim.symbols.download import Downloader
+from kdsim.symbols.memory import BytesMemory
 from kdsim.symbols.pe import CodeView
+from kdsim.symbols.space import SymbolSpace
 from kdsim.symbols.store import DEFAULT_SERVER, SymbolPath, default_cache, file_name
 
 from .pdbmaker import GUID_TEXT
@@ -283,3 +285,28 @@ def test_images_can_be_looked_for_without_the_network(parse, server, tmp_path):
     with pytest.raises(SymbolError):
         parse(f"srv*{tmp_path}/c*{url}").find_image("a.sys", 1, 2, network=False)
     assert asked == []
+
+
+def test_pdbs_can_be_looked_for_without_the_network(parse, server, tmp_path):
+    url, asked = server
+    with pytest.raises(SymbolError):
+        parse(f"srv*{tmp_path}/cache*{url}/symbols").find_pdb("", CODE, network=False)
+    assert asked == []
+
+
+def test_whoever_waits_hears_of_it(parse, tmp_path):
+    heard: list[tuple[str, int]] = []
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as deaf:
+        url = f"http://127.0.0.1:{deaf.server_address[1]}"
+        path = parse(f"srv*{tmp_path}/c*{url}", downloads=Downloader(patience=0.2))
+        path.waiting = lambda file, received: heard.append((file, received))
+        with pytest.raises(SymbolError):
+            path.find_pdb("", CODE)
+    assert set(heard) == {("sample.pdb", 0)}
+
+
+def test_a_new_path_tells_those_who_listened_to_the_old(parse):
+    space = SymbolSpace(parse("a"), BytesMemory(0, b""))
+    space.path.log = space.path.waiting = print
+    space.path = parse("b")
+    assert (space.path.log, space.path.waiting) == (print, print)

@@ -129,7 +129,7 @@ class SessionContext:
             return None
         if name in _ADDRESSES:
             return Typed(Pointer(basic("unsigned char")), value)
-        record = _POINTERS.get(name)
+        record = POINTERS.get(name)
         kind = self.type(f"nt!{record}") if record else None
         return value if kind is None else Typed(Pointer(kind), value)
 
@@ -185,4 +185,4 @@ class SessionContext:
 _ADDRESSES = frozenset(
     ("$ip", "$eventip", "$previp", "$scopeip", "$exentry", "$ra", "$csp", "$ea", "$ea2")
 )
-_POINTERS = {"$proc": "_EPROCESS", "$thread": "_ETHREAD", "$peb": "_PEB", "$teb": "_TEB"}
+POINTERS = {"$proc": "_EPROCESS", "$thread": "_ETHREAD", "$peb": "_PEB", "$teb": "_TEB"}

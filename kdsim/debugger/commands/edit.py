@@ -238,7 +238,7 @@ def copy_file(session: Session, args: Arguments, name: str) -> str:
         raise args.error()
     try:
         if name == ".writemem":
-            data = session.memory.read(span.address, span.size)
+            data = _read_all(session, span.address, span.size)
             path.write_bytes(data)
             return f"Writing {len(data):x} bytes."
         data = path.read_bytes()[: span.size if span.form != "address" else None]
@@ -247,5 +247,18 @@ def copy_file(session: Session, args: Arguments, name: str) -> str:
         raise UserError(f"Unable to open file '{path}': {reason}") from error
     if Caps.WRITE not in session.backend.caps:
         raise ArgumentError(session.backend.refusals.get(Caps.WRITE, "Memory cannot be written"))
-    session.memory.write(span.address, data)
+    with session.progress(f"Reading {path.name}", len(data)) as progress:
+        for start in range(0, len(data), CHUNK):
+            piece = data[start : start + CHUNK]
+            session.memory.write(span.address + start, piece)
+            progress.advance(len(piece))
     return f"Reading {len(data):x} bytes."
+
+
+def _read_all(session: Session, address: int, size: int) -> bytes:
+    pieces = []
+    with session.progress("Reading memory", size) as progress:
+        for start in range(0, size, CHUNK):
+            pieces.append(session.memory.read(address + start, min(CHUNK, size - start)))
+            progress.advance(len(pieces[-1]))
+    return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Extension modules: `.chain .load .loadby .unload .unloadall .setdll .extmatch .extpath`.
+"""Extension modules: `.chain .load .loadby .unload .unloadall .setdll .extmatch`.
 
 The extension commands are part of kdsim. DLLs of Windows cannot be loaded, and the commands that
 would do so say that.

@@ -362,11 +362,15 @@ def ld(session: Session, args: Arguments, name: str) -> list[str]:
     file = given.get("f")
     if not pattern and not file:
         raise ArgumentError("ld needs a module's name or a pattern, for instance ld *")
+    chosen = [
+        module
+        for module in session.symbols.modules
+        if (matches(file, module.image_name) if file else matches(pattern or "*", module.name))
+    ]
     lines = []
-    for module in session.symbols.modules:
-        session.check_interrupt()
-        fits = matches(file, module.image_name) if file else matches(pattern or "*", module.name)
-        if fits:
+    with session.progress("Loading symbols", len(chosen)) as progress:
+        for number, module in enumerate(chosen):
+            progress.advance(min(number, 1), module.name)
             lines.append(_load(session, module))
     if not lines:
         raise ArgumentError(f"no module matches '{file or pattern}'")

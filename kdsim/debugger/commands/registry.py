@@ -47,6 +47,7 @@ ParamKind = Literal[
     "string",
     "values",
     "flags",
+    "field",
     "pattern",
     "commands",
     "command",

@@ -190,9 +190,10 @@ class _Reload:
         before = space.any_build
         space.any_build = before or "i" in self._given
         try:
-            for module in list(modules):
-                self._session.check_interrupt()
-                space.load(module)
+            with self._session.progress("Loading symbols", len(modules)) as progress:
+                for number, module in enumerate(list(modules)):
+                    progress.advance(min(number, 1), module.name)
+                    space.load(module)
         finally:
             space.any_build = before
 

@@ -116,7 +116,8 @@ def search(session: Session, args: Arguments, name: str) -> Hits | FoundStrings:
         for va in occurrences(session.memory, start, end, pattern, session.check_interrupt)
         if (va - span.address) % aligned == 0
     )
-    return _show(session, options, places)
+    with session.progress("Searching"):
+        return _show(session, options, places)
 
 
 def _pieces(session: Session, span: Range, options: Options) -> Iterable[tuple[int, int]]:

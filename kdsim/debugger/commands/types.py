@@ -95,7 +95,7 @@ class _Subject:
     params=(
         Param("options", "flags", "-r[n] nested, -v sizes, -b blocks; dt -h", optional=True),
         Param("type", "type", "nt!_EPROCESS; with * a list of names; or a variable"),
-        Param("fields", "text", "only these; name. opens one", optional=True),
+        Param("fields", "field", "only these; name. opens one", optional=True),
         Param("address", "expression", "where the value lies", optional=True),
     ),
     needs=Caps.NONE,

@@ -196,16 +196,41 @@ def _skip_blanks(text: str, column: int) -> int:
     return column
 
 
-def accepts(text: str, grammar: str = "masm") -> frozenset[str]:
-    """The terminals that may follow `text`; none when `text` is not the start of anything.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a grammar goes along with a text that is still being typed.
 
-    "$END" among them says that `text` is complete as it stands.
+    Attributes:
+        tokens: what was read.
+        end: column after the last token; the grammar does not take what follows.
+        accepts: terminals that may come next; "$END": complete as it stands.
     """
-    from lark import UnexpectedInput
 
-    interactive = parser(grammar).parse_interactive(text, "start")
+    tokens: tuple[Token, ...]
+    end: int
+    accepts: frozenset[str]
+
+
+def read(
+    text: str, grammar: str = "kd", start: int = 0, *, is_type: IsType = never_type
+) -> Reading:
+    """Read as much of `text` as a grammar takes; what may come next is what completion offers."""
+    from lark import TextSlice, UnexpectedInput
+
+    interactive = parser(grammar).parse_interactive(TextSlice(text, start, len(text)), "start")
+    state = interactive.parser_state
+    tokens: list[Token] = []
     try:
-        interactive.exhaust_lexer()
+        for token in _typed_names(interactive.lexer_thread.lex(state), is_type):  # type: ignore[no-untyped-call]
+            state.feed_token(token)
+            tokens.append(token)
     except (UnexpectedInput, TooBig):
-        return frozenset()
-    return frozenset(interactive.accepts())  # type: ignore[no-untyped-call]
+        pass  # the rest is none of this grammar's
+    end = tokens[-1].end_pos if tokens else start
+    return Reading(tuple(tokens), end or start, frozenset(interactive.accepts()))  # type: ignore[no-untyped-call]
+
+
+def accepts(text: str, grammar: str = "masm") -> frozenset[str]:
+    """The terminals that may follow `text`; none when `text` is not the start of anything."""
+    reading = read(text, grammar)
+    return reading.accepts if not text[reading.end :].strip() else frozenset()

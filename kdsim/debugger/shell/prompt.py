@@ -1,62 +1,85 @@
-"""The interactive `kd>`: history, completion, highlighting."""
+"""The interactive `kd>`."""
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.lexers import PygmentsLexer
-from prompt_toolkit.styles import Style, merge_styles, style_from_pygments_cls
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import has_completions, is_searching
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.lexers import DynamicLexer, Lexer, PygmentsLexer, SimpleLexer
+from prompt_toolkit.styles import BaseStyle, DynamicStyle, Style, merge_styles
+from prompt_toolkit.styles.pygments import style_from_pygments_cls
 
+from kdsim.debugger.language import parse
+from kdsim.debugger.language.tables import parser
+from kdsim.debugger.shell.bottomline import BottomLine, command_at
 from kdsim.debugger.shell.completion import KdCompleter
+from kdsim.debugger.shell.history import SharedHistory, open_history
 from kdsim.debugger.shell.lexers import KdLexer
+from kdsim.debugger.shell.places import Places, open_block
 from kdsim.debugger.shell.styles import STYLES
-from kdsim.debugger.shell.terminal import working
-from kdsim.errors import TargetEnded
+from kdsim.debugger.shell.terminal import Terminal, working
+from kdsim.errors import KdsimError, TargetEnded
 
 if TYPE_CHECKING:
-    from kdsim.debugger.session import Session
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
 
+    from kdsim.debugger.commands.engine import Engine
 
-def history_path() -> Path:
-    """`$XDG_STATE_HOME/kdsim/history`, by default under `~/.local/state`."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "kdsim" / "history"
+WELCOME = "? lists the commands, .hh NAME or F1 explains one, q leaves."
 
+ESCAPE_PATIENCE = 0.3
+"""Seconds until a lone Esc means Esc, and is not the beginning of Alt+something."""
 
-def _history() -> History:
-    path = history_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError:
-        # A read-only home costs the history, not the session.
-        return InMemoryHistory()
-    return FileHistory(str(path))
+_OWN_STYLE = {
+    "prompt": "bold",
+    "bottom-toolbar": "noreverse",
+    "status": "reverse",
+    "hint": "italic",
+    "auto-suggestion": "#808080",
+}
+_PLAIN_STYLE = _OWN_STYLE | {
+    "completion-menu": "noinherit reverse",
+    "completion-menu.completion.current": "noinherit bold",
+    "completion-menu.meta.completion.current": "noinherit bold",
+    "scrollbar.background": "noinherit",
+    "scrollbar.button": "noinherit reverse",
+}
 
 
 class Prompt:
     """Reads command lines from the terminal and runs them until the session ends."""
 
-    def __init__(self, session: Session, *, style: str, colour: bool) -> None:
-        self._session = session
-        session.ask = self._ask
-        base = style_from_pygments_cls(STYLES[style])
+    def __init__(self, engine: Engine, terminal: Terminal) -> None:
+        self._session = engine.session
+        self._terminal = terminal
+        self._session.ask = self._ask
+        self._bottom = BottomLine(self._session)
+        self._places = Places()
+        self._history = open_history()
+        self._lexer = PygmentsLexer(KdLexer)
+        self._styles: dict[str, BaseStyle] = {}
         # The completer asks the target, whose connection belongs to this thread.
         self._reader: PromptSession[str] = PromptSession(
-            history=_history(),
-            completer=KdCompleter(session),
+            history=self._history,
+            enable_history_search=True,
+            search_ignore_case=True,
+            completer=KdCompleter(engine),
             complete_while_typing=False,
             auto_suggest=AutoSuggestFromHistory(),
-            lexer=PygmentsLexer(KdLexer) if colour else None,
-            style=merge_styles([base, Style.from_dict({"prompt": "bold"})]) if colour else None,
+            lexer=DynamicLexer(self._lexer_in_use),
+            style=DynamicStyle(self._style_in_use),
+            key_bindings=self._keys(),
+            bottom_toolbar=self._bottom_lines if terminal.capable else None,
         )
+        self._reader.app.ttimeoutlen = self._reader.app.timeoutlen = ESCAPE_PATIENCE
 
     def run(self) -> bool:
         """Until `q`, or Ctrl+D, which means `q`; False when the target has ended first.
@@ -64,6 +87,8 @@ class Prompt:
         ENTER alone repeats the last line.
         """
         session, previous = self._session, ""
+        session.out.fresh_line()
+        self._terminal.write(f"{WELCOME}\n")
         while not session.ended:
             if session.running:
                 # It was lost, or Ctrl+C did not stop it: go on listening.
@@ -74,8 +99,7 @@ class Prompt:
             if typed is None:
                 continue
             previous = typed if typed.strip() else previous
-            # A pasted script comes as one text of many lines.
-            for line in previous.splitlines():
+            for line in commands_of(previous):
                 if not session.ended:
                     self._perform(partial(session.execute, line))
         return True
@@ -87,9 +111,11 @@ class Prompt:
     def _read(self) -> str | None:
         session = self._session
         session.out.fresh_line()
+        if isinstance(self._history, SharedHistory):
+            self._history.look_again()
         prompt = session.prompt
         try:
-            line = self._reader.prompt([("class:prompt", prompt)])
+            line = self._reader.prompt([("class:prompt", prompt)], pre_run=_prepare)
         except KeyboardInterrupt:
             return None
         except EOFError:
@@ -108,3 +134,71 @@ class Prompt:
             answer = ""
         session.out.echo(f"{question}{answer}\n")
         return answer
+
+    # ---- looks ------------------------------------------------------------------------------
+
+    def _lexer_in_use(self) -> Lexer:
+        return self._lexer if STYLES[self._terminal.style] else SimpleLexer()
+
+    def _style_in_use(self) -> BaseStyle:
+        name = self._terminal.style
+        if name not in self._styles:
+            colours = STYLES[name]
+            own = Style.from_dict(_OWN_STYLE if colours else _PLAIN_STYLE)
+            base = style_from_pygments_cls(colours) if colours else Style([])
+            self._styles[name] = merge_styles([base, own])
+        return self._styles[name]
+
+    def _bottom_lines(self) -> StyleAndTextTuples:
+        size = get_app().output.get_size()
+        typed = self._reader.default_buffer.document.text_before_cursor
+        return self._bottom(typed, size.columns, size.rows)
+
+    # ---- keys -------------------------------------------------------------------------------
+
+    def _keys(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        @keys.add("escape", filter=~is_searching)
+        def clear(event: KeyPressEvent) -> None:
+            """Esc takes the menu away, or else the line, as in kd."""
+            if has_completions():
+                event.current_buffer.cancel_completion()
+            else:
+                event.current_buffer.document = Document()
+
+        @keys.add("f1")
+        def explain(event: KeyPressEvent) -> None:
+            """F1 prints the help page of the command at the cursor, or the list of commands."""
+            typed = event.current_buffer.document.text_before_cursor
+            run_in_terminal(partial(self._perform, partial(self._explain, typed)))
+
+        return keys
+
+    def _explain(self, typed: str) -> None:
+        try:
+            found = command_at(self._places.at(typed))
+        except KdsimError:
+            found = None
+        self._session.out.at_line_start = True
+        self._session.execute(f".hh {found.name}" if found else "?")
+
+
+def _prepare() -> None:
+    """Once the prompt is drawn, load what the first key press needs."""
+    for grammar in ("kd", "masm", "cpp"):
+        asyncio.get_running_loop().call_soon(parser, grammar)
+
+
+def commands_of(text: str) -> list[str]:
+    """A pasted text as command lines; a block that is open goes on in the next line."""
+    commands: list[str] = []
+    unfinished = False
+    for line in text.splitlines():
+        if commands and (unfinished or line.lstrip().startswith((".els", "{"))):
+            commands[-1] += f"\n{line}"
+        else:
+            commands.append(line)
+        if "{" in line or "}" in line:
+            unfinished = open_block(parse.read(commands[-1]).tokens) is not None
+    return commands

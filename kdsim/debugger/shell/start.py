@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger.output import Output
 from kdsim.debugger.shell.interrupts import break_in_on_interrupt
-from kdsim.debugger.shell.terminal import coloured_sink, control_sink, plain_sink, wants_colour
+from kdsim.debugger.shell.terminal import STYLE_VARIABLE, Terminal
 from kdsim.errors import TargetGone, UserError
 
 if TYPE_CHECKING:
     from kdsim.debugger.backends.base import Backend
+    from kdsim.debugger.commands.engine import Engine
     from kdsim.debugger.session import Session
 
-DEFAULT_STYLE = "kd-dark"
 PRIVATE_TIMEOUT = 60.0
 SCRIPT_SEED = 1
 EXIT_ERRORS = 1
@@ -60,13 +61,13 @@ def run(options: KdOptions) -> int:
     """The exit status; a target that never answers is raised as TargetGone."""
     initial = list(_initial_lines(options))
     with ExitStack() as cleanup:
-        colour = wants_colour() and not options.json
-        output = Output(coloured_sink(DEFAULT_STYLE) if colour else plain_sink())
-        output.control = control_sink() if sys.stdout.isatty() else None
+        terminal = Terminal(sys.stdout)
+        output = _output(terminal, json=options.json)
         cleanup.callback(output.close_log)
         _open_log(options, output)
         backend = _backend(options)
-        session = _session(backend, output, options)
+        engine = _engine(backend, output, options)
+        session = engine.session
         cleanup.callback(session.close)
         cleanup.enter_context(break_in_on_interrupt(session))
         if not options.scripted and sys.stdout.isatty():
@@ -77,10 +78,31 @@ def run(options: KdOptions) -> int:
         status = _run_lines(session, initial, keep_going=True)
         if status == EXIT_NO_TARGET or session.ended:
             return status
-        return max(status, _read_commands(session, colour=colour))
+        return max(status, _read_commands(engine, terminal))
 
 
-def _session(backend: Backend, output: Output, options: KdOptions) -> Session:
+def _output(terminal: Terminal, *, json: bool) -> Output:
+    """Colours and what comes and goes are for people; JSON is for programs."""
+    output = Output(terminal.write)
+    if not terminal.interactive or json:
+        return output
+
+    def style(name: str) -> str:
+        if name:
+            terminal.use(name)
+        return terminal.style
+
+    output.style = style
+    if terminal.capable:
+        output.control = terminal.control
+    try:
+        terminal.use_default()
+    except UserError as error:
+        sys.stderr.write(f"kdsim: {STYLE_VARIABLE}: {error}\n")
+    return output
+
+
+def _engine(backend: Backend, output: Output, options: KdOptions) -> Engine:
     from kdsim.debugger.commands.engine import equip
     from kdsim.debugger.session import Session
 
@@ -93,10 +115,10 @@ def _session(backend: Backend, output: Output, options: KdOptions) -> Session:
         break_on_load=options.break_on_load,
         verbose=options.verbose,
     )
-    equip(session)
     session.on_bugcheck = _after_bugcheck
+    engine = equip(session)
     _load_driver_map(session)
-    return session
+    return engine
 
 
 def _load_driver_map(session: Session) -> None:
@@ -203,15 +225,18 @@ def _run_lines(
     return EXIT_ERRORS if session.errors > errors else 0
 
 
-def _read_commands(session: Session, *, colour: bool) -> int:
+def _read_commands(engine: Engine, terminal: Terminal) -> int:
     """Commands from a terminal or a pipe; only those of a pipe count for the exit status."""
+    session = engine.session
     if not sys.stdin.isatty():
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
         lines = map(str.rstrip, iter(sys.stdin.readline, ""))
         return _run_lines(session, ((line, line) for line in lines))
     if sys.stdout.isatty():
         from kdsim.debugger.shell.prompt import Prompt
 
-        answered = Prompt(session, style=DEFAULT_STYLE, colour=colour).run()
+        answered = Prompt(engine, terminal).run()
         return 0 if answered else EXIT_NO_TARGET
     _read_unseen(session)
     return 0

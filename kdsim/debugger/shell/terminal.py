@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -10,41 +11,67 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-Sink = Callable[[str], None]
+from kdsim.errors import UserError
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-
-
-def wants_colour() -> bool:
-    """True on a terminal that can show colour and was not told not to (https://no-color.org)."""
-    return (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+# The last two ranges turn the direction of writing round.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def plain_sink() -> Sink:
-    """Writes text as it is and lets it be seen at once."""
-    stream = sys.stdout
-    on_terminal = stream.isatty()
-
-    def sink(text: str) -> None:
-        _write_whole(stream, legible(text) if on_terminal else text)
-
-    return sink
+DEFAULT_STYLE = "dark"
+STYLE_VARIABLE = "KDSIM_STYLE"
 
 
-def control_sink() -> Sink:
-    """Writes what only a terminal understands, past everything that keeps text legible."""
-    stream = sys.stdout
+class Terminal:
+    """Where output goes: a screen, whose colours can be chosen, or a file or pipe."""
 
-    def sink(text: str) -> None:
-        _write_whole(stream, text)
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.interactive = stream.isatty()
+        self.capable = self.interactive and os.environ.get("TERM") != "dumb"
+        self.style = "none"
+        self._paint: Callable[[str], str] | None = None
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another encoding shows what it can.
+            stream.reconfigure(errors="replace")
 
-    return sink
+    def write(self, text: str) -> None:
+        """Print text; on a screen in colour, with nothing in it that would steer the screen."""
+        if self.interactive:
+            text = legible(text)
+            if self.style != "none":
+                self._paint = self._paint or _painter(self.style)
+                text = self._paint(text)
+        _write_whole(self._stream, text)
+
+    def control(self, text: str) -> None:
+        """Write what only a terminal understands."""
+        _write_whole(self._stream, text)
+
+    def use(self, style: str) -> None:
+        """Choose a style by its name, or by the name pygments knows it by.
+
+        Raises:
+            UserError: there is no such style.
+        """
+        from kdsim.debugger.shell.styles import STYLES
+
+        name = style.removeprefix("kd-").lower()
+        if name not in STYLES:
+            *others, last = STYLES
+            raise UserError(f"no style '{style}': {', '.join(others)} or {last}")
+        self.style, self._paint = name, None
+
+    def use_default(self) -> None:
+        """What the environment asks for: see https://no-color.org for NO_COLOR."""
+        chosen = os.environ.get(STYLE_VARIABLE, "")
+        if chosen:
+            self.use(chosen)
+        elif self.capable and not os.environ.get("NO_COLOR"):
+            self.style = DEFAULT_STYLE
 
 
-def coloured_sink(style: str) -> Sink:
-    """As `plain_sink`, through the output lexer. The lexer keeps no state between two writes."""
+def _painter(style: str) -> Callable[[str], str]:
+    """The lexer keeps no state between two writes."""
     from pygments import highlight
     from pygments.formatters import Terminal256Formatter
 
@@ -52,13 +79,8 @@ def coloured_sink(style: str) -> Sink:
     from kdsim.debugger.shell.styles import STYLES
 
     lexer = KdOutputLexer(stripnl=False, ensurenl=False)
-    formatter = Terminal256Formatter(style=STYLES[style])
-    stream = sys.stdout
-
-    def sink(text: str) -> None:
-        _write_whole(stream, highlight(legible(text), lexer, formatter))
-
-    return sink
+    formatter = Terminal256Formatter(style=STYLES[style] or "default")
+    return lambda text: highlight(text, lexer, formatter)
 
 
 def _write_whole(stream: TextIO, text: str) -> None:
@@ -83,6 +105,9 @@ def working() -> Iterator[None]:
     What is typed ahead is kept for the next prompt, which shows it. Ctrl+C does not throw away
     output that is on its way, for it would cut escape sequences in two.
     """
+    if not sys.stdin.isatty():
+        yield
+        return
     import termios
 
     fd = sys.stdin.fileno()
