@@ -178,7 +178,9 @@ def test_the_ready_queue(explorer):
 def test_waits_of_many_kinds(explorer):
     states = _after(explorer, "^TID +PID +Process +State")
     reasons = {match[1] for line in states if (match := re.search(r"Waiting \(0x5\) +(\w+)", line))}
-    assert reasons == {"Executive", "WrQueue", "UserRequest", "WrLpcReceive", "DelayExecution"}
+    assert reasons == {
+        *("Executive", "WrQueue", "UserRequest", "WrLpcReceive", "DelayExecution", "WrResource")
+    }
 
 
 def test_a_process_block_and_its_parameters(explorer):

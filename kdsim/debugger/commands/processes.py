@@ -12,7 +12,7 @@ from kdsim.debugger.commands.processreport import (
     ProcessReport,
     process_context,
 )
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import environment, processes
 from kdsim.debugger.inspect.fields import Unreadable
 from kdsim.debugger.inspect.nt import Nt
@@ -72,17 +72,25 @@ def _has_module(session: Session, nt: Nt, process: processes.Process, module: st
     summary="A process, or all of them.",
     group="processes",
     params=(
-        Param("/s session", "expression", "only processes of this session", optional=True),
-        Param("/m module", "text", "only processes that loaded this module", optional=True),
         Param("process", "process", "EPROCESS address or pid; 0 all, -1 current", optional=True),
         Param(
             "flags",
             "flags",
-            "1 times, 2 threads and waits, 4 stacks (alone: one line a thread), "
-            "8 no arguments, 10 in the process' context",
+            "what to show",
             optional=True,
+            bits=(
+                (1, "times and priorities"),
+                (2, "threads and what they wait for"),
+                (4, "with 2: stacks; alone: one line a thread"),
+                (8, "no arguments in stacks"),
+                (0x10, "in the process' context"),
+            ),
         ),
         Param("image", "text", "with 0: only processes of this image name", optional=True),
+    ),
+    options=(
+        Option("/s", "only processes of this session", "<session>"),
+        Option("/m", "only processes that loaded this module", "<module>"),
     ),
     needs=Caps.READ,
     see_also=("!thread", ".process", "!running", "!sprocess"),

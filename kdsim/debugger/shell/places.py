@@ -179,7 +179,7 @@ class Places:
         match first.type:
             case "TEXT" | "SHELL" | "FIXED_ALIAS":
                 return self._arguments(text[begin:])
-            case "_IF" | "_ELSIF" | "_WHILE" | "_Z":
+            case "_IF" | "_ELSIF" | "_WHILE" | "Z":
                 return self._expression(text[end:], self._default)
             case "_DO" if len(tokens) > 1:
                 body = next(t.end_pos for t in reversed(tokens) if t.type == "RBRACE")
