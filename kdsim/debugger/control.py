@@ -22,6 +22,7 @@ from kdsim.debugger.backends.base import (
     CONTINUE_NOT_HANDLED,
     CommandEvent,
     Event,
+    Halt,
     ModuleEvent,
     PrintEvent,
     PromptEvent,
@@ -286,7 +287,7 @@ class RunControl:
 
     # -- running and waiting -------------------------------------------------------------------
 
-    def _run(self, how: Resume, skip: int | None = None) -> StopEvent | ModuleEvent:
+    def _run(self, how: Resume, skip: int | None = None) -> Halt:
         session = self._session
         if self._status is not None:
             how = dataclasses.replace(how, status=self._status)
@@ -299,12 +300,12 @@ class RunControl:
         session.backend.resume(dataclasses.replace(how, dr7=session.breakpoints.dr7()))
         return self._wait()
 
-    def _wait(self) -> StopEvent | ModuleEvent:
+    def _wait(self) -> Halt:
         """The next stop. Prints and module loads that need nobody are dealt with on the way."""
         session = self._session
         while True:
             event = self._next_event()
-            if isinstance(event, StopEvent):
+            if isinstance(event, StopEvent | CommandEvent):
                 session.halt(event)
                 session.breakpoints.unplant()
                 return event
@@ -323,10 +324,6 @@ class RunControl:
                 self._print(event.text)
             elif isinstance(event, PromptEvent):
                 session.backend.answer_prompt(session.ask(event.text)[: event.limit])
-            elif isinstance(event, CommandEvent):
-                session.backend.resume(Resume(CONTINUE))
-                session.out.fresh_line()
-                session.out.line(f"The target asked for '{event.command}', which was not run")
             elif isinstance(event, Reconnected):
                 session.lose_target(event.reason)
                 self._prepare_restart()
@@ -447,9 +444,11 @@ class RunControl:
 
     # -- what a stop means ---------------------------------------------------------------------
 
-    def _classify(self, event: StopEvent | ModuleEvent, *, traced: bool) -> Stop:
+    def _classify(self, event: Halt, *, traced: bool) -> Stop:
         if isinstance(event, ModuleEvent):
             return Stop("module", event, resume=None if self._module_stops else CONTINUE)
+        if isinstance(event, CommandEvent):
+            return Stop("command", event, resume=CONTINUE)
         breakpoints = self._session.breakpoints
         if event.code == events.STATUS_BREAKPOINT:
             hits = tuple(breakpoints.at(event.pc))
@@ -475,9 +474,9 @@ class RunControl:
         if stop.kind == "breakpoint":
             return stop, CONTINUE
         stop = dataclasses.replace(stop, hits=())
-        if isinstance(stop.event, ModuleEvent) or stop.kind in ("temporary", "step"):
-            return stop, None
         event = stop.event
+        if not isinstance(event, StopEvent) or stop.kind in ("temporary", "step"):
+            return stop, None
         chosen = self._session.filters.for_code(event.code)
         if chosen.mode == "e" or (chosen.mode == "d" and not event.first_chance):
             return stop, None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger import events, times
-from kdsim.debugger.backends.base import ModuleEvent, StopEvent
+from kdsim.debugger.backends.base import CommandEvent, Halt, ModuleEvent, StopEvent
 from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.events import BreakReason
 from kdsim.debugger.output import Kind
@@ -15,7 +15,7 @@ from kdsim.errors import KdsimError, MemoryFault, SymbolError
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
-StopKind = Literal["breakpoint", "temporary", "step", "exception", "module"]
+StopKind = Literal["breakpoint", "temporary", "step", "exception", "module", "command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,12 @@ class Stop:
     """Why the target stands still.
 
     Attributes:
-        resume: only the commands of an `sx` filter are to run; then the target goes on with this.
+        resume: only the commands of an `sx` filter, or of the target itself, are to run; then the
+            target goes on with this.
     """
 
     kind: StopKind
-    event: StopEvent | ModuleEvent
+    event: Halt
     hits: tuple[Breakpoint, ...] = ()
     resume: int | None = None
 
@@ -45,6 +46,9 @@ class StopReporter:
         session.last_event = self._summary(stop)
         session.last_event_time = times.session_time(times.from_unix(session.clock()))
         event = stop.event
+        if isinstance(event, CommandEvent):
+            session.out.line(f"{session.time_stamp()}{session.last_event}")
+            return [event.command]
         if not isinstance(event, ModuleEvent):
             session.events.add(session.last_event)
         if isinstance(event, ModuleEvent):
@@ -121,6 +125,8 @@ class StopReporter:
         event = stop.event
         if isinstance(event, ModuleEvent):
             return f"{'Unload' if event.unload else 'Load'} module {event.path}"
+        if isinstance(event, CommandEvent):
+            return f"Target command '{event.command}'"
         if stop.kind == "breakpoint":
             return f"Hit breakpoint {stop.hits[0].id}"
         return events.exception_text(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdsim.debugger.registers import RegisterFile
 
 if TYPE_CHECKING:
-    from kdsim.debugger.backends.base import ModuleEvent, StopEvent
+    from kdsim.debugger.backends.base import Halt
     from kdsim.debugger.settings import Settings
 
 
@@ -77,5 +77,5 @@ class SavedState:
 
     settings: Settings
     scope: Scope
-    event: StopEvent | ModuleEvent | None
+    event: Halt | None
     registers: dict[str, Any]

@@ -12,7 +12,7 @@ from kdsim.debugger import kernel, threads, times
 from kdsim.debugger.backends.base import (
     Backend,
     Caps,
-    ModuleEvent,
+    Halt,
     StopEvent,
     TargetVersion,
 )
@@ -155,8 +155,8 @@ class Session:
 
     def _forget_target(self) -> None:
         self.facts: kernel.KernelFacts | None = None
-        self.event: StopEvent | ModuleEvent | None = None
-        self.stopped_by: StopEvent | ModuleEvent | None = None
+        self.event: Halt | None = None
+        self.stopped_by: Halt | None = None
         self.code_at_stop = b""
         self.last_event = ""
         self.last_event_time = ""
@@ -269,13 +269,13 @@ class Session:
 
     # -- standing still and running --------------------------------------------------------------
 
-    def halt(self, event: StopEvent | ModuleEvent) -> None:
+    def halt(self, event: Halt) -> None:
         """The target stopped."""
         self.stopped_by = event
         self.code_at_stop = event.instructions
         self._look_at(event)
 
-    def _look_at(self, event: StopEvent | ModuleEvent) -> None:
+    def _look_at(self, event: Halt) -> None:
         self.event = event
         self.processor = event.processor
         self.processors = event.processors

@@ -9,11 +9,12 @@ import pytest
 from kdsim.debugger.backends.base import (
     CONTINUE,
     CONTINUE_NOT_HANDLED,
+    CommandEvent,
     Reconnected,
     Resume,
 )
 from tests.debugger.conftest import Kd
-from tests.debugger.debugger_fakes import BREAKPOINT, KERNEL, FakeBackend
+from tests.debugger.debugger_fakes import BREAKPOINT, KERNEL, THREAD, FakeBackend
 
 INNER = "nt!Inner:\nfffff807`11001040 4883ec18        sub     rsp,18h\n"
 
@@ -274,3 +275,23 @@ def test_nothing_runs_after_q(kd: Kd, line: str) -> None:
     assert kd.run(line) == ""
     assert kd.session.ended
     assert kd.backend.closed
+
+
+@pytest.mark.parametrize(
+    ("command", "printed", "log"),
+    [
+        pytest.param("? 1+1", "Evaluate expression: 2 = 00000000`00000002\n", ["go"], id="goes on"),
+        pytest.param(".echo one;g;.echo two", "one\n", ["go"], id="goes on by itself"),
+        pytest.param("t", "", ["trace"], id="steps"),
+        pytest.param("nosuch", "Unknown command 'nosuch'\n", ["go"], id="mistake"),
+    ],
+)
+def test_the_target_asks_for_a_command(kd: Kd, command: str, printed: str, log: list[str]) -> None:
+    kd.run("bp nt!Inner")
+    pc = kd.session.live_ip
+    kd.backend.events.append(CommandEvent(0, 2, THREAD, pc, "leaky", command))
+    kd.backend.log.clear()
+    text = kd.run("g")
+    assert text.startswith(f"Target command '{command}'\n{printed}")
+    assert [word for word in kd.backend.log if word in ("go", "trace")] == ["go", *log]
+    assert kd.session.halted

@@ -283,7 +283,7 @@ def test_module_and_command_stops(pair):
     backend.resume(Resume())
     target.continued.get(timeout=5)
     target.stop(CommandStringChange(1, 2, 3, 4, name="driver", command=".echo hi"))
-    assert backend.wait(5) == CommandEvent(1, "driver", ".echo hi")
+    assert backend.wait(5) == CommandEvent(1, 2, 3, 4, "driver", ".echo hi")
 
 
 def test_switch_processor(stopped):

@@ -97,8 +97,12 @@ class CommandEvent:
     """The target asks the debugger to run a command string (0x3032); waits for a continue."""
 
     processor: int
+    processors: int
+    thread: int
+    pc: int
     name: str
     command: str
+    instructions: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ class Reconnected:
 
     reason: str = ""
 
+
+Halt = StopEvent | ModuleEvent | CommandEvent
+"""The events after which the target stands still."""
 
 Event = StopEvent | ModuleEvent | PrintEvent | PromptEvent | CommandEvent | Reconnected
 

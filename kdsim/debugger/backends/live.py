@@ -10,6 +10,7 @@ from kdsim.debugger.backends.base import (
     Caps,
     CommandEvent,
     Event,
+    Halt,
     ModuleEvent,
     PrintEvent,
     PromptEvent,
@@ -334,7 +335,7 @@ def _is_farewell(change: AnyStateChange) -> bool:
     return isinstance(change, LoadSymbolsChange) and change.unload and change.base == EVERYTHING
 
 
-def _decode(change: AnyStateChange) -> StopEvent | ModuleEvent | CommandEvent:
+def _decode(change: AnyStateChange) -> Halt:
     match change:
         case ExceptionChange():
             return StopEvent(
@@ -365,4 +366,11 @@ def _decode(change: AnyStateChange) -> StopEvent | ModuleEvent | CommandEvent:
                 unload=change.unload,
             )
         case CommandStringChange():
-            return CommandEvent(change.processor, change.name, change.command)
+            return CommandEvent(
+                processor=change.processor,
+                processors=change.processors,
+                thread=change.thread,
+                pc=change.pc,
+                name=change.name,
+                command=change.command,
+            )
