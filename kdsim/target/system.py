@@ -11,6 +11,7 @@ from kdsim.target.lab import Lab
 from kdsim.target.machine.clock import Clock
 from kdsim.target.machine.machine import Machine, Reason, Stop
 from kdsim.target.machine.paging import AddressSpace
+from kdsim.target.ntos.debugger_files import DebuggerFiles
 from kdsim.target.ntos.images import ImageFiles
 from kdsim.target.ntos.kd import DebugStub, PowerRequest
 from kdsim.target.ntos.kernel import Kernel, handler_of
@@ -47,7 +48,9 @@ class System:
         self.memory = memory
         self.connection = connection
         self.stub = DebugStub(machine, kernel, memory, connection, console)
-        services = MachineServices(machine, kernel, memory, files, self.stub, console)
+        services = MachineServices(
+            machine, kernel, memory, files, DebuggerFiles(connection), self.stub, console
+        )
         machine.attach(services.called, self.stub.trapped)
 
     @classmethod

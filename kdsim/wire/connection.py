@@ -35,6 +35,8 @@ Clock = Callable[[], float]
 
 GIVE_UP_AFTER = 2.0
 """Seconds without an acknowledgement of a print or notice until the debugger counts as gone."""
+FILE_PATIENCE = 5.0
+"""Seconds after which a debugger that acknowledged a file request is not going to answer it."""
 DEBUG_IO_HEADER = 16
 
 
@@ -209,8 +211,8 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         return None if answer is None else StringAnswer.unpack(answer).text[: question.limit]
 
     def file(self, request: FileIo) -> FileIo | None:
-        """Ask for a file on the debugger's side; None when no debugger answers."""
-        answer = self._ask(PacketType.FILE_IO, request.pack(), self._tries)
+        """Ask for a file on the debugger's side; None when no debugger answers in time."""
+        answer = self._ask(PacketType.FILE_IO, request.pack(), self._tries, FILE_PATIENCE)
         return None if answer is None else FileIo.unpack(answer)
 
     def restart(self) -> None:
@@ -251,14 +253,19 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                 return self.present
         return False
 
-    def _ask(self, kind: PacketType, payload: bytes, tries: int | None) -> bytes | None:
+    def _ask(
+        self, kind: PacketType, payload: bytes, tries: int | None, patience: float | None = None
+    ) -> bytes | None:
         self._answers.pop(kind, None)
         while self._deliver(kind, payload, tries):
             start = self._starts
+            end = None if patience is None else self._clock() + patience
             while self._starts == start and self.present:
                 if kind in self._answers:
                     return self._answers.pop(kind)
-                self.link.wait(self._until(None))
+                if end is not None and self._clock() >= end:
+                    return None
+                self.link.wait(self._until(end))
                 self._step()
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kdsim.target.lab import Lab, find_lab
@@ -11,7 +11,7 @@ from kdsim.target.system import System
 from kdsim.wire.connection import Request
 from kdsim.wire.context import Context
 from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, MemoryArguments
-from kdsim.wire.messages import AnyStateChange, GetString
+from kdsim.wire.messages import AnyStateChange, FileIo, GetString
 
 
 class OutOfRequests(Exception):
@@ -31,6 +31,7 @@ class Script:
         self.prints: list[tuple[str, int]] = []
         self.questions: list[GetString] = []
         self.answer: bytes | None = None
+        self.files: Callable[[FileIo], FileIo] | None = None
 
     def poll(self):
         return None
@@ -49,6 +50,9 @@ class Script:
     def print(self, text: bytes, processor: int = 0, level: int = 0) -> bool:
         self.prints.append((text.decode("latin-1"), processor))
         return self.present
+
+    def file(self, request: FileIo) -> FileIo | None:
+        return self.files(request) if self.files is not None else None
 
     def prompt(self, question: GetString) -> bytes | None:
         self.questions.append(question)

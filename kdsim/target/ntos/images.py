@@ -20,7 +20,7 @@ class ImageFiles:
             if not folder.is_dir():
                 raise UserError(f"images: no folder {folder}")
         self._folders = tuple(folders)
-        self._shipped = _shipped()
+        self._shipped = shipped_images()
         self._loaded: dict[str, PeImage | None] = {}
 
     def find(self, name: str) -> PeImage | None:
@@ -53,7 +53,8 @@ class ImageFiles:
         return None
 
 
-def _shipped() -> dict[str, Path]:
+def shipped_images() -> dict[str, Path]:
+    """Where the files of the shipped images are, by name."""
     store = resource_path("targets", "images")
     try:
         manifest = json.loads((store / "manifest.json").read_text(encoding="utf-8"))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kdsim.errors import FormatError, MemoryFault, TargetError
+from kdsim.symbols.pe import PeImage
 from kdsim.target.machine.machine import Machine
 from kdsim.target.machine.paging import AddressSpace
 from kdsim.target.machine.processor import SERVICE_VECTOR, Outcome, Processor
+from kdsim.target.ntos.debugger_files import DebuggerFiles
 from kdsim.target.ntos.images import ImageFiles
 from kdsim.target.ntos.imports import map_bound, modules_on_list
 from kdsim.target.ntos.kd import DebugStub
@@ -49,6 +51,7 @@ class MachineServices:
         kernel: Kernel,
         memory: AddressSpace,
         files: ImageFiles,
+        debugger_files: DebuggerFiles,
         stub: DebugStub,
         console: Callable[[str], None],
     ) -> None:
@@ -56,6 +59,9 @@ class MachineServices:
         self.kernel = kernel
         self.memory = memory
         self.files = files
+        self.debugger_files = debugger_files
+        self.pulled: PeImage | None = None
+        """The image that the debugger gave for the driver that is being loaded."""
         self.stub = stub
         self.console = console
         numbers = kernel.enum("_KDSIM_SERVICE")
@@ -111,9 +117,12 @@ def power(services: MachineServices, processor: Processor) -> int:
 
 @service("ServiceQueryImage")
 def query_image(services: MachineServices, processor: Processor) -> int:
-    """RCX: file name, RDX: `_KDSIM_IMAGE_INFO` to fill."""
+    """RCX: file name, RDX: `_KDSIM_IMAGE_INFO` to fill. A debugger may have another file for it."""
+    name = services.text(processor.rcx)
     try:
-        image = services.files.find(services.text(processor.rcx))
+        data = services.debugger_files.driver(name)
+        services.pulled = PeImage.from_file(data, name) if data is not None else None
+        image = services.pulled or services.files.find(name)
     except FormatError as error:
         services.console(str(error))
         return STATUS_INVALID_IMAGE_FORMAT
@@ -131,8 +140,9 @@ def query_image(services: MachineServices, processor: Processor) -> int:
 def map_image_file(services: MachineServices, processor: Processor) -> int:
     """RCX: file name, RDX: base, R8: head of the list of loaded modules."""
     name, base = services.text(processor.rcx), processor.rdx
+    pulled, services.pulled = services.pulled, None
     try:
-        image = services.files.find(name)
+        image = pulled or services.files.find(name)
         if image is None:
             return STATUS_OBJECT_NAME_NOT_FOUND
         exports_of = modules_on_list(services.kernel, services.memory, processor.r8)

@@ -1,0 +1,86 @@
+"""`.kdfiles`: a driver image of the debugger's in place of the target's own, at load."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kdsim.target.lab import find_lab
+from kdsim.target.machine.clock import Clock, ClockMode
+from kdsim.target.ntos.images import shipped_images
+from kdsim.target.system import System
+from kdsim.wire.manipulate import Status
+from kdsim.wire.messages import FileApi, FileIo
+from tests.target.booted import Debugged
+from tests.target.debugging import debug, listen
+
+PATH = r"\SystemRoot\System32\drivers\leaky.sys"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> bytes:
+    return shipped_images()["leaky.sys"].read_bytes()
+
+
+def _debugged(folder: Path, *commands: str) -> str:
+    """What kd prints from the initial break on, with the machine in this process."""
+    connection = listen(folder / "kd")
+    system = System.power_on(find_lab("lab"), connection, print, clock=Clock(ClockMode.VIRTUAL))
+    try:
+        return debug(system, folder / "kd", "-c", ";".join((*commands, "q")))
+    finally:
+        connection.close()
+        system.close()
+
+
+def test_a_driver_is_replaced_at_load(tmp_path, shipped):
+    mine = tmp_path / "leaky.sys"
+    mine.write_bytes(shipped.replace(b"This program", b"My own driver"[:12]))
+    text = _debugged(
+        tmp_path, f".kdfiles -m {PATH} {mine}", "sxe ld:leaky", "g", "da leaky+4e", "lm m leaky"
+    )
+    size = -(-len(shipped) // 1024)
+    assert f"KD: Accessing '{mine}' ({PATH})\n  File size {size}K.\n" in text
+    assert f"MmLoadSystemImage: Pulled {PATH} from kd\n" in text
+    assert re.search(r"[0-9a-f`]{17}  \"My own drive", text)
+
+
+def _no_read(request: FileIo) -> FileIo:
+    return request.created(1, 0x1000) if request.api == FileApi.CREATE else request.reply(0)
+
+
+def _endless(request: FileIo) -> FileIo:
+    return request.created(1, 1 << 40) if request.api == FileApi.CREATE else request.read(bytes(9))
+
+
+def _text(request: FileIo) -> FileIo:
+    if request.api == FileApi.CREATE:
+        return request.created(1, 6)
+    return request.read(b"a file") if request.api == FileApi.READ else request.reply(0)
+
+
+@pytest.mark.parametrize(
+    ("files", "loads", "pulled"),
+    [
+        pytest.param(lambda request: request.reply(Status.NO_SUCH_FILE), True, False, id="refused"),
+        pytest.param(lambda request: None, True, False, id="silent"),
+        pytest.param(_no_read, True, False, id="breaks off"),
+        pytest.param(_endless, True, False, id="too large"),
+        pytest.param(_text, False, True, id="not an image"),
+    ],
+)
+def test_any_failure_means_the_targets_own_copy(files, loads, pulled):
+    target = Debugged(break_at_boot=False)
+    asked = []
+    target.script.files = lambda request: asked.append(request) or files(request)
+    machine = target.system.machine
+    load = target.run_to_stop() if loads else machine.run(until=machine.clock.now() + 30_000_000)
+    while loads and not load.path.endswith("leaky.sys"):
+        target.go()
+        load = target.run_to_stop()
+    assert asked[0].path == PATH
+    # What was opened is closed.
+    opened = [request.api for request in asked if files(request) and not files(request).status]
+    assert opened.count(FileApi.CREATE) == opened.count(FileApi.CLOSE)
+    assert any("Pulled" in text for text, _ in target.script.prints) == pulled
+    target.system.close()
