@@ -23,7 +23,7 @@ from kdsim.wire.endpoint import Lost
 from kdsim.wire.kdcom import KdcomTarget
 from kdsim.wire.links import LOOPBACK, Address, Arrival
 from kdsim.wire.local import DATA_LIMIT, LocalServer
-from kdsim.wire.manipulate import Manipulate
+from kdsim.wire.manipulate import NO_REPLY, Manipulate
 from kdsim.wire.messages import LoadSymbolsChange
 from kdsim.wire.transport import (
     PipeTransport,
@@ -187,7 +187,10 @@ class Runner:
         return self._system.answer_locally(request, DATA_LIMIT)
 
     def farewell(self) -> None:
-        """Tell a debugger that everything it knows is unloaded: the target leaves."""
+        """Tell a debugger that everything it knows is unloaded: the target leaves.
+
+        Some look around once more before they let it go.
+        """
         connection = self._connection
         if not connection.present:
             return
@@ -195,7 +198,12 @@ class Runner:
         end = time.monotonic() + FAREWELL_TIMEOUT
         while (left := end - time.monotonic()) > 0:
             event = connection.wait(left)
-            if event is None or isinstance(event, Request | Lost):
+            if isinstance(event, Request):
+                request = event.message
+                if request.api in NO_REPLY:
+                    return
+                connection.reply(self._system.answer_locally(request, connection.data_limit))
+            elif event is None or isinstance(event, Lost):
                 return
 
     def close(self) -> None:

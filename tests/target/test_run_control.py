@@ -152,6 +152,11 @@ def test_a_reboot_by_request(target: Live):
     processors = target.stop.processors
     target.write(target.scratch, b"gone")
     target.post(Api.REBOOT)
+    farewell = target.says(LoadSymbolsChange)
+    assert (farewell.unload, farewell.base, farewell.path) == (True, 2**64 - 1, "")
+    # Some clients look around before they continue.
+    assert target.read(target.kernel, 2) == b"MZ"
+    target.go()
     stop = target.stopped()
     assert (stop.code, stop.processors) == (BREAKPOINT, processors)
     assert target.ask(Api.GET_VERSION).arguments(type(target.version)) == target.version
