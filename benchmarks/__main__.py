@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from benchmarks import completion, cpu, language, pdb, pool, pool_commands, search, start
+from benchmarks import completion, cpu, language, pdb, pool, pool_commands, search, start, wire
 
 if __name__ == "__main__":
-    programs = (start, cpu, pool, language, search, pool_commands, completion)
+    programs = (start, cpu, pool, language, search, pool_commands, completion, wire)
     results = [program.main() for program in programs]
     if importlib.util.find_spec("ziglang"):
         results.append(pdb.main([]))

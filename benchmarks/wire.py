@@ -39,8 +39,9 @@ REQUESTS = 500
 STEPS = 50
 BREAK_INS = 10
 ROUNDS = 5
-REQUIRED = 0.9
-"""Our speed of reading over ntoseye's; a noisy machine is allowed for."""
+REQUIRED = {"KDNET": 0.3, "KDCOM": 0.7}
+"""Our bytes per second of processor time over ntoseye's, at least. On KDNET a read brings 1360 bytes
+to either, so what Python costs for each datagram counts; a stream brings us 3944, ntoseye 2048."""
 TIMEOUT = 30.0
 
 
@@ -202,7 +203,7 @@ def compare(kind: str) -> bool:
     ):  # fmt: skip
         figures = f"{own * scale:8.2f} {other * scale:8.2f} {unit}"
         print(f"{kind} {name:32} {figures}  ratio {own / other:.2f}")
-    return ours.rate_by_processor >= REQUIRED * theirs.rate_by_processor
+    return ours.rate_by_processor >= REQUIRED[kind] * theirs.rate_by_processor
 
 
 def main() -> int:

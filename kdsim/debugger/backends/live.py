@@ -40,7 +40,7 @@ from kdsim.wire.requests import ADDRESS_MASK, Requests
 from kdsim.wire.transport import Transport, open_host, parse_transport
 
 READ_SIZE = 0x800
-"""Asked for in one read; over KDNET a target answers with as much as fits a datagram."""
+"""Asked for in one read at least; over KDNET a target answers with as much as fits a datagram."""
 WRITE_SIZE = 0x400
 BREAKPOINT_HANDLES = range(1, 33)
 EVERYTHING = ADDRESS_MASK
@@ -83,7 +83,8 @@ class LiveBackend:
         self.refusals: dict[Caps, str] = {}
         self.description = connection.description
         self._connection = connection
-        self._requests = Requests(self._ask, READ_SIZE, WRITE_SIZE, self._connection.burst)
+        read_size = max(READ_SIZE, connection.data_limit)
+        self._requests = Requests(self._ask, read_size, WRITE_SIZE, connection.burst)
         self._prompt: GetString | None = None
         self._known = _Known()
         self._pending: deque[Event] = deque()
