@@ -40,7 +40,7 @@ STEPS = 50
 BREAK_INS = 10
 ROUNDS = 5
 REQUIRED = {"KDNET": 0.3, "KDCOM": 0.7}
-"""Our bytes per second of processor time over ntoseye's, at least. On KDNET a read brings 1360 bytes
+"""Our bytes per second of processor time over ntoseye's, at least. A read of KDNET brings 1360 bytes
 to either, so what Python costs for each datagram counts; a stream brings us 3944, ntoseye 2048."""
 TIMEOUT = 30.0
 

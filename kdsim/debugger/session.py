@@ -13,7 +13,6 @@ from kdsim.debugger.backends.base import (
     Backend,
     Caps,
     Halt,
-    StopEvent,
     TargetVersion,
 )
 from kdsim.debugger.breakpoints import Breakpoints
