@@ -40,8 +40,8 @@ STEPS = 50
 BREAK_INS = 10
 ROUNDS = 5
 REQUIRED = {"KDNET": 0.3, "KDCOM": 0.7}
-"""Our bytes per second of processor time over ntoseye's, at least. A read of KDNET brings 1360 bytes
-to either, so what Python costs for each datagram counts; a stream brings us 3944, ntoseye 2048."""
+"""Our bytes per second of processor time over ntoseye's, at least. KDNET brings either of them 1360
+bytes a read, and Python pays for each datagram; a stream brings us 3944 and ntoseye 2048."""
 TIMEOUT = 30.0
 
 
