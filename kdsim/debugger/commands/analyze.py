@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands import analyze_fields, hang
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, command
 from kdsim.debugger.commands.stacktext import FRAME_LIMIT, FrameLine, frame_lines
 from kdsim.debugger.inspect import analysis, bugchecks
 from kdsim.debugger.inspect.nt import Nt
@@ -118,16 +118,16 @@ def caused_by(result: analysis.Analysis) -> Iterator[str]:
     "!analyze",
     summary="Analyse the bug check, or the last event.",
     group="crash analysis",
-    params=(
-        Param(
-            "options",
-            "flags",
-            "-v details (-v0 to -v99, -vv all); -show code [p1..p4]; -f; -hang; -c",
-            optional=True,
-        ),
+    options=(
+        Option("-v", "details; -v0 to -v99: how many, -vv: all"),
+        Option("-show", "describe a bug check", "<code> [<parameters>]"),
+        Option("-f", "as an exception, even where no bug check is known"),
+        Option("-hang", "look for threads that block one another"),
+        Option("-c", "continue when the issue is a known one: no list of them is loaded"),
     ),
     needs=Caps.READ | Caps.REGISTERS,
     see_also=(".bugcheck", "k", "!verifier", "!process"),
+    examples=("!analyze -v", "!analyze -show d1"),
 )
 def analyze(session: Session, args: Arguments, name: str) -> Report | list[str]:
     """Reads nt!KiBugCheckData, nt!KiBugCheckDriver and the current stack."""

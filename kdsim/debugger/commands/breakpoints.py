@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.breakpoints import Breakpoint
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import RANGE, UNRESOLVED
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, CommandSyntaxError, SymbolError, UserError
@@ -30,9 +30,12 @@ PASSES = Param("passes", "expression", "stop at the n-th time", optional=True)
 COMMANDS = Param('"commands"', "commands", "to run when it is hit", optional=True)
 IDS = Param("ids", "breakpoint", "for instance 0 2, 1-4, *")
 OPTIONS = (
-    "/1 once; /p <EPROCESS>, /t <ETHREAD> only there;\n"
-    "/c <n> below a stack depth, /C <n> above it;\n"
-    '/w "condition" when a C++ expression is true (dx expressions are not known here).'
+    Option("/1", "clear it when it is hit"),
+    Option("/p", "only in this process", "<EPROCESS>"),
+    Option("/t", "only in this thread", "<ETHREAD>"),
+    Option("/c", "only when the stack has fewer frames", "<depth>"),
+    Option("/C", "only when the stack has more frames", "<depth>"),
+    Option("/w", "only when a C++ expression is true", '"<condition>"'),
 )
 _SEE = ("bl", "bc", "bd", "be", "g")
 
@@ -128,9 +131,10 @@ def _enter(session: Session, new: Breakpoint) -> list[str]:
     summary="Set a breakpoint; bu keeps the symbol and waits for its module.",
     group="breakpoints",
     params=(WHERE, PASSES, COMMANDS),
+    options=OPTIONS,
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "ba", "bm"),
-    notes=OPTIONS,
+    examples=("bp nt!KeBugCheckEx", 'bp /1 leaky!Worker "k; g"'),
 )
 def set_breakpoint(session: Session, args: Arguments, name: str) -> list[str]:
     number = _glued_id(session, args)
@@ -172,10 +176,14 @@ def _make(
     summary="Set a breakpoint on every function that matches a pattern.",
     group="breakpoints",
     params=(Param("pattern", "symbol", "mod!name with wildcards"), PASSES, COMMANDS),
+    options=(
+        Option("/a", "data symbols too"),
+        Option("/d", "keep addresses instead of symbols"),
+        Option("/(", "accepted: the symbols of C functions have no parameter lists"),
+        *OPTIONS,
+    ),
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "bp", "x"),
-    notes=f"/a takes data symbols too, /d keeps addresses instead of symbols,\n"
-    f"/( is accepted: the symbols of C functions have no parameter lists. {OPTIONS}",
 )
 def set_matching(session: Session, args: Arguments, name: str) -> None:
     options, given = _options(session, args)
@@ -202,12 +210,23 @@ def set_matching(session: Session, args: Arguments, name: str) -> None:
 
 @command(
     "ba",
-    summary="Break on access: e execution, r read or write, w write, in 1, 2, 4 or 8 bytes.",
+    summary="Break when memory is accessed: the processor watches up to four places.",
     group="breakpoints",
-    params=(Param("access", "flags", "e1 r4 w8 ..."), WHERE, PASSES, COMMANDS),
+    params=(
+        Param(
+            "access size",
+            "word",
+            "what to watch for, and 1, 2, 4 or 8 bytes",
+            words=(("e", "execution (size 1)"), ("r", "reads and writes"), ("w", "writes")),
+        ),
+        WHERE,
+        PASSES,
+        COMMANDS,
+    ),
+    options=OPTIONS,
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "bp"),
-    notes=OPTIONS,
+    examples=("ba w4 nt!PoolHitTag",),
 )
 def set_access(session: Session, args: Arguments, name: str) -> list[str]:
     number = _glued_id(session, args)
@@ -278,6 +297,7 @@ class BreakpointList:
     summary="List breakpoints.",
     group="breakpoints",
     params=(Param("ids", "breakpoint", "which", optional=True),),
+    options=(Option("/L", "addresses only, no source lines"),),
     needs=Caps.BREAKPOINTS,
     see_also=("bp", "bc", ".bpcmds"),
 )
@@ -429,10 +449,10 @@ def show_commands(session: Session, args: Arguments, name: str) -> list[str]:
     ".apply_dbp",
     summary="Put the data breakpoints (ba) into a register context.",
     group="breakpoints",
-    params=(Param("/m context", "expression", "a CONTEXT in memory", optional=True),),
+    options=(Option("/m", "into a CONTEXT in memory", "<address>"),),
     needs=Caps.BREAKPOINTS | Caps.REGISTERS,
     see_also=("ba", ".cxr"),
-    notes="Without /m: into the registers of the current processor.",
+    notes="Without a switch, into the registers of the current processor.",
 )
 def apply_data_breakpoints(session: Session, args: Arguments, name: str) -> None:
     wanted = session.breakpoints.debug_registers()

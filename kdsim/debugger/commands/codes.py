@@ -64,8 +64,8 @@ class Ticks:
     summary="What an error code means.",
     group="crash analysis",
     params=(
-        Param("code", "expression"),
-        Param("flag", "flags", "1: an NTSTATUS", optional=True),
+        Param("code", "expression", "Win32, NTSTATUS or HRESULT"),
+        Param("flag", "flags", optional=True, bits=((NTSTATUS_FLAG, "it is an NTSTATUS"),)),
     ),
     needs=Caps.NONE,
     see_also=("!analyze", ".formats", "!ioctldecode"),

@@ -126,7 +126,13 @@ class DriverReport:
     group="objects",
     params=(
         Param("driver", "text", "name (leaky), path or address"),
-        Param("flags", "flags", "1 devices, 2 dispatch table, 4 devices in detail", optional=True),
+        Param(
+            "flags",
+            "flags",
+            "what to show, 1 when left out",
+            optional=True,
+            bits=((DEVICES, "devices"), (DISPATCH, "entry points"), (DETAILED, "with 1: details")),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!devobj", "!devstack", "!object"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.display_options import NOTES, next_address, take_options
+from kdsim.debugger.commands.display_options import OPTIONS, next_address, take_options
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS, Row, row_line, rows
 from kdsim.debugger.commands.registry import Param, command
@@ -39,9 +39,10 @@ class Dump:
     summary="Display memory as bytes, words, double words, quad words, pointers or floats.",
     group="memory",
     params=(RANGE,),
+    options=OPTIONS,
     needs=Caps.READ,
     see_also=("da", "dps", "eb", "!db"),
-    notes=f"d repeats the last display command. {NOTES}",
+    notes="d repeats the last display command.",
 )
 def display(session: Session, args: Arguments, name: str) -> object:
     kind = session.cursor.display if name == "d" else name

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.display_options import take_caching
+from kdsim.debugger.commands.display_options import PHYSICAL, take_caching
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS
 from kdsim.debugger.commands.registry import Param, command
@@ -27,7 +27,6 @@ STRINGS = ("ea", "eza", "eu", "ezu")
 CHUNK = 0x10000
 
 INPUT = "Input> "
-PHYSICAL = "/p, /p[c], /p[uc], /p[wc]: a physical address."
 
 ADDRESS = Param("address", "expression", "where")
 VALUES = Param("values", "values", "what, upwards from there", optional=True)
@@ -44,7 +43,8 @@ VALUES = Param("values", "values", "what, upwards from there", optional=True)
     see_also=("db", "ea", "f"),
     notes="ed nt!PoolHitTag ' cbA' enters the pool tag Abc: characters count from the high byte.\n"
     "Asked for a value, a blank keeps what is there and an empty answer ends.\n"
-    f"e enters what the last e* command did. {PHYSICAL}",
+    "e enters what the last e* command did.",
+    options=(PHYSICAL,),
 )
 def enter(session: Session, args: Arguments, name: str) -> None:
     kind = session.cursor.entry if name == "e" else name
@@ -103,7 +103,7 @@ def _ask_values(
     params=(ADDRESS, Param("string", "string", 'in double quotes, "text"')),
     needs=Caps.WRITE,
     see_also=("da", "eb"),
-    notes=PHYSICAL,
+    options=(PHYSICAL,),
 )
 def enter_string(session: Session, args: Arguments, name: str) -> None:
     _enter_string(session, args, name)

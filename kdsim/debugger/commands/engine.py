@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.context import SessionContext
-from kdsim.debugger.commands.registry import Match, refuse, render, to_json
+from kdsim.debugger.commands.registry import HelpPage, Match, refuse, render, to_json
 from kdsim.debugger.control import SessionEnded
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
@@ -77,6 +77,8 @@ class Engine:
     def _run(self, text: str, match: Match) -> object:
         session = self.session
         declaration = match.command
+        if declaration.wants_help(match.rest):
+            return HelpPage.of(declaration)
         refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
         arguments = Arguments(text, self.context, len(text) - len(match.rest))
         if match.processor is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language import commands as language
 from kdsim.symbols.types import Pointer, Record
 
@@ -114,9 +114,9 @@ def radix(session: Session, args: Arguments, name: str) -> object:
 
 @command(
     ".expr",
-    summary="Show or set the language of expressions: /s masm or /s c++.",
+    summary="Show or set the language that expressions are written in.",
     group="language",
-    params=(Param("/s language", "text", optional=True),),
+    options=(Option("/s", "masm or c++", "<language>"),),
     see_also=("n", "?", "??"),
 )
 def evaluator(session: Session, args: Arguments, name: str) -> object:

@@ -72,19 +72,20 @@ class GlobalFlags:
     summary="The global flags.",
     group="system",
     params=(
-        Param("change", "text", "[+|-]VALUE or +|-ABBREVIATION; -? lists them", optional=True),
+        Param(
+            "[+|-]flags",
+            "flags",
+            "bits; or a sign and an abbreviation, +ptg",
+            optional=True,
+            bits=tuple((bit, f"{word}: {meaning}") for bit, (word, meaning) in FLAGS.items()),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!object",),
 )
-def gflag(session: Session, args: Arguments, name: str) -> GlobalFlags | list[str]:
+def gflag(session: Session, args: Arguments, name: str) -> GlobalFlags:
     """Reads and writes nt!NtGlobalFlag."""
     text = args.rest().replace(" ", "")
-    if text in ("-?", "/?", "?"):
-        return [
-            "!gflag [+|-]VALUE or {+|-}ABBREVIATION",
-            *(f"    0x{bit:08x} {word} - {meaning}" for bit, (word, meaning) in FLAGS.items()),
-        ]
     nt = Nt(session.symbols, session.memory)
     value = nt.u32("NtGlobalFlag")
     if not text:

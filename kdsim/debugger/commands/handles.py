@@ -169,8 +169,15 @@ class HandleTables:
         Param(
             "flags",
             "flags",
-            "1 handle, 2 object, 4 free ones too, 10 kernel table, 20 a process or thread id",
+            "what to show, 3 when left out",
             optional=True,
+            bits=(
+                (BASIC, "the handle"),
+                (OBJECTS, "the object"),
+                (FREE, "free entries too"),
+                (KERNEL, "the kernel's table"),
+                (CLIENT_ID, "it is a process or thread id"),
+            ),
         ),
         Param("process", "process", "EPROCESS or pid; 0 all, -1 current", optional=True),
         Param("type", "text", "only objects of this type (Event, Token ...)", optional=True),

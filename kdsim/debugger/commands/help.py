@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands import absent, tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.registry import Command, Option, Param, command
+from kdsim.debugger.commands.registry import Command, HelpPage, Option, Param, command
 from kdsim.errors import UnknownCommand
 
 if TYPE_CHECKING:
@@ -81,22 +81,6 @@ class Contents:
         yield ".hh <command> tells more about one of them."
 
 
-@dataclass(frozen=True, slots=True)
-class HelpPage:
-    """What the declaration of one command says."""
-
-    names: tuple[str, ...]
-    usage: str
-    summary: str
-    group: str
-    arguments: tuple[tuple[str, str], ...]
-    see_also: tuple[str, ...]
-    _declared: Command
-
-    def lines(self) -> list[str]:
-        return self._declared.help()
-
-
 def _summary(declared: Command) -> CommandSummary:
     names = " ".join(declared.names)
     rest = declared.usage().removeprefix(declared.name)
@@ -125,11 +109,7 @@ def page(name: str) -> HelpPage | tokens.Token | absent.Absent:
     for spelling in spellings:
         found = REGISTRY.get(spelling)
         if found is not None:
-            arguments = tuple(found.rows())
-            return HelpPage(
-                found.names, found.usage(), found.summary, found.group, arguments, found.see_also,
-                found,
-            )  # fmt: skip
+            return HelpPage.of(found)
     for spelling in spellings:
         missing = absent.find(spelling)
         if missing is not None:

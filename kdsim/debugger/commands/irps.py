@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.poolfind import search
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.poolfind import POOL, search
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import devices, irps
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError, KdsimError
@@ -102,7 +102,7 @@ def _driver(nt: Nt, device: int) -> str:
     group="I/O",
     params=(
         Param("irp", "expression", "its address"),
-        Param("detail", "flags", "any value: all fields", optional=True),
+        Param("detail", "expression", "any value: all fields", optional=True),
     ),
     needs=Caps.READ,
     see_also=("!irpfind", "!devobj", "!fileobj"),
@@ -121,12 +121,25 @@ def show_irp(session: Session, args: Arguments, name: str) -> IrpReport:
     summary="The I/O request packets in pool.",
     group="I/O",
     params=(
-        Param("options", "flags", "-v the stack of each", optional=True),
-        Param("pool", "flags", "0 nonpaged, 1 paged, 2 special, 4 session", optional=True),
+        POOL,
         Param("restart", "expression", "where the search begins", optional=True),
-        Param("criterion", "text", "arg device fileobject mdlprocess thread userevent", True),
+        Param(
+            "criterion",
+            "word",
+            "only IRPs with this",
+            optional=True,
+            words=(
+                ("arg", "an argument in one of its stack locations"),
+                ("device", "a device"),
+                ("fileobject", "a file object"),
+                ("mdlprocess", "a process its MDLs belong to"),
+                ("thread", "a thread"),
+                ("userevent", "an event"),
+            ),
+        ),
         Param("data", "expression", "what it must be", optional=True),
     ),
+    options=(Option("-v", "with the stack of each"),),
     needs=Caps.READ,
     see_also=("!irp", "!poolfind"),
 )

@@ -65,10 +65,8 @@ class SingleList:
     needs=Caps.READ,
     see_also=("dl", "!list", "!lookaside"),
 )
-def slist(session: Session, args: Arguments, name: str) -> SingleList | list[str]:
+def slist(session: Session, args: Arguments, name: str) -> SingleList:
     """Follows HeaderX64.NextEntry; depth and sequence are shown as they are."""
-    if args.take("-?") is not None:
-        return ["!slist ADDRESS [TYPE [OFFSET]]", "!slist -?"]
     address = args.expression()
     type_name = args.word()
     offset = args.optional_expression(0) or 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.modules import version_of
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.registers import GENERAL
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.variables import scope_variables
@@ -39,10 +39,6 @@ def _command_string(args: Arguments) -> str:
     text = args.string() if args.peek().startswith('"') else args.rest()
     args.at_end()
     return text or ""
-
-
-def _wants_help(args: Arguments) -> bool:
-    return args.peek().strip() in ("-?", "/?")
 
 
 @contextmanager
@@ -72,8 +68,6 @@ def _run(session: Session, commands: str, values: Mapping[str, str]) -> None:
     "@#TimeDateStamp @#Checksum @#Flags @#SymbolType @#FileVersion @#ProductVersion",
 )
 def for_each_module(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
     commands = _command_string(args)
     modules = sorted(session.symbols.modules, key=lambda module: module.base)
     if not commands:
@@ -124,8 +118,6 @@ def _module_aliases(module: Module, index: int) -> dict[str, str]:
 )
 def for_each_frame(session: Session, args: Arguments, name: str) -> object:
     """Each frame in turn is the local context; the old one comes back at the end."""
-    if _wants_help(args):
-        return _help(name)
     commands = _command_string(args)
     frames = session.stack()
     if not commands:
@@ -157,8 +149,6 @@ def _frame_line(session: Session, frame: Frame) -> str:
     notes="Alias: @#Local",
 )
 def for_each_local(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
     commands = _command_string(args)
     names = [variable.name for variable in scope_variables(session)]
     if not commands:
@@ -172,18 +162,16 @@ def for_each_local(session: Session, args: Arguments, name: str) -> object:
     "!for_each_function",
     summary="Run a command for each function whose name fits a pattern.",
     group="symbols",
-    params=(
-        Param("-m:module", "module"),
-        Param("-p:pattern", "pattern"),
-        Param("-c:command", "commands"),
+    options=(
+        Option("-m:", "of which modules", "<module>"),
+        Option("-p:", "of which names", "<pattern>"),
+        Option("-c:", "what to run, up to the end of the line", "<commands>"),
     ),
     needs=Caps.READ,
     see_also=("x", "!for_each_module"),
     notes="Aliases: @#SymbolName @#SymbolAddress @#ModName @#FunctionName",
 )
 def for_each_function(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
     options, commands = _options(args)
     module, pattern = options.get("m"), options.get("p")
     if not module or not pattern or not commands:
@@ -208,14 +196,12 @@ def for_each_function(session: Session, args: Arguments, name: str) -> object:
     "!for_each_register",
     summary="Run a command for each general register.",
     group="registers",
-    params=(Param("-c:command", "commands"),),
+    options=(Option("-c:", "what to run, up to the end of the line", "<command>"),),
     needs=Caps.REGISTERS,
     see_also=("r",),
     notes="Aliases: @#RegisterName @#RegisterValue",
 )
 def for_each_register(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
     options, commands = _options(args)
     if options or not commands:
         raise ArgumentError(f"{name} needs -c:command")
@@ -237,11 +223,3 @@ def _options(args: Arguments) -> tuple[dict[str, str], str]:
     commands = text.removeprefix("-c:").strip()
     quoted = len(commands) > 1 and commands[0] == commands[-1] == '"'
     return options, commands[1:-1] if quoted else commands
-
-
-def _help(name: str) -> list[str]:
-    from kdsim.debugger.commands.catalogue import REGISTRY
-
-    declared = REGISTRY.get(name)
-    assert declared is not None
-    return declared.help()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import modules
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.text import address as tick
@@ -181,18 +181,30 @@ def _take(args: Arguments, chosen: Selection, letter: str, pending: str) -> str:
     "lm",
     summary="List modules.",
     group="symbols",
-    params=(
-        Param(
-            "options",
-            "flags",
-            "v details, 1m names only, sm by name, o loaded, l with symbols, e without, u user, "
-            "k kernel, c checksums; i f n p t: image name, path, name, mapped name, time",
-            optional=True,
-        ),
-        Param("pattern", "module", "m name pattern, M path pattern; a address", optional=True),
+    params=(Param("pattern", "module", "behind m, M or a", optional=True),),
+    options=(
+        Option("v", "details"),
+        Option("m", "only names that match", "<pattern>"),
+        Option("M", "only paths that match", "<pattern>"),
+        Option("a", "only the module at an address", "<address>"),
+        Option("o", "only loaded modules"),
+        Option("l", "only modules whose symbols are loaded"),
+        Option("e", "only modules with a symbol problem"),
+        Option("u", "only user modules"),
+        Option("k", "only kernel modules"),
+        Option("1m", "names and nothing else"),
+        Option("sm", "sorted by name"),
+        Option("c", "with the checksum"),
+        Option("D", "with the links of a graphical debugger"),
+        Option("i", "image name instead of the symbols"),
+        Option("f", "path instead of the symbols"),
+        Option("n", "image name instead of the symbols"),
+        Option("p", "mapped image instead of the symbols"),
+        Option("t", "time stamp instead of the symbols"),
     ),
     needs=Caps.NONE,
     see_also=("!lmi", "ld", ".reload", "x", "ln"),
+    notes="The letters stand behind the name, together or apart: lmvm nt, lm v m nt.",
     suffix=r"[A-Za-z]*",
     glued=r"\d?[A-Za-z]",
 )
@@ -346,10 +358,8 @@ def named(session: Session, text: str) -> Module:
     "ld",
     summary="Load symbols of modules now.",
     group="symbols",
-    params=(
-        Param("pattern", "module"),
-        Param("/f file", "module", "a pattern for file names instead", optional=True),
-    ),
+    params=(Param("pattern", "module", "of module names", optional=True),),
+    options=(Option("/f", "modules by the names of their files", "<pattern>"),),
     needs=Caps.NONE,
     see_also=(".reload", "lm"),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import HELP_LETTER, Option, Param, command
 from kdsim.debugger.inspect import objects
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError, MemoryFault
@@ -63,24 +63,37 @@ class ObjectReport:
     summary="An object's header, name and contents.",
     group="objects",
     params=(
-        Param("object", "expression", "address, a path such as \\Driver, or 0 and a type's name"),
+        Param("object", "expression", "address, a path such as \\\\Driver, or 0 and a type's name"),
         Param(
             "flags",
             "flags",
-            "1 header, 8 contents, 10 optional headers, 20 full path (default 9)",
+            "what to show, 9 when left out",
             optional=True,
+            bits=(
+                (HEADER, "name and counts"),
+                (CONTENTS, "with 1: what is in it"),
+                (OPTIONAL, "optional headers"),
+                (FULL_PATH, "with 1: the full path"),
+            ),
         ),
+    ),
+    options=(
+        Option("-p", "the private object name spaces"),
+        HELP_LETTER,
     ),
     needs=Caps.READ,
     see_also=("!drvobj", "!devobj"),
+    examples=("!object \\\\Device", "!object 0 Event"),
+    notes="Flags 0 show its type only. !object 0 <type> lists all objects of a type.",
 )
-def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | list[str] | None:
+def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | None:
     """Reads the OBJECT_HEADER; walks directories from nt!ObpRootDirectoryObject."""
     nt = Nt(session.symbols, session.memory)
     if args.done:
         raise ArgumentError("!object needs an address or a path such as \\Driver")
-    if args.take("-h", "-?", "-p") is not None:
-        return _switch(args)
+    if args.take("-p") is not None:
+        args.at_end()
+        raise ArgumentError("the table of private name spaces has no symbol in this kernel")
     if args.peek().startswith("\\"):
         path = args.word() or ""
         info = objects.lookup(nt, path)
@@ -98,23 +111,6 @@ def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | 
     flags = args.optional_expression()
     args.at_end()
     return _object_report(nt, info, OBJECT_DEFAULT if flags is None else flags)
-
-
-HELP = (
-    "!object <address> [flags]  an object: 0 its type, 1 name and counts, 8 contents (with 1),",
-    "                           10 optional headers, 20 full path (with 1); default 9",
-    "!object <path>             the object of that name, for instance \\Device",
-    "!object 0 <type>           all objects of a type",
-    "!object -p                 private object name spaces",
-)
-
-
-def _switch(args: Arguments) -> list[str]:
-    asked = args.text[args.start : args.position].strip()
-    args.at_end()
-    if asked == "-p":
-        raise ArgumentError("the table of private name spaces has no symbol in this kernel")
-    return list(HELP)
 
 
 def _instances(session: Session, nt: Nt, args: Arguments) -> None:

@@ -202,8 +202,9 @@ class TypeOptions:
     group="types",
     params=(
         Param(
-            "{+|-}flags", "flags", "or a name: uni longst radix size", optional=True,
+            "{+|-}flags", "flags", "or the name of one", optional=True,
             bits=tuple((int(bit), meaning) for bit, meaning in TYPE_OPTIONS.values()),
+            words=tuple((f"+{name}", meaning) for name, (_, meaning) in TYPE_OPTIONS.items()),
         ),
     ),
     see_also=("dt", "dv", ".enable_unicode"),

@@ -25,6 +25,13 @@ POOLS: dict[int, tuple[str, tuple[int, ...]]] = {
     SESSION_TYPE: ("Session", ()),
 }
 TAG_LENGTH = 4
+POOL = Param(
+    "pool",
+    "word",
+    "which, 0 when left out",
+    optional=True,
+    words=(("0", "nonpaged"), ("1", "paged"), ("2", "special"), ("4", "session")),
+)
 
 
 @command(
@@ -33,7 +40,7 @@ TAG_LENGTH = 4
     group="pool",
     params=(
         Param("tag", "text", "four characters (* and ? match), or 0x and the tag's value"),
-        Param("pool", "flags", "0 nonpaged, 1 paged, 2 special, 4 session", optional=True),
+        POOL,
     ),
     needs=Caps.READ,
     see_also=("!poolused", "!pool"),

@@ -67,25 +67,22 @@ def _has_module(session: Session, nt: Nt, process: processes.Process, module: st
     return any(name.rpartition(".")[0] == wanted or name == wanted for name in names)
 
 
+FLAGS: tuple[tuple[int, str], ...] = (
+    (1, "times and priorities"),
+    (2, "threads and what they wait for"),
+    (4, "with 2: stacks; alone: one line a thread"),
+    (8, "no arguments in stacks"),
+    (0x10, "in the process' context"),
+)
+
+
 @command(
     "!process",
     summary="A process, or all of them.",
     group="processes",
     params=(
         Param("process", "process", "EPROCESS address or pid; 0 all, -1 current", optional=True),
-        Param(
-            "flags",
-            "flags",
-            "what to show",
-            optional=True,
-            bits=(
-                (1, "times and priorities"),
-                (2, "threads and what they wait for"),
-                (4, "with 2: stacks; alone: one line a thread"),
-                (8, "no arguments in stacks"),
-                (0x10, "in the process' context"),
-            ),
-        ),
+        Param("flags", "flags", "what to show", optional=True, bits=FLAGS),
         Param("image", "text", "with 0: only processes of this image name", optional=True),
     ),
     options=(
@@ -266,9 +263,9 @@ class Sessions:
 
 @command(
     "!session",
-    summary="The sessions; with -s the process context moves into one.",
+    summary="The sessions; or move the process context into one.",
     group="processes",
-    params=(Param("-s session", "expression", "-1: the current one", optional=True),),
+    options=(Option("-s", "move the process context there; -1: the current one", "<session>"),),
     needs=Caps.READ,
     see_also=("!sprocess", ".process", ".cache"),
 )
@@ -322,7 +319,7 @@ def _session_space(session: Session, nt: Nt, wanted: int) -> processes.SessionSp
     group="processes",
     params=(
         Param("session", "text", "decimal; -1 current, -2 context, -4 all", optional=True),
-        Param("flags", "flags", "as for !process, 0 when left out", optional=True),
+        Param("flags", "flags", "0 when left out", optional=True, bits=FLAGS),
         Param("image", "text", "only processes of this image name", optional=True),
     ),
     needs=Caps.READ,

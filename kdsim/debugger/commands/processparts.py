@@ -51,7 +51,13 @@ class JobReport:
     group="processes",
     params=(
         Param("process", "process", "EPROCESS, ETHREAD or EJOB; 0: the current one", optional=True),
-        Param("flags", "flags", "1 settings, 2 processes", optional=True),
+        Param(
+            "flags",
+            "flags",
+            "what to show, 1 when left out",
+            optional=True,
+            bits=((SETTINGS, "settings"), (MEMBERS, "its processes")),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!process",),
@@ -167,7 +173,13 @@ class Apcs:
     summary="The asynchronous procedure calls that are queued.",
     group="processes",
     params=(
-        Param("scope", "text", "proc, thre, or the address of a KAPC", optional=True),
+        Param(
+            "scope",
+            "word",
+            "or the address of a KAPC",
+            optional=True,
+            words=(("proc", "those of a process"), ("thre", "those of a thread")),
+        ),
         Param("address", "expression", "of the process or thread", optional=True),
     ),
     needs=Caps.READ,

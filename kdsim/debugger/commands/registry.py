@@ -47,6 +47,7 @@ ParamKind = Literal[
     "string",
     "values",
     "flags",
+    "word",
     "field",
     "pattern",
     "commands",
@@ -64,6 +65,7 @@ class Param:
         kind: what may stand there, for completion.
         summary: what it means.
         bits: of flags, each bit and what it adds.
+        words: that may stand there, each with what it means.
     """
 
     name: str
@@ -71,16 +73,22 @@ class Param:
     summary: str = ""
     optional: bool = False
     bits: tuple[tuple[int, str], ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
+
+    def choices(self) -> tuple[tuple[str, str], ...]:
+        """What may be typed there, as far as it can be listed."""
+        return (*((f"{bit:x}", meaning) for bit, meaning in self.bits), *self.words)
 
     def usage(self) -> str:
         return f"[{self.name}]" if self.optional else f"<{self.name}>"
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Name and meaning, then the bits, for a table."""
-        if self.summary or self.bits:
+        """Name and meaning, then the choices, for a table."""
+        choices = self.choices()
+        if self.summary or choices:
             yield self.name, self.summary
-        for bit, meaning in self.bits:
-            yield f"  {bit:x}", meaning
+        for choice, meaning in choices:
+            yield f"  {choice}", meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,12 @@ class Option:
 
     @property
     def usage(self) -> str:
-        return f"{self.switch} {self.value}".rstrip()
+        gap = "" if self.switch.endswith(":") else " "
+        return f"{self.switch}{gap}{self.value}".rstrip()
+
+
+HELP_SWITCH, HELP_LETTER = Option("-?", "this page"), Option("-h", "this page")
+"""Every extension knows the first; what else prints its page instead of working declares it."""
 
 
 class Record(Protocol):
@@ -143,28 +156,60 @@ class Command:
     def name(self) -> str:
         return self.names[0]
 
+    @property
+    def takes_commands(self) -> bool:
+        """A string among its arguments may be a command line."""
+        values = any(option.value == '"<commands>"' for option in self.options)
+        return values or any(param.kind == "commands" for param in self.params)
+
     def usage(self) -> str:
         options = ("[options]",) if self.options else ()
         return " ".join((self.name, *options, *(param.usage() for param in self.params)))
 
     def rows(self) -> list[tuple[str, str]]:
-        """Switches, arguments and flag bits, each with its meaning."""
+        """Switches, arguments and what may stand for them, each with its meaning."""
         rows = [(option.usage, option.summary) for option in self.options]
         return rows + [row for param in self.params for row in param.rows()]
 
-    def help(self) -> list[str]:
-        """The help page, one string per line."""
-        page = [self.usage(), f"    {self.summary}"]
-        page += [f"    {line}" for line in self.notes.splitlines()]
-        rows = self.rows()
-        width = max((len(name) for name, _ in rows), default=0)
-        page += [f"      {name:{width}}  {meaning}".rstrip() for name, meaning in rows]
-        page += [f"    example: {line}" for line in self.examples]
+    def wants_help(self, arguments: str) -> bool:
+        """Whether they are a switch that asks for the help page, and nothing else."""
+        asked = arguments.strip().replace("/", "-", 1)
+        if asked in ("?", "-?") and self.name.startswith("!"):
+            return True
+        return any(o.switch == asked for o in (HELP_SWITCH, HELP_LETTER) if o in self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class HelpPage:
+    """What the declaration of one command says."""
+
+    names: tuple[str, ...]
+    usage: str
+    summary: str
+    group: str
+    notes: str
+    arguments: tuple[tuple[str, str], ...]
+    examples: tuple[str, ...]
+    see_also: tuple[str, ...]
+
+    @classmethod
+    def of(cls, declared: Command) -> HelpPage:
+        return cls(
+            declared.names, declared.usage(), declared.summary, declared.group, declared.notes,
+            tuple(declared.rows()), declared.examples, declared.see_also,
+        )  # fmt: skip
+
+    def lines(self) -> Iterator[str]:
+        yield self.usage
+        yield f"    {self.summary}"
+        yield from (f"    {line}" for line in self.notes.splitlines())
+        width = max((len(name) for name, _ in self.arguments), default=0)
+        yield from (f"      {name:{width}}  {text}".rstrip() for name, text in self.arguments)
+        yield from (f"    example: {line}" for line in self.examples)
         if self.names[1:]:
-            page.append(f"    also: {' '.join(self.names[1:])}")
+            yield f"    also: {' '.join(self.names[1:])}"
         if self.see_also:
-            page.append(f"    see also: {' '.join(self.see_also)}")
-        return page
+            yield f"    see also: {' '.join(self.see_also)}"
 
 
 _declared: dict[str, Command] = {}
@@ -260,7 +305,7 @@ class Registry:
         return iter({id(c): c for c in map(self.get, self.names()) if c}.values())
 
     def get(self, name: str) -> Command | None:
-        """The command of exactly this name (or, failing that, this name in other letters' case)."""
+        """The command of exactly this name or, failing that, of this name in another case."""
         name = self._spelling(name)
         module = self._home.get(name)
         if module is None:
@@ -270,10 +315,8 @@ class Registry:
         return _declared[name]
 
     def _spelling(self, name: str) -> str:
-        """The name as declared: in other letters' case, except for extension commands."""
-        if name in self._home or name.startswith("!"):
-            return name
-        return self._folded.get(name.lower(), name)
+        """The name as declared, if need be in another case."""
+        return name if name in self._home else self._folded.get(name.lower(), name)
 
     def find(self, text: str) -> Match:
         """Take one command's text apart.

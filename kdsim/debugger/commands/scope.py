@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import events
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registers import register_lines
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.worker import SWITCH_NOTE, ask_worker
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     ".thread",
     summary="Choose a thread: its registers become the context of r, k, dv; nothing: reset.",
     group="stack",
-    params=(Param("thread", "thread", "ETHREAD; /p also its process", optional=True),),
+    params=(Param("thread", "thread", "ETHREAD", optional=True),),
+    options=(
+        Option("/p", "read user memory through the page tables of its process"),
+        Option("/P", "read all memory through them"),
+        Option("/r", "with /p or /P: load the user symbols"),
+    ),
     needs=Caps.REGISTERS,
     see_also=("!thread", ".process", "k"),
-    notes="/p reads user memory, /P all memory through the page tables of its process;\n"
-    "/r with them loads the user symbols.",
 )
 def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("p", "r", "P", "w")
@@ -63,13 +66,17 @@ def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
 
 @command(
     ".process",
-    summary="Choose a process; /p reads user memory through its page tables.",
+    summary="Choose a process to look at.",
     group="processes",
     params=(Param("process", "process", "EPROCESS; 0 or nothing resets", optional=True),),
+    options=(
+        Option("/p", "read user memory through the page tables of it"),
+        Option("/P", "read all memory through them"),
+        Option("/r", "with /p or /P: load the user symbols"),
+        Option("/i", "have the target switch: it must run (g) and breaks in again there"),
+    ),
     needs=Caps.READ,
     see_also=("!process", ".thread", ".context"),
-    notes="/r also loads the user symbols, /P reads all memory through the page tables.\n"
-    "/i has the target itself switch: it must run (g) and breaks in again in the process.",
 )
 def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("i", "p", "r", "P")
@@ -178,9 +185,12 @@ def choose_trap(session: Session, args: Arguments, name: str) -> list[str]:
     summary="Show a CONTEXT record and make it the register context; without an address: reset.",
     group="stack",
     params=(Param("address", "expression", "CONTEXT record", optional=True),),
+    options=(
+        Option("/f", "how long the record is", "<size>"),
+        Option("/w", "write the present context there instead", "<address>"),
+    ),
     needs=Caps.REGISTERS,
     see_also=(".trap", ".exr", "k"),
-    notes="/f <size> says how long the record is, /w <address> writes the present context there.",
 )
 def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("f:", "w")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import Number, Text
 from kdsim.debugger.inspect import objects, processes, security
 from kdsim.debugger.inspect.fields import Unreadable, attempt
@@ -108,9 +108,9 @@ class TokenReport:
     summary="An access token: user, groups, privileges.",
     group="processes",
     params=(
-        Param("-n", "flags", "with names for the SIDs", optional=True),
         Param("token", "expression", "TOKEN; 0 or nothing: the active thread's", optional=True),
     ),
+    options=(Option("-n", "with names for the SIDs"),),
     needs=Caps.READ,
     see_also=("!process", "!sid", "!sd"),
 )
@@ -255,7 +255,7 @@ class DescriptorReport:
 
 _ADDRESS_AND_NAMES = (
     Param("address", "expression"),
-    Param("flags", "flags", "1: with names", optional=True),
+    Param("flags", "flags", optional=True, bits=((1, "with names"),)),
 )
 
 

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.variables import parameter_text
 from kdsim.debugger.registers import GENERAL, RegisterFile
 from kdsim.debugger.stack import Frame, frame_registers, home_slots, walk_from
@@ -241,9 +241,20 @@ def default_depth(session: Session, args: Arguments, name: str) -> str:
 
 @command(
     ".frame",
-    summary="Choose a frame for dv and expressions; /r shows registers, /c makes it the context.",
+    summary="Choose a frame, whose locals dv and expressions see.",
     group="stack",
-    params=(Param("number", "expression", "of the frame, as k shows it", optional=True),),
+    params=(
+        Param(
+            "number",
+            "expression",
+            "of the frame, as k shows it; = <base>: by address",
+            optional=True,
+        ),
+    ),
+    options=(
+        Option("/r", "show its registers"),
+        Option("/c", "make its registers the context"),
+    ),
     needs=Caps.REGISTERS,
     see_also=("k", "dv", ".cxr"),
 )

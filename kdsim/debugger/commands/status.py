@@ -221,10 +221,19 @@ class PromptParts:
 
 @command(
     ".prompt_allow",
-    summary="Choose what is printed when the target stops: +reg -dis ...",
+    summary="Choose what is printed when the target stops.",
     group="session",
-    params=(Param("{+|-}{dis ea reg src sym}", "flags", optional=True),),
+    params=(
+        Param(
+            "{+|-}part",
+            "word",
+            "one or more",
+            optional=True,
+            words=tuple((f"{sign}{key}", text) for key, text in _SHOWN.items() for sign in "+-"),
+        ),
+    ),
     see_also=("p", "r"),
+    examples=(".prompt_allow +reg -dis",),
 )
 def prompt_allow(session: Session, args: Arguments, name: str) -> PromptParts:
     shown = set(session.settings.show)

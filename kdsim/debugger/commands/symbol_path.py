@@ -145,7 +145,15 @@ def symfix(session: Session, args: Arguments, name: str) -> None:
     ".symopt-",
     summary="Show or change the symbol options.",
     group="symbols",
-    params=(Param("flags", "flags", "bits to add, with - to remove", optional=True),),
+    params=(
+        Param(
+            "flags",
+            "flags",
+            "bits to add, or with - to remove",
+            optional=True,
+            bits=tuple((bit, name.removeprefix("SYMOPT_")) for bit, name in SYMBOL_OPTIONS.items()),
+        ),
+    ),
     needs=Caps.NONE,
     see_also=(".sympath", "!sym"),
 )
@@ -169,11 +177,22 @@ def symopt(session: Session, args: Arguments, name: str) -> list[str]:
     "!sym",
     summary="Say more or less while symbols load.",
     group="symbols",
-    params=(Param("mode", "text", "noisy or quiet; prompts or prompts off", optional=True),),
+    params=(
+        Param(
+            "mode",
+            "word",
+            optional=True,
+            words=(
+                ("noisy", "print where each file was looked for"),
+                ("quiet", "do not"),
+                ("prompts", "passwords of symbol servers may be asked for"),
+                ("prompts off", "they may not"),
+            ),
+        ),
+    ),
     needs=Caps.NONE,
     see_also=(".reload", ".symopt"),
-    notes="noisy prints where each file was looked for. Symbol servers are never asked for a\n"
-    "password here, so prompts only keeps the setting.",
+    notes="No symbol server is asked with a password here, so prompts only keeps the setting.",
 )
 def sym(session: Session, args: Arguments, name: str) -> str:
     """Without an argument: both states."""
@@ -195,9 +214,16 @@ SUFFIXES = {"a": "A", "w": "W", "n": ""}
 
 @command(
     "ss",
-    summary="Show or set the suffix tried for symbols that are not found: a, w or n (none).",
+    summary="Show or set the suffix tried for symbols that are not found.",
     group="symbols",
-    params=(Param("a|w|n", "text", optional=True),),
+    params=(
+        Param(
+            "suffix",
+            "word",
+            optional=True,
+            words=(("a", "A, as in CreateFileA"), ("w", "W"), ("n", "none")),
+        ),
+    ),
     needs=Caps.NONE,
     see_also=("x", "ln"),
 )

@@ -14,7 +14,7 @@ from kdsim.debugger.commands.processes import (
     replaced,
 )
 from kdsim.debugger.commands.processreport import ProcessHead, head_of, process_context
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import SET_CONTEXT, Stack, ThreadReader, ThreadReport
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 
 DEFAULT_FLAGS = 0x6
 THREAD_ALIAS = "@#Thread"
-_FLAGS = "2 wait state, 4 with 2: stack, 8 no arguments, 10 in the process' context"
+FLAGS = Param(
+    "flags",
+    "flags",
+    "what to show, 6 when left out",
+    optional=True,
+    bits=(
+        (2, "what it waits for"),
+        (4, "with 2: its stack"),
+        (8, "no arguments in stacks"),
+        (0x10, "in the process' context"),
+    ),
+)
 
 
 @command(
@@ -35,10 +46,12 @@ _FLAGS = "2 wait state, 4 with 2: stack, 8 no arguments, 10 in the process' cont
     summary="A thread: state, waits, times, stack.",
     group="processes",
     params=(
-        Param("-p", "flags", "the process that owns it as well", optional=True),
-        Param("-t", "flags", "the address is a thread id", optional=True),
         Param("thread", "thread", "ETHREAD; -1 or nothing: the current one", optional=True),
-        Param("flags", "flags", _FLAGS, optional=True),
+        FLAGS,
+    ),
+    options=(
+        Option("-p", "the process that owns it as well"),
+        Option("-t", "the address is a thread id"),
     ),
     needs=Caps.READ,
     see_also=("!process", ".thread", "k"),
@@ -154,7 +167,7 @@ class Ready:
     "!ready",
     summary="The threads that wait for a processor.",
     group="processes",
-    params=(Param("flags", "flags", _FLAGS, optional=True),),
+    params=(FLAGS,),
     needs=Caps.READ,
     see_also=("!running", "!thread", "!process"),
 )
@@ -259,10 +272,7 @@ class Running:
     "!running",
     summary="Which thread each processor runs.",
     group="processes",
-    params=(
-        Param("-i", "flags", "idle processors too", optional=True),
-        Param("-t", "flags", "with stacks", optional=True),
-    ),
+    options=(Option("-i", "idle processors too"), Option("-t", "with stacks")),
     needs=Caps.READ,
     see_also=("!ready", "!process", "!thread", "!pcr"),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import HELP_LETTER, HELP_SWITCH, Option, Param, command
 from kdsim.debugger.commands.type_list import list_types, prefix_matches
 from kdsim.debugger.commands.type_request import TypeRequest, read_request
 from kdsim.debugger.inspect.nt import LIST_LIMIT
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 RULER = "-" * 45
-HELP = """\
-dt [-options] [module!]name [[-n|-y] field ...] [address] [-l field]
-dt [-options] address
-  -a[n]  elements of arrays, each on its line     -n  what follows is a name
-  -b     all inner structures                     -p  the address is physical
-  -c     on one line                              -r[n]  inner structures, n levels
-  -d     each type of a list in full              -s n  list types of this size only
-  -e     name is a type, not a variable           -t  list types only
-  -i     no indentation                           -v  sizes and counts
-  -l f   follow the list that field f links       -y  what follows begins a name
-  -o     no offsets
-  name.  opens a field, name.. two levels; name* lists; name[2] is an element (decimal)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +81,33 @@ class _Subject:
     summary="A type's layout, or memory shown as that type.",
     group="symbols",
     params=(
-        Param("options", "flags", "-r[n] nested, -v sizes, -b blocks; dt -h", optional=True),
         Param("type", "type", "nt!_EPROCESS; with * a list of names; or a variable"),
         Param("fields", "field", "only these; name. opens one", optional=True),
         Param("address", "expression", "where the value lies", optional=True),
     ),
+    options=(
+        Option("-r[n]", "inner structures, n levels deep"),
+        Option("-b", "all inner structures"),
+        Option("-a[n]", "elements of arrays, each on its line"),
+        Option("-v", "sizes and counts"),
+        Option("-o", "no offsets"),
+        Option("-i", "no indentation"),
+        Option("-c", "on one line"),
+        Option("-l", "follow the list that this field links", "<field>"),
+        Option("-p", "the address is physical"),
+        Option("-n", "what follows is a name"),
+        Option("-y", "what follows begins a name"),
+        Option("-e", "the name is a type, not a variable"),
+        Option("-t", "list types only"),
+        Option("-s", "list types of this size only", "<size>"),
+        Option("-d", "each type of a list in full"),
+        HELP_LETTER,
+        HELP_SWITCH,
+    ),
     needs=Caps.NONE,
     see_also=("x", "dv", "dx", "??"),
+    examples=("dt nt!_EPROCESS ImageFileName", "dt -r1 nt!_KTHREAD @$thread"),
+    notes="name. opens a field, name.. two levels; name* lists; name[2] is an element (decimal).",
     glued=r"[-/\s]",
     processor_prefix=True,
 )
@@ -108,8 +116,6 @@ def dt(session: Session, args: Arguments, name: str) -> object:
     if typed := _typed_register(args):
         return _Display(session, args, TypeRequest()).show(typed)
     request = read_request(args)
-    if request.has("h"):
-        return HELP
     note = _repeated(session, request)
     if request.is_prefix and (found := prefix_matches(session, request)):
         session.out.write("".join(f"{line}\n" for line in found.lines()))
@@ -145,7 +151,7 @@ def _repeated(session: Session, request: TypeRequest) -> tuple[str, ...]:
         return (f"Using sym {request.name}",)
     if request.name:
         cursor.type_name = request.name
-    elif request.address is None and not request.has("h"):
+    elif request.address is None:
         raise ArgumentError("dt needs a type or a variable, for instance dt nt!_EPROCESS")
     return ()
 

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.disassembly import LONGEST, Line, unreadable
 from kdsim.debugger.language.problems import MEMORY, SYNTAX
 from kdsim.debugger.text import address as tick
@@ -190,9 +190,17 @@ class Calls:
 
 @command(
     "uf",
-    summary="Unassemble a whole function, block by block; /c its calls, /i counts instructions.",
+    summary="Unassemble a whole function, block by block.",
     group="memory",
     params=(Param("address", "symbol", "in the function", optional=True),),
+    options=(
+        Option("/c", "only its calls"),
+        Option("/D", "the same"),
+        Option("/i", "with the number of instructions"),
+        Option("/m", "accepted: blocks are always shown by address"),
+        Option("/o", "the same"),
+        Option("/O", "the same"),
+    ),
     needs=Caps.READ,
     see_also=("u", "x"),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.paging import KERNEL_START
 from kdsim.errors import SymbolError, Unsupported, UserError
 
@@ -55,9 +55,12 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
     summary="Have the target bring a page into memory: it must run (g) and breaks in again.",
     group="memory manager",
     params=(Param("address", "expression", "in the page"),),
+    options=(
+        Option("/p", "in the memory of this process", "<EPROCESS>"),
+        Option("/f", "an address of the kernel, too"),
+    ),
     needs=Caps.RUN,
     see_also=(".process", "!pte"),
-    notes="/p <EPROCESS> in the memory of a process, /f also for an address of the kernel.",
 )
 def page_in(session: Session, args: Arguments, name: str) -> list[str]:
     switches = args.switches("p:", "f")
