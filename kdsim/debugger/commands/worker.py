@@ -7,6 +7,7 @@ in there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
@@ -32,7 +33,21 @@ PAGE_NOTE = (
 )
 
 
-def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
+@dataclass(frozen=True, slots=True)
+class WorkRequest:
+    """What the target is to do as soon as it runs."""
+
+    process: int
+    page: int
+    _note: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        return self._note
+
+
+def ask_worker(
+    session: Session, note: tuple[str, ...], process: int = 0, page: int = 0
+) -> WorkRequest:
     """Leave a request for the time the target runs."""
     if Caps.RUN not in session.backend.caps:
         raise Unsupported(session.backend.refusals[Caps.RUN])
@@ -48,6 +63,7 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
     session.memory.write(attach, process.to_bytes(8, "little"))
     session.memory.write(page_in, page.to_bytes(8, "little"))
     session.memory.write(work, REQUESTED.to_bytes(4, "little"))
+    return WorkRequest(process, page, note)
 
 
 @command(
@@ -62,12 +78,11 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
     needs=Caps.RUN,
     see_also=(".process", "!pte"),
 )
-def page_in(session: Session, args: Arguments, name: str) -> list[str]:
+def page_in(session: Session, args: Arguments, name: str) -> WorkRequest:
     switches = args.switches("p:", "f")
     address = args.address()
     args.at_end()
     process = session.evaluate(switches["p"]) if "p" in switches else 0
     if address >= KERNEL_START and "f" not in switches:
         raise UserError("Kernel addresses are paged in with /f only")
-    ask_worker(session, process, address)
-    return list(PAGE_NOTE)
+    return ask_worker(session, PAGE_NOTE, process, address)
