@@ -356,6 +356,27 @@ VPB_FLAGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeBlock:
+    """A VPB."""
+
+    address: int
+    flags: int
+    device: int
+    real_device: int
+    references: int
+    label: str
+
+    def lines(self) -> Iterator[str]:
+        words = " ".join(word for bit, word in VPB_FLAGS.items() if self.flags & bit)
+        yield f"Vpb at 0x{self.address:016x}"
+        yield f"Flags: 0x{self.flags:x} {words} "
+        yield f"DeviceObject: 0x{self.device:016x}"
+        yield f"RealDevice:   0x{self.real_device:016x}"
+        yield f"RefCount: {self.references}"
+        yield f"Volume Label:           {self.label}"
+
+
 @command(
     "!vpb",
     summary="A volume parameter block.",
@@ -364,20 +385,15 @@ VPB_FLAGS = {
     needs=Caps.READ,
     see_also=("!devobj", "!fileobj"),
 )
-def show_vpb(session: Session, args: Arguments, name: str) -> list[str]:
+def show_vpb(session: Session, args: Arguments, name: str) -> VolumeBlock:
     """Reads the VPB that `!devobj` shows."""
     address = args.expression()
     args.at_end()
     view = Nt(session.symbols, session.memory).view("_VPB", address).snapshot()
     if view.Type != IO_TYPE_VPB:
         raise ArgumentError(f"{address:016x} is not a volume parameter block")
-    words = " ".join(word for bit, word in VPB_FLAGS.items() if view.Flags & bit)
     raw: bytes = view.VolumeLabel.bytes()[: view.VolumeLabelLength]
-    return [
-        f"Vpb at 0x{address:016x}",
-        f"Flags: 0x{view.Flags:x} {words} ",
-        f"DeviceObject: 0x{view.DeviceObject:016x}",
-        f"RealDevice:   0x{view.RealDevice:016x}",
-        f"RefCount: {view.ReferenceCount}",
-        f"Volume Label:           {raw.decode('utf-16-le', 'replace')}",
-    ]
+    return VolumeBlock(
+        address, view.Flags, view.DeviceObject, view.RealDevice, view.ReferenceCount,
+        raw.decode("utf-16-le", "replace"),
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.display_options import OPTIONS, next_address, take_options
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS, Row, row_line, rows
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Param, Record, command
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
@@ -44,7 +44,7 @@ class Dump:
     see_also=("da", "dps", "eb", "!db"),
     notes="d repeats the last display command.",
 )
-def display(session: Session, args: Arguments, name: str) -> object:
+def display(session: Session, args: Arguments, name: str) -> Record | None:
     kind = session.cursor.display if name == "d" else name
     if kind in FORMATS:
         return show(session, args, kind)

@@ -77,7 +77,7 @@ class PhysicalText:
     see_also=("db", "!eb", "!vtop", "!pte"),
     notes="Without an address the display goes on, first at 0.",
 )
-def display_physical(session: Session, args: Arguments, name: str) -> object:
+def display_physical(session: Session, args: Arguments, name: str) -> PhysicalDump | PhysicalText:
     kind = name[1:]
     take_caching(args)
     args.switches("m")

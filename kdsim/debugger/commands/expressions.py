@@ -11,8 +11,10 @@ from kdsim.debugger.language import commands as language
 from kdsim.symbols.types import Pointer, Record
 
 if TYPE_CHECKING:
+    from kdsim.debugger.commands.help import CommandList
     from kdsim.debugger.inspect.typetree import FieldLine
     from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.language.formats import Formats
     from kdsim.debugger.language.typed import Typed
     from kdsim.debugger.session import Session
 
@@ -26,7 +28,7 @@ EXPRESSION = Param("expression", "expression")
     params=(Param("expression", "expression", "numbers, symbols, registers", optional=True),),
     see_also=("??", ".formats", "n", ".help"),
 )
-def evaluate(session: Session, args: Arguments, name: str) -> object:
+def evaluate(session: Session, args: Arguments, name: str) -> language.Evaluation | CommandList:
     if args.done:
         from kdsim.debugger.commands.help import command_list
 
@@ -75,7 +77,7 @@ def _fields(session: Session, value: Typed) -> Iterator[FieldLine]:
     params=(EXPRESSION,),
     see_also=("?",),
 )
-def formats(session: Session, args: Arguments, name: str) -> object:
+def formats(session: Session, args: Arguments, name: str) -> Formats:
     return language.formats(args)
 
 
@@ -86,7 +88,7 @@ def formats(session: Session, args: Arguments, name: str) -> object:
     params=(Param("text", "text", "up to a semicolon, or in double quotes"),),
     see_also=(".printf",),
 )
-def echo(session: Session, args: Arguments, name: str) -> object:
+def echo(session: Session, args: Arguments, name: str) -> language.Message:
     return language.echo(args)
 
 
@@ -105,10 +107,10 @@ def printf(session: Session, args: Arguments, name: str) -> None:
     "n",
     summary="Show or set the radix of plain numbers: 8, 10 or 16.",
     group="language",
-    params=(Param("radix", "text", optional=True),),
+    params=(Param("8|10|16", "text", "always decimal", optional=True),),
     see_also=("?", ".expr"),
 )
-def radix(session: Session, args: Arguments, name: str) -> object:
+def radix(session: Session, args: Arguments, name: str) -> language.Radix:
     return language.radix(args)
 
 
@@ -116,8 +118,8 @@ def radix(session: Session, args: Arguments, name: str) -> object:
     ".expr",
     summary="Show or set the language that expressions are written in.",
     group="language",
-    options=(Option("/s", "masm or c++", "<language>"),),
+    options=(Option("/s", "masm or c++", "<language>"), Option("/q", "list them, too")),
     see_also=("n", "?", "??"),
 )
-def evaluator(session: Session, args: Arguments, name: str) -> object:
+def evaluator(session: Session, args: Arguments, name: str) -> language.Evaluators:
     return language.expression_evaluator(args)

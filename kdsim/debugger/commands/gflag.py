@@ -121,6 +121,18 @@ def _bits(word: str, sign: str) -> int:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class PrintedText:
+    """The text in the kernel's buffer, oldest first."""
+
+    buffer: int
+    size: int
+    text: str
+
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
 @command(
     "!dbgprint",
     summary="What was printed with DbgPrint.",
@@ -128,7 +140,7 @@ def _bits(word: str, sign: str) -> int:
     needs=Caps.READ,
     see_also=(".lastevent",),
 )
-def dbgprint(session: Session, args: Arguments, name: str) -> list[str]:
+def dbgprint(session: Session, args: Arguments, name: str) -> PrintedText:
     """Reads nt!KdPrintCircularBuffer from its oldest character on."""
     args.at_end()
     nt = Nt(session.symbols, session.memory)
@@ -139,4 +151,4 @@ def dbgprint(session: Session, args: Arguments, name: str) -> list[str]:
     data = session.memory.read(start, size)
     older = data[written:] if nt.u32("KdPrintRolloverCount") else b""
     text = (older + data[:written]).replace(b"\0", b"")
-    return text.decode("latin-1").splitlines()
+    return PrintedText(start, size, text.decode("latin-1"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands import absent, tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.registry import Command, HelpPage, Option, Param, command
+from kdsim.debugger.commands.registry import Command, HelpPage, Option, Param, Record, command
 from kdsim.errors import UnknownCommand
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def page(name: str) -> HelpPage | tokens.Token | absent.Absent:
     examples=(".hh !pool",),
     see_also=("?",),
 )
-def show_help(session: Session, args: Arguments, name: str) -> object:
+def show_help(session: Session, args: Arguments, name: str) -> Record:
     args.switches("D")
     wanted = args.rest()
     if wanted:

@@ -225,6 +225,29 @@ def _registers(session: Session) -> Iterator[tuple[str, str]]:
         yield f"{index:08x} {label}", value
 
 
+@dataclass(frozen=True, slots=True)
+class SharedPage:
+    """Facts of KUSER_SHARED_DATA."""
+
+    address: int
+    tick_multiplier: int
+    ticks: int
+    time_zone: int
+    image_numbers: tuple[int, int]
+    crypto_exponent: int
+    system_root: str
+
+    def lines(self) -> Iterator[str]:
+        low, high = self.image_numbers
+        uptime = _uptime(self.ticks * self.tick_multiplier >> 24)
+        yield f"_KUSER_SHARED_DATA at {self.address:016x}"
+        yield f"TickCount:    {self.tick_multiplier:x} * {self.ticks:016x} ({uptime})"
+        yield f"TimeZone Id: {self.time_zone}"
+        yield f"ImageNumber Range: [{low:x} .. {high:x}]"
+        yield f"Crypto Exponent: {self.crypto_exponent}"
+        yield f"SystemRoot: '{self.system_root}'"
+
+
 @command(
     "!kuser",
     summary="The page that kernel and programs share.",
@@ -232,22 +255,20 @@ def _registers(session: Session) -> Iterator[tuple[str, str]]:
     needs=Caps.READ,
     see_also=(".time", "vertarget"),
 )
-def kuser(session: Session, args: Arguments, name: str) -> list[str]:
+def kuser(session: Session, args: Arguments, name: str) -> SharedPage:
     """Reads KUSER_SHARED_DATA."""
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     view = nt.view("_KUSER_SHARED_DATA", SHARED_USER_DATA).snapshot()
-    ticks = view.TickCountQuad
-    low, high = view.ImageNumberLow, view.ImageNumberHigh
-    return [
-        f"_KUSER_SHARED_DATA at {SHARED_USER_DATA:016x}",
-        f"TickCount:    {view.TickCountMultiplier:x} * {ticks:016x}"
-        f" ({_uptime(ticks * view.TickCountMultiplier >> 24)})",
-        f"TimeZone Id: {view.TimeZoneId}",
-        f"ImageNumber Range: [{low:x} .. {high:x}]",
-        f"Crypto Exponent: {view.CryptoExponent}",
-        f"SystemRoot: '{view.NtSystemRoot.text()}'",
-    ]
+    return SharedPage(
+        SHARED_USER_DATA,
+        view.TickCountMultiplier,
+        view.TickCountQuad,
+        view.TimeZoneId,
+        (view.ImageNumberLow, view.ImageNumberHigh),
+        view.CryptoExponent,
+        view.NtSystemRoot.text(),
+    )
 
 
 def _uptime(milliseconds: int) -> str:

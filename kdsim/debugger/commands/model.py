@@ -123,7 +123,7 @@ class _Options:
     "s sb s8 s8b su sub strings; ! raw; na without addresses; a number or [expression]:\n"
     "so many elements of a pointer.",
 )
-def dx(session: Session, args: Arguments, name: str) -> object:
+def dx(session: Session, args: Arguments, name: str) -> Tree | Grid:
     """Values are read with the types of the PDBs; objects from the kernel's lists."""
     options = _options(args)
     text = args.rest()
@@ -147,7 +147,7 @@ def dx(session: Session, args: Arguments, name: str) -> object:
     needs=Caps.NONE,
     see_also=("dt", "dx"),
 )
-def dtx(session: Session, args: Arguments, name: str) -> object:
+def dtx(session: Session, args: Arguments, name: str) -> Tree | Grid:
     """`dtx nt!_EPROCESS Address` is `dx (*((nt!_EPROCESS *)Address))`."""
     depth = 1
     while found := re.match(r"-(a|r(\d*))(?=\s|$)", args.peek()):

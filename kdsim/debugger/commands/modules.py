@@ -354,6 +354,29 @@ def named(session: Session, text: str) -> Module:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolLoad:
+    """What came of loading one module's symbols."""
+
+    module: str
+    loaded: bool
+    already: bool
+    problem: str
+
+    def line(self) -> str:
+        if self.loaded:
+            return f"Symbols {'already ' if self.already else ''}loaded for {self.module}"
+        return f"Symbols not loaded for {self.module}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolLoads:
+    modules: tuple[SymbolLoad, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (module.line() for module in self.modules)
+
+
 @command(
     "ld",
     summary="Load symbols of modules now.",
@@ -363,7 +386,7 @@ def named(session: Session, text: str) -> Module:
     needs=Caps.NONE,
     see_also=(".reload", "lm"),
 )
-def ld(session: Session, args: Arguments, name: str) -> list[str]:
+def ld(session: Session, args: Arguments, name: str) -> SymbolLoads:
     """Loads the PDB of every module whose name matches."""
     given = args.switches("f:")
     pattern = None if args.done else args.pattern()
@@ -377,19 +400,17 @@ def ld(session: Session, args: Arguments, name: str) -> list[str]:
         for module in session.symbols.modules
         if (matches(file, module.image_name) if file else matches(pattern or "*", module.name))
     ]
-    lines = []
+    loads = []
     with session.progress("Loading symbols", len(chosen)) as progress:
         for number, module in enumerate(chosen):
             progress.advance(min(number, 1), module.name)
-            lines.append(_load(session, module))
-    if not lines:
+            loads.append(_load(session, module))
+    if not loads:
         raise ArgumentError(f"no module matches '{file or pattern}'")
-    return lines
+    return SymbolLoads(tuple(loads))
 
 
-def _load(session: Session, module: Module) -> str:
+def _load(session: Session, module: Module) -> SymbolLoad:
     known = module.status != "deferred"
     session.symbols.load(module)
-    if module.pdb is not None:
-        return f"Symbols {'already ' if known else ''}loaded for {module.name}"
-    return f"Symbols not loaded for {module.name}: {module.problem}"
+    return SymbolLoad(module.name, module.pdb is not None, known, module.problem)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.registry import HELP_LETTER, Option, Param, command
 from kdsim.debugger.inspect import objects
 from kdsim.debugger.inspect.nt import Nt
@@ -58,6 +59,15 @@ class ObjectReport:
             yield f"     {mark}  {found.address:016x} {found.type_name:25} {found.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Objects:
+    objects: tuple[ObjectReport, ...]
+
+    def lines(self) -> Iterator[str]:
+        for report in self.objects:
+            yield from report.lines()
+
+
 @command(
     "!object",
     summary="An object's header, name and contents.",
@@ -86,7 +96,7 @@ class ObjectReport:
     examples=("!object \\\\Device", "!object 0 Event"),
     notes="Flags 0 show its type only. !object 0 <type> lists all objects of a type.",
 )
-def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | None:
+def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | Objects:
     """Reads the OBJECT_HEADER; walks directories from nt!ObpRootDirectoryObject."""
     nt = Nt(session.symbols, session.memory)
     if args.done:
@@ -102,8 +112,7 @@ def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | 
     else:
         address = args.expression()
         if not address:
-            _instances(session, nt, args)
-            return None
+            return _instances(session, nt, args)
         try:
             info = objects.object_at(nt, address)
         except MemoryFault as error:
@@ -113,8 +122,8 @@ def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | 
     return _object_report(nt, info, OBJECT_DEFAULT if flags is None else flags)
 
 
-def _instances(session: Session, nt: Nt, args: Arguments) -> None:
-    """Every object of a type, printed as it is found."""
+def _instances(session: Session, nt: Nt, args: Arguments) -> Objects:
+    """Every object of a type."""
     wanted = args.word()
     args.at_end()
     if wanted is None:
@@ -123,15 +132,12 @@ def _instances(session: Session, nt: Nt, args: Arguments) -> None:
     kind = kinds.get(wanted.lower())
     if kind is None:
         raise ArgumentError(f"there is no object type {wanted}")
-    found = False
-    for info in objects.instances(nt, kind):
-        session.check_interrupt()
-        found = True
-        for line in _object_report(nt, info, HEADER).lines():
-            session.out.line(line)
-    if not found:
+    reports = (_object_report(nt, info, HEADER) for info in objects.instances(nt, kind))
+    found = in_pieces(session, reports, Objects)
+    if not found.objects:
         # Only a kernel with FLG_MAINTAIN_OBJECT_TYPELIST keeps the list.
         raise ArgumentError("Objects are not kept in lists of their types (see !gflag +otl)")
+    return found
 
 
 def _object_report(nt: Nt, info: objects.ObjectInfo, flags: int) -> ObjectReport:

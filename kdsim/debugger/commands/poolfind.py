@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import as_found
 from kdsim.debugger.commands.pool import block_line
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import heaps, pool
@@ -34,6 +36,14 @@ POOL = Param(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PoolBlocks:
+    blocks: tuple[heaps.PoolBlock, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from map(block_line, self.blocks)
+
+
 @command(
     "!poolfind",
     summary="All blocks with a tag.",
@@ -45,13 +55,14 @@ POOL = Param(
     needs=Caps.READ,
     see_also=("!poolused", "!pool"),
 )
-def poolfind(session: Session, args: Arguments, name: str) -> None:
+def poolfind(session: Session, args: Arguments, name: str) -> PoolBlocks:
     """Reads: nt!PoolBigPageTable, nt!ExPoolState's heaps."""
     pattern, kind = _arguments(args.raw())
     nt = Nt(session.symbols, session.memory)
-    for block in search(session, nt, pattern, kind):
-        session.out.line(block_line(block))
+    with session.progress("Searching pool"):
+        found = as_found(session, search(session, nt, pattern, kind), PoolBlocks)
     session.out.line()
+    return found
 
 
 def search(

@@ -261,6 +261,21 @@ class Sessions:
             yield f"Current Session {self.current}"
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenSession:
+    """The session, and the process of it, whose memory is read from now on."""
+
+    sessions: int
+    session: int
+    process: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"Sessions on machine: {self.sessions}"
+        yield f"Implicit process is now {tick(self.process)}"
+        yield f"Using session {self.session}"
+        yield ".cache forcedecodeptes done"
+
+
 @command(
     "!session",
     summary="The sessions; or move the process context into one.",
@@ -269,7 +284,7 @@ class Sessions:
     needs=Caps.READ,
     see_also=("!sprocess", ".process", ".cache"),
 )
-def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | list[str]:
+def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | ChosenSession:
     """From EPROCESS.Session of all processes."""
     switches = args.switches("s")
     nt = Nt(session.symbols, session.memory)
@@ -285,12 +300,7 @@ def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | li
     session.memory.decode_all = True
     session.memory.flush()
     session.scope.process = member.address
-    return [
-        f"Sessions on machine: {len(processes.sessions(nt))}",
-        f"Implicit process is now {tick(member.address)}",
-        f"Using session {space.id}",
-        ".cache forcedecodeptes done",
-    ]
+    return ChosenSession(len(processes.sessions(nt)), space.id, member.address)
 
 
 def _current_session(session: Session, nt: Nt) -> int | None:

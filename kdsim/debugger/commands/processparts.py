@@ -12,6 +12,7 @@ from kdsim.debugger.commands.threadreport import Number
 from kdsim.debugger.inspect import objects, processes
 from kdsim.debugger.inspect.fields import Unreadable, attempt
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.language.commands import Message
 from kdsim.errors import ArgumentError, KdsimError, Unsupported
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class JobReport:
     needs=Caps.READ,
     see_also=("!process",),
 )
-def show_job(session: Session, args: Arguments, name: str) -> JobReport | list[str]:
+def show_job(session: Session, args: Arguments, name: str) -> JobReport | Message:
     """Reads EPROCESS.Job."""
     address = args.optional_expression(0) or session.current_process()
     flags = args.optional_expression(SETTINGS)
@@ -70,7 +71,7 @@ def show_job(session: Session, args: Arguments, name: str) -> JobReport | list[s
     nt = Nt(session.symbols, session.memory)
     job = _job_of(nt, address)
     if not job:
-        return [f"Process {address:016x} is not in a job"]
+        return Message(f"Process {address:016x} is not in a job")
     view = nt.view("_EJOB", job)
     assert flags is not None
     counters = {}

@@ -7,8 +7,8 @@ A command is a function with a declaration::
     def display(session: Session, args: Arguments, name: str) -> Dump | None: ...
 
 It pulls its arguments from `args`, and returns a record or None. A record is a frozen dataclass
-with a `lines()` method; a list of strings will do when there is nothing more to say. Text that
-must appear while the command still works goes to `session.out`.
+with a `lines()` method; its fields are what `--json` prints. Text that must appear while the
+command still works goes to `session.out`.
 
 The declaration feeds lookup, refusal, help, completion and `docs/commands.md`. Command files are
 imported when one of their names is first typed: `catalogue.py` says which file holds which name.
@@ -121,7 +121,7 @@ class Record(Protocol):
     def lines(self) -> Iterable[str]: ...
 
 
-Function = Callable[["Session", "Arguments", str], Any]
+Function = Callable[["Session", "Arguments", str], Record | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,18 +429,9 @@ def refuse(declaration: Command, name: str, caps: Caps, refusals: dict[Caps, str
     raise Unsupported(f"{text}: {reason}" if reason else text)
 
 
-def render(result: object) -> list[str]:
+def render(result: Record | None) -> list[str]:
     """The text of what a command returned."""
-    if result is None:
-        return []
-    if isinstance(result, str):
-        return result.splitlines()
-    lines = getattr(result, "lines", None)
-    if lines is not None:
-        return list(lines())
-    if isinstance(result, Iterable):
-        return [str(line) for line in result]
-    raise TypeError(f"a command returned {type(result).__name__}, which has no lines()")
+    return [] if result is None else list(result.lines())
 
 
 def to_json(value: object) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.modules import Selection, module_list, unloaded_drivers
+from kdsim.debugger.commands.modules import ModuleList, Selection, module_list, unloaded_drivers
 from kdsim.debugger.commands.registry import HELP_SWITCH, Option, Param, command
 from kdsim.debugger.modules import module_name
 from kdsim.debugger.settings import SYMOPT_DEFERRED_LOADS
@@ -49,7 +49,7 @@ STATUS_UNSUCCESSFUL = 0xC0000001
     needs=Caps.READ,
     see_also=("lm", "ld", ".sympath"),
 )
-def reload(session: Session, args: Arguments, name: str) -> object:
+def reload(session: Session, args: Arguments, name: str) -> ModuleList | None:
     """Without a module: the target's whole list. Symbols stay deferred unless /f."""
     given = args.switches(*SWITCHES)
     wanted = args.rest().strip('"')

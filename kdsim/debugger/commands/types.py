@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.registry import HELP_LETTER, HELP_SWITCH, Option, Param, command
-from kdsim.debugger.commands.type_list import list_types, prefix_matches
+from kdsim.debugger.commands.type_list import TypeList, list_types, prefix_matches
 from kdsim.debugger.commands.type_request import TypeRequest, read_request
 from kdsim.debugger.inspect.nt import LIST_LIMIT
 from kdsim.debugger.inspect.typetree import NAME_WIDTH, FieldLine, TypeTree
@@ -57,6 +57,42 @@ class TypeDump:
             yield from texts
         if self.problem:
             yield self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class PlainValue:
+    """What has no fields: a number, a pointer, an array, a function, an enumeration.
+
+    Attributes:
+        texts: its value, or its type where there is no value; one for each element of an array.
+    """
+
+    heading: tuple[str, ...]
+    type: str
+    address: int | None
+    texts: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from self.heading
+        yield from self.texts
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedValues:
+    """`-l`: the elements of a list, each with its address."""
+
+    field: str
+    elements: tuple[tuple[int, TypeDump], ...]
+
+    def lines(self) -> Iterator[str]:
+        for address, element in self.elements:
+            yield f"{self.field} at 0x{tick(address)}"
+            yield RULER
+            yield from element.lines()
+            yield ""
+
+
+Shown = TypeDump | PlainValue | LinkedValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +147,7 @@ class _Subject:
     glued=r"[-/\s]",
     processor_prefix=True,
 )
-def dt(session: Session, args: Arguments, name: str) -> object:
+def dt(session: Session, args: Arguments, name: str) -> Shown | TypeList:
     """Types come from the module's PDB; values from memory at the address given."""
     if typed := _typed_register(args):
         return _Display(session, args, TypeRequest()).show(typed)
@@ -205,12 +241,12 @@ class _Display:
 
     # -- showing it ------------------------------------------------------------------------------
 
-    def show(self, subject: _Subject) -> object:
+    def show(self, subject: _Subject) -> Shown:
         """The fields of a record, the elements of an array, or a value."""
         request = self._request
         kind, heading = subject.type, subject.heading
         if subject.is_lost:
-            return list(heading)
+            return PlainValue(heading, type_name(kind), None, ())
         place = subject.address if request.address is None else request.address
         if isinstance(kind, Pointer) and isinstance(kind.target, Record):
             value = subject.value
@@ -220,14 +256,16 @@ class _Display:
             if value is not None:
                 kind, place = kind.target, value
                 if not place:
-                    return [*heading, "(null) "] if subject.value is not None else list(heading)
+                    texts = () if subject.value is None else ("(null) ",)
+                    return PlainValue(heading, type_name(kind), place, texts)
         elif subject.value is not None:
-            return [*heading, self._register_value(kind, subject.value)]
+            text = self._register_value(kind, subject.value)
+            return PlainValue(heading, type_name(kind), None, (text,))
         if request.list_field:
             return self._walk(kind, place)
         if isinstance(kind, Record):
             return self._record(kind, place, heading)
-        return self._plain(kind, place, heading)
+        return PlainValue(heading, type_name(kind), place, tuple(self._plain(kind, place)))
 
     def _register_value(self, kind: Type, value: int) -> str:
         if isinstance(kind, Pointer):
@@ -235,23 +273,23 @@ class _Display:
         raw = (value & MASK).to_bytes(8, "little")[: kind.size or 8]
         return TypeValues(BytesMemory(0, raw)).value(kind, 0)
 
-    def _plain(self, kind: Type, place: int | None, heading: tuple[str, ...]) -> list[str]:
+    def _plain(self, kind: Type, place: int | None) -> list[str]:
         """A number, a pointer, an array, an enumeration, a function."""
         request = self._request
         if isinstance(kind, Array) and place is not None:
-            return [*heading, *self._array(kind, place)]
+            return self._array(kind, place)
         if request.arrays is not None and place is not None:
             # `dt -a10 ULONG Address`: the name stands for so many of them in a row.
-            return [*heading, *self._array(Array(kind, request.arrays or 1), place)]
+            return self._array(Array(kind, request.arrays or 1), place)
         if isinstance(kind, Function):
             parameters = ", ".join(map(type_name, kind.parameters)) or "void"
-            return [*heading, f"{request.name}  {type_name(kind.result)} ({parameters})"]
+            return [f"{request.name}  {type_name(kind.result)} ({parameters})"]
         if place is not None:
-            return [*heading, self._values.value(kind, place)]
+            return [self._values.value(kind, place)]
         if isinstance(kind, Enum):
             values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
-            return [*heading, f"Enum {kind.name},  {len(kind.values)} total enums", *values]
-        return [*heading, self._values.type_text(kind)]
+            return [f"Enum {kind.name},  {len(kind.values)} total enums", *values]
+        return [self._values.type_text(kind)]
 
     def _array(self, kind: Array, place: int) -> list[str]:
         """All of an array, each element on its line; text on one."""
@@ -310,28 +348,25 @@ class _Display:
             compact=request.has("c"),
         )
 
-    def _walk(self, kind: Type, place: int | None) -> list[str]:
+    def _walk(self, kind: Type, place: int | None) -> LinkedValues:
         """`-l Field`: this record, then the one its field points at, and so on."""
         field = self._request.list_field
         if not isinstance(kind, Record) or place is None:
             raise ArgumentError("dt -l needs a structure and an address")
         offset, back = _link(kind, field)
-        lines: list[str] = []
+        elements: list[tuple[int, TypeDump]] = []
         start = place
         for _ in range(LIST_LIMIT):
             self._session.check_interrupt()
-            lines += [f"{field} at 0x{tick(place)}", RULER]
-            lines += self._dump(
-                (), tuple(self._tree.fields(kind, place, self._request.fields))
-            ).lines()
-            lines.append("")
+            rows = self._tree.fields(kind, place, self._request.fields)
+            elements.append((place, self._dump((), tuple(rows))))
             place = self._session.memory.u64(place + offset)
             if not place:
                 break
             place -= back
             if place == start:
                 break
-        return lines
+        return LinkedValues(field, tuple(elements))
 
 
 def _read_error(fault: MemoryFault) -> str:

@@ -142,6 +142,16 @@ class Locals:
         return map(str, self.rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Symbols of a module, where the pattern names one."""
+
+    names: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        return self.names
+
+
 @command(
     "dv",
     summary="Show local variables.",
@@ -159,14 +169,15 @@ class Locals:
     needs=Caps.REGISTERS,
     see_also=(".frame", "k", "dt", "x"),
 )
-def display_variables(session: Session, args: Arguments, name: str) -> Locals | list[str]:
+def display_variables(session: Session, args: Arguments, name: str) -> Locals | Names:
     """Variables need private symbols; optimised code keeps some of them nowhere."""
     given = args.switches("f", "i", "r", "t", "v", "V", "a", "A", "n", "N", "z", "Z")
     function = args.address() if "f" in given else None
     pattern = args.pattern() or "*"
     args.at_end()
     if "!" in pattern:
-        return [hit.name for hit in session.symbols.match(pattern) if hit.symbol.kind != "constant"]
+        found_symbols = session.symbols.match(pattern)
+        return Names(tuple(hit.name for hit in found_symbols if hit.symbol.kind != "constant"))
     fits = compile_wildcard(pattern).fullmatch
     if function is not None:
         module = session.symbols.module_at(function)

@@ -11,6 +11,7 @@ from kdsim.debugger.commands import verifier_logs
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import modules, pool, verifier
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.language.commands import Message
 from kdsim.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _statistics_lines(s: verifier.Statistics) -> Iterator[str]:
     needs=Caps.READ,
     see_also=("!poolused", "!analyze"),
 )
-def show_verifier(session: Session, args: Arguments, name: str) -> Verification | list[str]:
+def show_verifier(session: Session, args: Arguments, name: str) -> Verification | Message:
     """Reads: nt!MmVerifierData, nt!VfSuspectDriversList, nt!ViTargetDriversAvl, the logs."""
     nt = Nt(session.symbols, session.memory)
     if args.take("-disable") is not None:
@@ -220,11 +221,11 @@ def _report(session: Session, nt: Nt, flags: int, image: str) -> VerifierReport:
     )
 
 
-def _disable(nt: Nt) -> list[str]:
+def _disable(nt: Nt) -> Message:
     """Clear the options of the running kernel; its drivers keep the routines they are bound to."""
     nt.view("_MM_DRIVER_VERIFIER_DATA", nt.address("MmVerifierData")).set("Level", 0)
     nt.memory.write(nt.address("MmVerifyDriverLevel"), NOT_CONFIGURED.to_bytes(4, "little"))
-    return ["Driver Verifier settings are cleared until the next boot."]
+    return Message("Driver Verifier settings are cleared until the next boot.")
 
 
 def _caller(session: Session, nt: Nt, address: int) -> str:
