@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -208,7 +210,7 @@ def test_catalogue_says_what_the_files_declare() -> None:
 def test_every_command_is_described_and_refers_to_commands() -> None:
     for found in REGISTRY.commands():
         assert found.summary.endswith("."), found.name
-        assert found.group, found.name
+        assert found.group in registry.GROUPS, found.name
         for other in found.see_also:
             assert REGISTRY.get(other) is not None, f"{found.name} refers to {other}"
         assert render(HelpPage.of(found))[0] == found.usage()
@@ -249,12 +251,37 @@ class Sample:
         return [self.name]
 
 
+def _records() -> dict[str, type]:
+    """The records of all commands, by name; those that nobody returns are among them."""
+    for _ in REGISTRY.commands():
+        pass
+    modules = [module for name, module in sys.modules.items() if name.startswith("kdsim.debugger.")]
+    found = (item for module in modules for item in vars(module).values())
+    return {i.__name__: i for i in found if isinstance(i, type) and hasattr(i, "lines")}
+
+
+LISTS_OF_NAMES = {"Names", "PromptParts", "StepFilter"}
+"""Records whose data are strings by nature."""
+
+
+def test_what_a_command_returns_is_data() -> None:
+    """Not only lines of text, so that `--json` is worth asking for."""
+    known = _records()
+    for found in REGISTRY.commands():
+        returned = found.function.__annotations__["return"]
+        for name in re.findall(r"\w+(?=\s*(?:\||$))", returned):
+            if name in ("None", "Record", "Shown", *LISTS_OF_NAMES):
+                continue
+            record = known[name]
+            fields = {f.name: f.type for f in dataclasses.fields(record)}
+            texts = {"tuple[str, ...]", "list[str]"}
+            assert set(fields.values()) - texts, f"{found.name}: {name} holds only lines"
+
+
 def test_results_become_text_and_json() -> None:
     sample = Sample("x", Caps.READ, (1, 2))
     assert render(None) == []
-    assert render("a\nb") == ["a", "b"]
     assert render(sample) == ["x"]
-    assert render(iter(["1", "2"])) == ["1", "2"]
     assert to_json(sample) == {"name": "x", "flags": "READ", "parts": [1, 2], "data": "01ff"}
 
 

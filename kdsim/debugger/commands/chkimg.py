@@ -136,7 +136,7 @@ def _dump_row(address: int, data: bytes, different: frozenset[int]) -> str:
 @command(
     "!chkimg",
     summary="Compare an image in memory with its file.",
-    group="modules",
+    group="symbols",
     params=(
         Param("module", "module", "name or address; none: where the processor is", optional=True),
     ),

@@ -95,7 +95,7 @@ def _meaning(code: int, as_ntstatus: bool) -> tuple[str, status.StatusCode | Non
 @command(
     "!ioctldecode",
     summary="Take an I/O control code apart.",
-    group="objects",
+    group="I/O",
     params=(Param("code", "expression"),),
     needs=Caps.NONE,
     see_also=("!error", ".formats"),

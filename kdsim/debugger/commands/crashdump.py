@@ -36,7 +36,7 @@ class DumpWritten:
 @command(
     ".dump",
     summary="Write the target's memory to a crash dump file.",
-    group="session",
+    group="crash analysis",
     params=(Param("file", "file", "its name"),),
     options=(
         Option("/f", "all physical memory"),

@@ -123,7 +123,7 @@ class DriverReport:
 @command(
     "!drvobj",
     summary="A driver object: devices, entry points.",
-    group="objects",
+    group="I/O",
     params=(
         Param("driver", "text", "name (leaky), path or address"),
         Param(
@@ -234,7 +234,7 @@ def _words(label: str, value: int, names: dict[int, str]) -> str:
 @command(
     "!devobj",
     summary="A device object.",
-    group="objects",
+    group="I/O",
     params=(Param("device", "text", "name (Leaky), path or address"),),
     needs=Caps.READ,
     see_also=("!drvobj", "!devstack", "!irp"),
@@ -320,7 +320,7 @@ class StackReport:
 @command(
     "!devstack",
     summary="The device stack a device belongs to.",
-    group="objects",
+    group="I/O",
     params=(Param("device", "text", "name (Leaky), path or address"),),
     needs=Caps.READ,
     see_also=("!devobj", "!drvobj"),
@@ -380,7 +380,7 @@ class VolumeBlock:
 @command(
     "!vpb",
     summary="A volume parameter block.",
-    group="objects",
+    group="I/O",
     params=(Param("vpb", "expression", "its address"),),
     needs=Caps.READ,
     see_also=("!devobj", "!fileobj"),

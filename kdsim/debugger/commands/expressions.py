@@ -44,7 +44,7 @@ def evaluate(session: Session, args: Arguments, name: str) -> language.Evaluatio
     see_also=("?", "dt"),
 )
 def evaluate_typed(session: Session, args: Arguments, name: str) -> TypedValue:
-    found = language.evaluate_typed(args)
+    found = language.evaluate_typed(args, session.settings.integers)
     return TypedValue(found.heading, tuple(_fields(session, found.result)))
 
 
@@ -65,9 +65,10 @@ def _fields(session: Session, value: Typed) -> Iterator[FieldLine]:
 
     if isinstance(value.type, Pointer) and not value.number():
         return
+    style = Style(integers=session.settings.integers)
     kind = value.type.target if isinstance(value.type, Pointer) else value.type
     if isinstance(kind, Record):
-        yield from TypeTree(session.memory, Style()).fields(kind, value.number())
+        yield from TypeTree(session.memory, style).fields(kind, value.number())
 
 
 @command(

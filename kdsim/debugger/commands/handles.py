@@ -163,7 +163,7 @@ class HandleTables:
 @command(
     "!handle",
     summary="The handles of a process, and what they refer to.",
-    group="processes",
+    group="objects",
     params=(
         Param("handle", "expression", "0, -1 or nothing: all", optional=True),
         Param(

@@ -105,7 +105,7 @@ class _Options:
 @command(
     "dx",
     summary="Show a C++ expression, or an object of the debugger, as a tree.",
-    group="symbols",
+    group="types",
     params=(Param("expression", "expression", "C++, or an object such as @$cursession"),),
     options=(
         Option("-r[n]", "open n levels, 1 without a number"),
@@ -137,7 +137,7 @@ def dx(session: Session, args: Arguments, name: str) -> Tree | Grid:
 @command(
     "dtx",
     summary="Show memory as a type, in the way of dx.",
-    group="symbols",
+    group="types",
     params=(Param("type", "type"), Param("address", "expression", "where the value lies")),
     options=(
         Option("-r[n]", "open n levels, 1 without a number"),

@@ -73,7 +73,7 @@ class Objects:
     summary="An object's header, name and contents.",
     group="objects",
     params=(
-        Param("object", "expression", "address, a path such as \\\\Driver, or 0 and a type's name"),
+        Param("object", "expression", "address, a path such as \\Driver, or 0 and a type's name"),
         Param(
             "flags",
             "flags",
@@ -93,7 +93,7 @@ class Objects:
     ),
     needs=Caps.READ,
     see_also=("!drvobj", "!devobj"),
-    examples=("!object \\\\Device", "!object 0 Event"),
+    examples=("!object \\Device", "!object 0 Event"),
     notes="Flags 0 show its type only. !object 0 <type> lists all objects of a type.",
 )
 def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | Objects:

@@ -198,7 +198,7 @@ class TypeOptions:
 
 @command(
     ".typeopt",
-    summary="Show or change how dt and dv show values.",
+    summary="Show or change how dt and ?? show values.",
     group="types",
     params=(
         Param(

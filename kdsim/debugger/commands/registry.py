@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import importlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ ParamKind = Literal[
     "command",
     "text",
 ]
+
+
+GROUPS = (
+    "language", "session", "execution", "breakpoints", "registers", "stack", "memory", "symbols",
+    "types", "processes", "processors", "memory manager", "pool", "lists", "locks", "objects",
+    "security", "I/O", "system", "crash analysis",
+)  # fmt: skip
+"""Kinds of commands, in the order in which they are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,6 @@ class Command:
     Attributes:
         options: the switches it takes.
         examples: lines to type, for the help page.
-        swallow: the argument is the whole rest of the line, semicolons included.
         suffix: letters that may follow the name and stay part of it (`kbn`, `lmv`), as a regex.
         glued: what may follow the name without a space (`recx`), as a regex.
         processor_prefix: accepts a processor number in front (`2k`, `3r`).
@@ -146,7 +154,6 @@ class Command:
     examples: tuple[str, ...] = ()
     needs: Caps = Caps.NONE
     see_also: tuple[str, ...] = ()
-    swallow: bool = False
     suffix: str = ""
     glued: str = ""
     processor_prefix: bool = False
@@ -226,7 +233,6 @@ def command(
     examples: tuple[str, ...] = (),
     needs: Caps = Caps.NONE,
     see_also: tuple[str, ...] = (),
-    swallow: bool = False,
     suffix: str = "",
     glued: str = "",
     processor_prefix: bool = False,
@@ -245,7 +251,6 @@ def command(
             examples=examples,
             needs=needs,
             see_also=see_also,
-            swallow=swallow,
             suffix=suffix,
             glued=glued,
             processor_prefix=processor_prefix,
@@ -303,6 +308,12 @@ class Registry:
     def commands(self) -> Iterator[Command]:
         """Every declaration once, by name. Imports all command files."""
         return iter({id(c): c for c in map(self.get, self.names()) if c}.values())
+
+    def by_group(self) -> Iterator[tuple[str, list[Command]]]:
+        """The commands of each group, by name, under its title."""
+        found = sorted(self.commands(), key=lambda c: (GROUPS.index(c.group), c.name.lower()))
+        for group, members in itertools.groupby(found, key=lambda c: c.group):
+            yield group[0].upper() + group[1:], list(members)
 
     def get(self, name: str) -> Command | None:
         """The command of exactly this name or, failing that, of this name in another case."""

@@ -106,7 +106,7 @@ class TokenReport:
 @command(
     "!token",
     summary="An access token: user, groups, privileges.",
-    group="processes",
+    group="security",
     params=(
         Param("token", "expression", "TOKEN; 0 or nothing: the active thread's", optional=True),
     ),
@@ -271,7 +271,7 @@ def _address_and_flags(args: Arguments, name: str) -> tuple[int, bool]:
 @command(
     "!sid",
     summary="A security identifier.",
-    group="processes",
+    group="security",
     params=_ADDRESS_AND_NAMES,
     needs=Caps.READ,
     see_also=("!acl", "!sd", "!token"),
@@ -285,7 +285,7 @@ def show_sid(session: Session, args: Arguments, name: str) -> SidReport:
 @command(
     "!acl",
     summary="An access control list.",
-    group="processes",
+    group="security",
     params=_ADDRESS_AND_NAMES,
     needs=Caps.READ,
     see_also=("!sid", "!sd"),
@@ -299,7 +299,7 @@ def show_acl(session: Session, args: Arguments, name: str) -> AclReport:
 @command(
     "!sd",
     summary="A security descriptor.",
-    group="processes",
+    group="security",
     params=_ADDRESS_AND_NAMES,
     needs=Caps.READ,
     see_also=("!acl", "!sid", "!object"),

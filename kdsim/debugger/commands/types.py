@@ -19,6 +19,7 @@ from kdsim.debugger.language.conversions import named_type
 from kdsim.debugger.language.numbers import MASK
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.language.typed_text import type_name
+from kdsim.debugger.settings import TypeOption
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.variables import Variable, scope_variables
 from kdsim.errors import ArgumentError, MemoryFault, SymbolError
@@ -115,7 +116,7 @@ class _Subject:
 @command(
     "dt",
     summary="A type's layout, or memory shown as that type.",
-    group="symbols",
+    group="types",
     params=(
         Param("type", "type", "nt!_EPROCESS; with * a list of names; or a variable"),
         Param("fields", "field", "only these; name. opens one", optional=True),
@@ -149,6 +150,7 @@ class _Subject:
 )
 def dt(session: Session, args: Arguments, name: str) -> Shown | TypeList:
     """Types come from the module's PDB; values from memory at the address given."""
+    session.cursor.display, session.cursor.arguments = name, args.text[args.start :]
     if typed := _typed_register(args):
         return _Display(session, args, TypeRequest()).show(typed)
     request = read_request(args)
@@ -199,8 +201,10 @@ class _Display:
         self._session = session
         self._context = args.context
         self._request = request
+        self._integers = session.settings.integers
         memory = session.physical if request.has("p") else session.memory
-        self._tree = TypeTree(memory, request.style, session.disassembler.symbol)
+        style = dataclasses.replace(request.style, integers=self._integers)
+        self._tree = TypeTree(memory, style, session.disassembler.symbol)
 
     @property
     def _values(self) -> TypeValues:
@@ -227,6 +231,8 @@ class _Display:
             located = self._session.symbols.lookup(name)
         except SymbolError:
             located = []
+        if TypeOption.MATCH_SIZE in self._session.settings.type_options:
+            located = sorted(located, key=lambda found: -found.symbol.extent)
         for found in located:
             if found.symbol.type is not None:
                 return _Subject(found.symbol.type, found.va)
@@ -271,7 +277,7 @@ class _Display:
         if isinstance(kind, Pointer):
             return self._values.pointer(kind, value)
         raw = (value & MASK).to_bytes(8, "little")[: kind.size or 8]
-        return TypeValues(BytesMemory(0, raw)).value(kind, 0)
+        return TypeValues(BytesMemory(0, raw), integers=self._integers).value(kind, 0)
 
     def _plain(self, kind: Type, place: int | None) -> list[str]:
         """A number, a pointer, an array, an enumeration, a function."""

@@ -171,6 +171,7 @@ class Names:
 )
 def display_variables(session: Session, args: Arguments, name: str) -> Locals | Names:
     """Variables need private symbols; optimised code keeps some of them nowhere."""
+    session.cursor.display, session.cursor.arguments = name, args.text[args.start :]
     given = args.switches("f", "i", "r", "t", "v", "V", "a", "A", "n", "N", "z", "Z")
     function = args.address() if "f" in given else None
     pattern = args.pattern() or "*"

@@ -15,6 +15,7 @@ from kdsim.debugger.language.numbers import signed
 from kdsim.debugger.language.printf import printf
 from kdsim.debugger.language.problems import SYNTAX
 from kdsim.debugger.language.typed import Typed
+from kdsim.debugger.text import PLAIN, IntegerStyle
 from kdsim.errors import CommandSyntaxError
 
 __all__ = [
@@ -100,13 +101,13 @@ def evaluate(arguments: Arguments) -> Evaluation:
     return Evaluation(value)
 
 
-def evaluate_typed(arguments: Arguments) -> TypedEvaluation:
+def evaluate_typed(arguments: Arguments, integers: IntegerStyle = PLAIN) -> TypedEvaluation:
     """`?? expression`, always in C++."""
     from kdsim.debugger.language.typed_text import typed_text
 
     result = arguments.whole_cpp()
     arguments.context.set_pseudo("$exp", result)
-    return TypedEvaluation(typed_text(arguments.context, result), result)
+    return TypedEvaluation(typed_text(arguments.context, result, integers), result)
 
 
 def formats(arguments: Arguments) -> Formats:

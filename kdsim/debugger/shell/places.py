@@ -178,7 +178,7 @@ class Places:
         first, last = tokens[0], tokens[-1]
         begin, end = first.start_pos or 0, first.end_pos or 0
         match first.type:
-            case "TEXT" | "SHELL" | "FIXED_ALIAS":
+            case "TEXT" | "SHELL" | "PATHS" | "FIXED_ALIAS":
                 return self._arguments(text[begin:])
             case "_IF" | "_ELSIF" | "_WHILE" | "Z":
                 return self._expression(text[end:], self._default)
