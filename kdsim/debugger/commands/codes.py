@@ -65,7 +65,13 @@ class Ticks:
     group="crash analysis",
     params=(
         Param("code", "expression", "Win32, NTSTATUS or HRESULT"),
-        Param("flag", "flags", optional=True, bits=((NTSTATUS_FLAG, "it is an NTSTATUS"),)),
+        Param(
+            "flag",
+            "flags",
+            "how to read it",
+            optional=True,
+            bits=((NTSTATUS_FLAG, "it is an NTSTATUS"),),
+        ),
     ),
     needs=Caps.NONE,
     see_also=("!analyze", ".formats", "!ioctldecode"),

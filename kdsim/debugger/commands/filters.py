@@ -141,7 +141,12 @@ def _event(args: Arguments) -> tuple[str, str]:
     return event, argument
 
 
-@command("sxr", summary="Set all events and exceptions back to the defaults.", group="execution")
+@command(
+    "sxr",
+    summary="Set all events and exceptions back to the defaults.",
+    group="execution",
+    see_also=("sx", "sxe"),
+)
 def reset_filters(session: Session, args: Arguments, name: str) -> Message:
     args.at_end()
     session.filters.reset()

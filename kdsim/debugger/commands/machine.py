@@ -150,7 +150,7 @@ MSRS = {
     "!sysinfo",
     summary="Processor and firmware information.",
     group="processors",
-    params=(Param("area", "word", words=tuple(AREAS.items())),),
+    params=(Param("area", "word", "what to show", words=tuple(AREAS.items())),),
     options=(
         Option("-csv", "comma-separated"),
         Option("-noheaders", "with -csv: no line of names"),

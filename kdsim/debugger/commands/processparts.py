@@ -177,7 +177,7 @@ class Apcs:
         Param(
             "scope",
             "word",
-            "or the address of a KAPC",
+            "whose; or the address of a KAPC; alone: all",
             optional=True,
             words=(("proc", "those of a process"), ("thre", "those of a thread")),
         ),

@@ -83,7 +83,7 @@ def choose_thread(session: Session, args: Arguments, name: str) -> Implicit:
     group="processes",
     params=(Param("process", "process", "EPROCESS; 0 or nothing resets", optional=True),),
     options=(
-        Option("/p", "read user memory through the page tables of it"),
+        Option("/p", "read user memory through its page tables"),
         Option("/P", "read all memory through them"),
         Option("/r", "with /p or /P: load the user symbols"),
         Option("/i", "have the target switch: it must run (g) and breaks in again there"),

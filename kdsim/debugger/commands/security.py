@@ -255,7 +255,7 @@ class DescriptorReport:
 
 _ADDRESS_AND_NAMES = (
     Param("address", "expression"),
-    Param("flags", "flags", optional=True, bits=((1, "with names"),)),
+    Param("flags", "flags", "how to show it", optional=True, bits=((1, "with names"),)),
 )
 
 

@@ -94,6 +94,10 @@ class _Stacks:
 
     def all(self) -> Iterator[tuple[processes.Process, list[ThreadStack]]]:
         """The idle process first, as it is on no list."""
+        with self.session.progress("Unwinding stacks"):
+            yield from self._all()
+
+    def _all(self) -> Iterator[tuple[processes.Process, list[ThreadStack]]]:
         idle = self._idle()
         if idle is not None:
             yield idle, self._of(idle.address)
@@ -321,8 +325,8 @@ class UniqueStacks:
     group="processes",
     options=(
         Option("-b", "with the arguments"),
-        Option("-v", "the same"),
-        Option("-p", "the same"),
+        Option("-v", "as -b"),
+        Option("-p", "as -b"),
         Option("-n", "with frame numbers"),
     ),
     needs=Caps.READ,

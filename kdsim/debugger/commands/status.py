@@ -169,7 +169,19 @@ class EffectiveMachine:
     ".effmach",
     summary="Show the processor mode of registers, stacks and disassembly: x64.",
     group="session",
-    params=(Param("machine", "text", ". # or amd64", optional=True),),
+    params=(
+        Param(
+            "machine",
+            "word",
+            "alone: show",
+            optional=True,
+            words=(
+                (".", "that of the code at hand"),
+                ("#", "that of the target"),
+                ("amd64", "x64"),
+            ),
+        ),
+    ),
 )
 def effective_machine(session: Session, args: Arguments, name: str) -> EffectiveMachine:
     wanted = (args.word() or ".").lower()
@@ -227,9 +239,9 @@ class PromptParts:
         Param(
             "{+|-}part",
             "word",
-            "one or more",
+            "one or more; with - it is not shown",
             optional=True,
-            words=tuple((f"{sign}{key}", text) for key, text in _SHOWN.items() for sign in "+-"),
+            words=tuple((f"+{key}", meaning) for key, meaning in _SHOWN.items()),
         ),
     ),
     see_also=("p", "r"),

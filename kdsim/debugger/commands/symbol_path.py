@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
+PATH = Param("path", "file", "folders, separated by semicolons; + adds them", optional=True)
 # dbghelp.h, SYMOPT_*.
 SYMBOL_OPTIONS = {
     0x1: "SYMOPT_CASE_INSENSITIVE",
@@ -70,9 +71,10 @@ class SearchPath:
     ".sympath+",
     summary="Show or set the symbol path.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".symfix", ".reload"),
+    examples=(r".sympath srv*c:\symbols*https://msdl.microsoft.com/download/symbols;c:\mine",),
 )
 def sympath(session: Session, args: Arguments, name: str) -> SymbolSearchPath:
     """Setting the path loads nothing by itself."""
@@ -89,7 +91,7 @@ def sympath(session: Session, args: Arguments, name: str) -> SymbolSearchPath:
     ".exepath+",
     summary="Show or set where images are looked for.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".sympath",),
 )
@@ -107,7 +109,7 @@ def exepath(session: Session, args: Arguments, name: str) -> SearchPath:
     ".lsrcpath+",
     summary="Show or set where source files are looked for.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".sympath", ".lines"),
 )
@@ -123,7 +125,7 @@ def srcpath(session: Session, args: Arguments, name: str) -> SearchPath:
     ".extpath+",
     summary="Show or set where extensions are looked for.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".exepath",),
     notes="Extension DLLs cannot be loaded, so the path only keeps what scripts set.",
@@ -184,7 +186,7 @@ class SymbolOptions:
         Param(
             "flags",
             "flags",
-            "bits to add, or with - to remove",
+            "bits to add (.symopt+) or to remove (.symopt-)",
             optional=True,
             bits=tuple((bit, name.removeprefix("SYMOPT_")) for bit, name in SYMBOL_OPTIONS.items()),
         ),
@@ -227,6 +229,7 @@ class SymbolNoise:
         Param(
             "mode",
             "word",
+            "alone: show",
             optional=True,
             words=(
                 ("noisy", "print where each file was looked for"),
@@ -275,6 +278,7 @@ class SymbolSuffix:
         Param(
             "suffix",
             "word",
+            "alone: show",
             optional=True,
             words=(("a", "A, as in CreateFileA"), ("w", "W"), ("n", "none")),
         ),
