@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language import commands as language
+from kdsim.debugger.language.typed_text import type_name
 from kdsim.symbols.types import Pointer, Record
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def evaluate(session: Session, args: Arguments, name: str) -> language.Evaluatio
 )
 def evaluate_typed(session: Session, args: Arguments, name: str) -> TypedValue:
     found = language.evaluate_typed(args, session.settings.integers)
-    return TypedValue(found.heading, tuple(_fields(session, found.result)))
+    result = found.result
+    plain = None if isinstance(result.type, Record) else result.value
+    fields = tuple(_fields(session, result))
+    return TypedValue(found.heading, type_name(result.type), plain, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class TypedValue:
     """Type and value; and of a record, or of what a pointer to one points to, the fields."""
 
     heading: str
+    type: str
+    value: int | float | None
     fields: tuple[FieldLine, ...]
 
     def lines(self) -> Iterator[str]:

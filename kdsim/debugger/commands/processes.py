@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -223,26 +223,22 @@ PROCESS_ALIAS = "@#Process"
 )
 def for_each_process(session: Session, args: Arguments, name: str) -> None:
     """Walks nt!PsActiveProcessHead."""
-    text = commands_argument(args) or f"!process {PROCESS_ALIAS} 0"
     nt = Nt(session.symbols, session.memory)
-    for process in list(processes.processes(nt)):
+    found = [process.address for process in processes.processes(nt)]
+    for_each(session, args, PROCESS_ALIAS, f"!process {PROCESS_ALIAS} 0", found)
+
+
+def for_each(
+    session: Session, args: Arguments, alias: str, default: str, addresses: Iterable[int]
+) -> None:
+    """Run `"commands"`, or the rest of the line, with `@#Name` and `${@#Name}` replaced."""
+    text = args.string(escapes=True) if args.peek().startswith('"') else args.rest()
+    args.at_end()
+    for address in addresses:
         session.check_interrupt()
-        session.runner(replaced(text, PROCESS_ALIAS, process.address))
-
-
-def commands_argument(args: Arguments) -> str:
-    """`"commands"`, or the rest of the line without quotes."""
-    if args.peek().startswith('"'):
-        text = args.string(escapes=True) or ""
-        args.at_end()
-        return text
-    return args.rest().strip()
-
-
-def replaced(text: str, alias: str, value: int) -> str:
-    """Commands with `@#Name` and `${@#Name}` replaced."""
-    number = f"0x{value:016x}"
-    return text.replace("${" + alias + "}", number).replace(alias, number)
+        number = f"0x{address:016x}"
+        commands = (text or default).replace(f"${{{alias}}}", number).replace(alias, number)
+        session.runner(commands)
 
 
 @dataclass(frozen=True, slots=True)

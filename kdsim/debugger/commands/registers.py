@@ -152,11 +152,11 @@ class RegisterValues:
     """Registers that were named, on one line."""
 
     registers: tuple[RegisterValue, ...]
-    gap: str = " "
+    _gap: str = " "
 
     def lines(self) -> Iterator[str]:
         if self.registers:
-            yield self.gap.join(f"{item.name}={item.text}" for item in self.registers)
+            yield self._gap.join(f"{item.name}={item.text}" for item in self.registers)
 
 
 @command(
@@ -336,7 +336,7 @@ def _instruction_registers(session: Session) -> RegisterValues:
     words = dict.fromkeys(re.findall(r"[a-z][a-z0-9]+", line.operands))
     values = {name: session.registers[name] for name in words if name in SLOTS}
     shown = (RegisterValue(name, value, _value_text(name, value)) for name, value in values.items())
-    return RegisterValues(tuple(shown), gap="  ")
+    return RegisterValues(tuple(shown), "  ")
 
 
 @dataclass(frozen=True, slots=True)

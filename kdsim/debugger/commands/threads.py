@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.processes import (
     CURRENT,
-    commands_argument,
-    replaced,
+    for_each,
 )
 from kdsim.debugger.commands.processreport import ProcessHead, head_of, process_context
 from kdsim.debugger.commands.registry import Option, Param, command
@@ -113,12 +112,13 @@ def thread_with_id(nt: Nt, tid: int) -> int:
 )
 def for_each_thread(session: Session, args: Arguments, name: str) -> None:
     """Walks nt!PsActiveProcessHead and each EPROCESS.ThreadListHead."""
-    text = commands_argument(args) or f"!thread {THREAD_ALIAS} 2"
     nt = Nt(session.symbols, session.memory)
-    for process in list(processes.processes(nt)):
-        for thread in list(processes.threads(nt, process.address)):
-            session.check_interrupt()
-            session.runner(replaced(text, THREAD_ALIAS, thread.address))
+    found = (
+        thread.address
+        for process in list(processes.processes(nt))
+        for thread in list(processes.threads(nt, process.address))
+    )
+    for_each(session, args, THREAD_ALIAS, f"!thread {THREAD_ALIAS} 2", found)
 
 
 @dataclass(frozen=True, slots=True)

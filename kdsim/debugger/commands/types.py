@@ -46,6 +46,8 @@ class TypeDump:
     indent: bool = True
     compact: bool = False
     problem: str = ""
+    type: str = ""
+    address: int | None = None
 
     def lines(self) -> Iterator[str]:
         yield from self.heading
@@ -327,7 +329,9 @@ class _Display:
         rows = self._tree.fields(kind, place, request.fields)
         headings = iter([heading])
         found = in_pieces(
-            self._session, rows, lambda piece: self._dump(next(headings, ()), tuple(piece))
+            self._session,
+            rows,
+            lambda piece: self._dump(kind, place, next(headings, ()), tuple(piece)),
         )
         if request.fields and not found.rows:
             raise ArgumentError("Cannot find specified field members.")
@@ -343,7 +347,13 @@ class _Display:
         if text:
             yield f" {text}"
 
-    def _dump(self, heading: tuple[str, ...], rows: tuple[FieldLine, ...]) -> TypeDump:
+    def _dump(
+        self,
+        kind: Record,
+        place: int | None,
+        heading: tuple[str, ...],
+        rows: tuple[FieldLine, ...],
+    ) -> TypeDump:
         request = self._request
         return TypeDump(
             heading,
@@ -352,6 +362,8 @@ class _Display:
             offsets=not request.has("o"),
             indent=not request.has("i"),
             compact=request.has("c"),
+            type=type_name(kind),
+            address=place,
         )
 
     def _walk(self, kind: Type, place: int | None) -> LinkedValues:
@@ -365,7 +377,7 @@ class _Display:
         for _ in range(LIST_LIMIT):
             self._session.check_interrupt()
             rows = self._tree.fields(kind, place, self._request.fields)
-            elements.append((place, self._dump((), tuple(rows))))
+            elements.append((place, self._dump(kind, place, (), tuple(rows))))
             place = self._session.memory.u64(place + offset)
             if not place:
                 break
