@@ -310,8 +310,12 @@ class Registry:
         return iter({id(c): c for c in map(self.get, self.names()) if c}.values())
 
     def by_group(self) -> Iterator[tuple[str, list[Command]]]:
-        """The commands of each group, by name, under its title."""
-        found = sorted(self.commands(), key=lambda c: (GROUPS.index(c.group), c.name.lower()))
+        """The commands of each group under its title: plain ones, those with a dot, extensions."""
+
+        def place(found: Command) -> tuple[int, int, str]:
+            return GROUPS.index(found.group), ".!".find(found.name[0]), found.name.lower()
+
+        found = sorted(self.commands(), key=place)
         for group, members in itertools.groupby(found, key=lambda c: c.group):
             yield group[0].upper() + group[1:], list(members)
 
