@@ -107,6 +107,7 @@ def ignore_missing_pages(session: Session, args: Arguments, name: str) -> Switch
     "sqd",
     summary="Quiet mode: no long message when you break in.",
     group="session",
+    see_also=(".outmask", ".prompt_allow"),
 )
 def quiet(session: Session, args: Arguments, name: str) -> Switch:
     args.at_end()
@@ -207,7 +208,7 @@ class TypeOptions:
         Param(
             "{+|-}option",
             "word",
-            "one or more; or a number, the sum of 1, 2, 4 and 8",
+            "one or more; or bits, +3: 1 uni, 2 longst, 4 radix, 8 size",
             optional=True,
             words=tuple((f"+{name}", meaning) for name, (_, meaning) in TYPE_OPTIONS.items()),
         ),
