@@ -18,6 +18,7 @@ class Cursor:
 
     Attributes:
         display: the last display command, which `d` repeats.
+        arguments: of the last `dt` or `dv`, which have no place to go on from.
         entry: the last enter command, which `e` repeats.
         physical: where `!db` and its kin go on.
         hits: addresses that `s -[s]` saved.
@@ -30,6 +31,7 @@ class Cursor:
     code: int | None = None
     physical: int = 0
     display: str = "db"
+    arguments: str = ""
     entry: str = "eb"
     hits: list[int] = field(default_factory=list)
     held: dict[int, bytes] = field(default_factory=dict)

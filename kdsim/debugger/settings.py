@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
+from kdsim.debugger.text import IntegerStyle
+
 KD_SYMBOL_OPTIONS = 0xB0227
 """Symbol options kd starts with (WinDbg: 0x30237)."""
 
@@ -109,3 +111,13 @@ class Settings:
     @property
     def load_lines(self) -> bool:
         return bool(self.symbol_options & SYMOPT_LOAD_LINES)
+
+    @property
+    def integers(self) -> IntegerStyle:
+        """How values of types are shown, by the type options and the radix."""
+        options = self.type_options
+        return IntegerStyle(
+            self.radix if TypeOption.FORCE_RADIX in options else 0,
+            self.radix if TypeOption.LONG_STATUS in options else 0,
+            TypeOption.UNICODE in options,
+        )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import re
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +16,7 @@ from kdsim.debugger.commands.catalogue import CATALOGUE, REGISTRY
 from kdsim.debugger.commands.registry import (
     AbsentCommand,
     Command,
+    HelpPage,
     Option,
     Param,
     refuse,
@@ -52,6 +56,8 @@ from kdsim.resources import resource_path
         pytest.param("pr 3", "pr", " 3", None, id="p with r"),
         pytest.param("!pool 5", "!pool", " 5", None, id="bang"),
         pytest.param("!kdexts.pool 5", "!pool", " 5", None, id="extension"),
+        pytest.param("!ERROR 5", "!error", " 5", None, id="extension in upper case"),
+        pytest.param("!kdexts.Thread 5", "!thread", " 5", None, id="extension in any case"),
         pytest.param(".sympath+ x", ".sympath+", " x", None, id="plus"),
         pytest.param(".ECHO x", ".echo", " x", None, id="dot in upper case"),
         pytest.param(".frame+1", ".frame", "+1", None, id="plus is no part of the name"),
@@ -70,7 +76,6 @@ def test_find(text: str, name: str, rest: str, processor: int | None) -> None:
         pytest.param("rebooot", (".reboot",), id="without its dot"),
         pytest.param("vertargt", ("vertarget",), id="plain"),
         pytest.param("!poolusd 2", ("!poolused", "!pool"), id="bang"),
-        pytest.param("!Process", ("!process",), id="extension names keep their case"),
         pytest.param("2dd", (), id="no processor prefix"),
     ],
 )
@@ -134,21 +139,59 @@ def test_docs_are_up_to_date() -> None:
     )
 
 
-def test_help_page_has_switches_and_flag_bits() -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments", "wanted"),
+    [
+        pytest.param("!pool", " -?", True, id="every extension"),
+        pytest.param("!pool", " /?", True, id="slash"),
+        pytest.param("!verifier", " ?", True, id="question mark"),
+        pytest.param("!pool", " 5 -?", False, id="behind an argument"),
+        pytest.param("!pool", " -h", False, id="a letter nobody declared"),
+        pytest.param("dt", " -h", True, id="a letter that is declared"),
+        pytest.param("dt", " -?", True, id="plain command"),
+        pytest.param(".echo", " -?", False, id="text to print"),
+        pytest.param("?", " -?", False, id="expression"),
+    ],
+)
+def test_who_answers_with_the_help_page(name: str, arguments: str, wanted: bool) -> None:
+    found = REGISTRY.get(name)
+    assert found is not None
+    assert found.wants_help(arguments) is wanted
+
+
+def test_switches_and_flag_bits_are_declared_as_such() -> None:
+    """So completion and the help pages know them; none hides in a name or in prose."""
+    for found in REGISTRY.commands():
+        for param in found.params:
+            assert param.name[0] not in "-/", f"{found.name} {param.name}: an Option"
+            assert param.kind != "flags" or param.bits, f"{found.name} {param.name}: bits"
+            assert param.kind != "word" or param.words, f"{found.name} {param.name}: words"
+        prose = " ".join((found.summary, found.notes, *(p.summary for p in found.params)))
+        for switch in re.findall(r"(?<![\w+])[-/][a-zA-Z]+\b", prose):
+            assert switch in {o.switch for o in found.options}, f"{found.name}: {prose}"
+
+
+def test_help_page_has_switches_and_choices() -> None:
     declared = Command(
         ("!x", "!y"), "Show.", "lists", lambda *_: None,
-        params=(Param("flags", "flags", "what", optional=True, bits=((1, "one"), (0x10, "more"))),),
-        options=(Option("-t", "the type", "<type>"),),
+        params=(
+            Param("flags", "flags", "what", optional=True, bits=((1, "one"), (0x10, "more"))),
+            Param("pool", "word", optional=True, words=(("paged", "that may be paged out"),)),
+        ),
+        options=(Option("-t", "the type", "<type>"), Option("-m:", "the module", "<module>")),
         examples=("!x 11",),
         see_also=("dt",),
     )  # fmt: skip
-    assert declared.help() == [
-        "!x [options] [flags]",
+    assert render(HelpPage.of(declared)) == [
+        "!x [options] [flags] [pool]",
         "    Show.",
-        "      -t <type>  the type",
-        "      flags      what",
-        "        1        one",
-        "        10       more",
+        "      -t <type>    the type",
+        "      -m:<module>  the module",
+        "      flags        what",
+        "        1          one",
+        "        10         more",
+        "      pool",
+        "        paged      that may be paged out",
         "    example: !x 11",
         "    also: !y",
         "    see also: dt",
@@ -167,10 +210,10 @@ def test_catalogue_says_what_the_files_declare() -> None:
 def test_every_command_is_described_and_refers_to_commands() -> None:
     for found in REGISTRY.commands():
         assert found.summary.endswith("."), found.name
-        assert found.group, found.name
+        assert found.group in registry.GROUPS, found.name
         for other in found.see_also:
             assert REGISTRY.get(other) is not None, f"{found.name} refers to {other}"
-        assert found.help()[0] == found.usage()
+        assert render(HelpPage.of(found))[0] == found.usage()
 
 
 @pytest.mark.parametrize(
@@ -208,12 +251,37 @@ class Sample:
         return [self.name]
 
 
+def _records() -> dict[str, type]:
+    """The records of all commands, by name; those that nobody returns are among them."""
+    for _ in REGISTRY.commands():
+        pass
+    modules = [module for name, module in sys.modules.items() if name.startswith("kdsim.debugger.")]
+    found = (item for module in modules for item in vars(module).values())
+    return {i.__name__: i for i in found if isinstance(i, type) and hasattr(i, "lines")}
+
+
+LISTS_OF_NAMES = {"Names", "PromptParts", "StepFilter"}
+"""Records whose data are strings by nature."""
+
+
+def test_what_a_command_returns_is_data() -> None:
+    """Not only lines of text, so that `--json` is worth asking for."""
+    known = _records()
+    for found in REGISTRY.commands():
+        returned = found.function.__annotations__["return"]
+        for name in re.findall(r"\w+(?=\s*(?:\||$))", returned):
+            if name in ("None", "Record", "Shown", *LISTS_OF_NAMES):
+                continue
+            record = known[name]
+            fields = {f.name: f.type for f in dataclasses.fields(record)}
+            texts = {"tuple[str, ...]", "list[str]"}
+            assert set(fields.values()) - texts, f"{found.name}: {name} holds only lines"
+
+
 def test_results_become_text_and_json() -> None:
     sample = Sample("x", Caps.READ, (1, 2))
     assert render(None) == []
-    assert render("a\nb") == ["a", "b"]
     assert render(sample) == ["x"]
-    assert render(iter(["1", "2"])) == ["1", "2"]
     assert to_json(sample) == {"name": "x", "flags": "READ", "parts": [1, 2], "data": "01ff"}
 
 

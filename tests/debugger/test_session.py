@@ -208,9 +208,7 @@ def test_local_session_sees_changes(fresh: Kd) -> None:
             ".vertarge", "Unknown command '.vertarge' (did you mean vertarget?)\n", id="near"
         ),
         pytest.param("!pol", "No export pol found (did you mean !pool?)\n", id="bang"),
-        pytest.param(
-            "!Pool 1", "No export Pool found (did you mean !pool, !poolval?)\n", id="bang case"
-        ),
+        pytest.param("!POL", "No export POL found (did you mean !pool?)\n", id="bang case"),
         pytest.param("dd 1 )", "            ^ Numeric expression missing from ')'\n", id="caret"),
         pytest.param("r foo", "         ^ Bad register error in 'r foo'\n", id="register"),
         pytest.param(

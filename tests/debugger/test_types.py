@@ -12,6 +12,7 @@ from kdsim.debugger.commands.model_expression import split
 from kdsim.debugger.commands.model_format import Formats, cpp_name, parse_formats
 from kdsim.debugger.inspect.typetree import FieldLine, Style, TypeTree, Wanted
 from kdsim.debugger.inspect.typevalues import TypeValues, bits, scalar
+from kdsim.debugger.text import IntegerStyle
 from kdsim.errors import ArgumentError
 from kdsim.symbols.basetypes import builtin_named
 from kdsim.symbols.memory import BytesMemory
@@ -60,6 +61,27 @@ THING = Record(
         Field("Pairs", 0x28, Array(LARGE, 2)),
     ),
 )
+
+
+@pytest.mark.parametrize(
+    ("style", "kind", "raw", "text"),
+    [
+        pytest.param({"radix": 16}, I64, b"\xfe" + b"\xff" * 7, "0xffffffff`fffffffe", id="hex"),
+        pytest.param({"radix": 10}, I64, b"\xfe" + b"\xff" * 7, "0n-2", id="decimal"),
+        pytest.param({"radix": 10}, U64, b"\x10" + b"\0" * 7, "0n16", id="unsigned decimal"),
+        pytest.param({"radix": 8}, U16, b"\x08\0", "0t10", id="octal"),
+        pytest.param({"radix": 10}, U32, b"\x10\0\0\0", "0x10", id="a long is another matter"),
+        pytest.param({"long_radix": 10}, U32, b"\x10\0\0\0", "0n16", id="a long in decimal"),
+        pytest.param({"long_radix": 16}, I32, b"\xff" * 4, "0xffffffff", id="a long in hex"),
+        pytest.param({"long_radix": 16}, I16, b"\xff" * 2, "0n-1", id="a short is no long"),
+        pytest.param({"radix": 10}, U8, b"A", "0x41 'A'", id="characters stay"),
+        pytest.param({"unicode": True}, Array(U16, 3), b"A\0B\0\0\0", '[3]  "AB"', id="text"),
+        pytest.param({}, Array(U16, 3), b"A\0B\0\0\0", "[3] 0x41", id="no text"),
+    ],
+)
+def test_type_options(style: dict[str, int | bool], kind: Type, raw: bytes, text: str) -> None:
+    values = TypeValues(BytesMemory(BASE, raw), integers=IntegerStyle(**style))
+    assert values.value(kind, BASE) == text
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands import analyze_fields, hang
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, command
 from kdsim.debugger.commands.stacktext import FRAME_LIMIT, FrameLine, frame_lines
 from kdsim.debugger.inspect import analysis, bugchecks
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.language.commands import Message
 from kdsim.errors import ArgumentError, KdsimError
 
 if TYPE_CHECKING:
@@ -118,18 +119,20 @@ def caused_by(result: analysis.Analysis) -> Iterator[str]:
     "!analyze",
     summary="Analyse the bug check, or the last event.",
     group="crash analysis",
-    params=(
-        Param(
-            "options",
-            "flags",
-            "-v details (-v0 to -v99, -vv all); -show code [p1..p4]; -f; -hang; -c",
-            optional=True,
-        ),
+    options=(
+        Option("-v", "details; -v0 to -v99: how many, -vv: all"),
+        Option("-show", "describe a bug check", "<code> [<parameters>]"),
+        Option("-f", "as an exception, even where no bug check is known"),
+        Option("-hang", "look for threads that block one another"),
+        Option("-c", "continue when the issue is a known one: no list of them is loaded"),
     ),
     needs=Caps.READ | Caps.REGISTERS,
     see_also=(".bugcheck", "k", "!verifier", "!process"),
+    examples=("!analyze -v", "!analyze -show d1"),
 )
-def analyze(session: Session, args: Arguments, name: str) -> Report | list[str]:
+def analyze(
+    session: Session, args: Arguments, name: str
+) -> Report | Explanation | LastStop | hang.HangReport | Message:
     """Reads nt!KiBugCheckData, nt!KiBugCheckDriver and the current stack."""
     level, given = _options(args)
     if "show" in given:
@@ -142,7 +145,8 @@ def analyze(session: Session, args: Arguments, name: str) -> Report | list[str]:
         return hang.report(session, nt)
     data = analysis.bugcheck_data(nt)
     if data is None and "f" not in given:
-        return _last_event(session)
+        when = times.session_time(times.from_unix(session.clock()))
+        return LastStop(session.last_event, when)
     return _report(session, nt, data, level)
 
 
@@ -177,7 +181,13 @@ def _options(args: Arguments) -> tuple[int, set[str]]:
     return level, given
 
 
-def _known_issues(args: Arguments) -> list[str]:
+KNOWN_ISSUES_HELP = """\
+!analyze -c             continue when the issue is a known one
+!analyze -c -load FILE  load a list of known issues
+!analyze -c -unload     forget it"""
+
+
+def _known_issues(args: Arguments) -> Message:
     """`-c` continues when a known issue is met; without a list it has no effect."""
     word = args.word()
     if word == "-load":
@@ -186,12 +196,8 @@ def _known_issues(args: Arguments) -> list[str]:
         raise args.error()
     args.at_end()
     if word == "-help":
-        return [
-            "!analyze -c             continue when the issue is a known one",
-            "!analyze -c -load FILE  load a list of known issues",
-            "!analyze -c -unload     forget it",
-        ]
-    return ["No list of known issues is loaded; !analyze -c has no effect."]
+        return Message(KNOWN_ISSUES_HELP)
+    return Message("No list of known issues is loaded; !analyze -c has no effect.")
 
 
 def _report(session: Session, nt: Nt, data: analysis.BugCheckData | None, level: int) -> Report:
@@ -215,7 +221,17 @@ def _report(session: Session, nt: Nt, data: analysis.BugCheckData | None, level:
     )
 
 
-def _show(args: Arguments) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a bug check means."""
+
+    data: analysis.BugCheckData
+
+    def lines(self) -> Iterator[str]:
+        return explain(self.data)
+
+
+def _show(args: Arguments) -> Explanation:
     if args.done:
         raise ArgumentError("!analyze -show needs a bug check code")
     code, *parameters = _numbers(args)
@@ -224,7 +240,7 @@ def _show(args: Arguments) -> list[str]:
     if len(parameters) > PARAMETERS:
         raise ArgumentError("a bug check has four parameters")
     first, second, third, fourth = (*parameters, 0, 0, 0, 0)[:PARAMETERS]
-    return list(explain(analysis.BugCheckData(code, (first, second, third, fourth))))
+    return Explanation(analysis.BugCheckData(code, (first, second, third, fourth)))
 
 
 PARAMETERS = 4
@@ -237,15 +253,18 @@ def _numbers(args: Arguments) -> list[int]:
     return numbers
 
 
-def _last_event(session: Session) -> list[str]:
-    """No bug check: say what stopped the target."""
-    when = times.session_time(times.from_unix(session.clock()))
-    return [
-        *banner("Exception Analysis"),
-        "No bug check has happened.",
-        f"Last event: {session.last_event}",
-        f"  debugger time: {when}",
-    ]
+@dataclass(frozen=True, slots=True)
+class LastStop:
+    """No bug check: what stopped the target."""
+
+    event: str
+    time: str
+
+    def lines(self) -> Iterator[str]:
+        yield from banner("Exception Analysis")
+        yield "No bug check has happened."
+        yield f"Last event: {self.event}"
+        yield f"  debugger time: {self.time}"
 
 
 def after_bugcheck(session: Session) -> None:

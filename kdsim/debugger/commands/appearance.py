@@ -28,9 +28,16 @@ class StyleInUse:
     params=(
         Param(
             "name",
-            "text",
-            "dark, light, colour-blind, colour-blind-light or none; KDSIM_STYLE sets the first",
+            "word",
+            "alone: show; the variable KDSIM_STYLE sets the first",
             optional=True,
+            words=(
+                ("dark", "for a dark background"),
+                ("light", "for a light one"),
+                ("colour-blind", "no red against green, dark"),
+                ("colour-blind-light", "the same, light"),
+                ("none", "no colours"),
+            ),
         ),
     ),
     examples=(".style light",),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.breakpoints import Breakpoint
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.listing import in_pieces
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import RANGE, UNRESOLVED
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, CommandSyntaxError, SymbolError, UserError
@@ -19,6 +20,7 @@ from kdsim.wire.context import CONTEXT_SIZE, Context
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+    from kdsim.symbols.space import Located
 
 _ID = re.compile(r"\d+|\[[^\]]*\]")
 _ACCESS = re.compile(r"([erwi])\s*([1248])?", re.IGNORECASE)
@@ -30,9 +32,12 @@ PASSES = Param("passes", "expression", "stop at the n-th time", optional=True)
 COMMANDS = Param('"commands"', "commands", "to run when it is hit", optional=True)
 IDS = Param("ids", "breakpoint", "for instance 0 2, 1-4, *")
 OPTIONS = (
-    "/1 once; /p <EPROCESS>, /t <ETHREAD> only there;\n"
-    "/c <n> below a stack depth, /C <n> above it;\n"
-    '/w "condition" when a C++ expression is true (dx expressions are not known here).'
+    Option("/1", "clear it when it is hit"),
+    Option("/p", "only in this process", "<EPROCESS>"),
+    Option("/t", "only in this thread", "<ETHREAD>"),
+    Option("/c", "only when the stack has fewer frames", "<depth>"),
+    Option("/C", "only when the stack has more frames", "<depth>"),
+    Option("/w", "only when a C++ expression is true", '"<condition>"'),
 )
 _SEE = ("bl", "bc", "bd", "be", "g")
 
@@ -103,7 +108,38 @@ def _passes_and_command(args: Arguments) -> tuple[int, str]:
     return passes, text
 
 
-def _enter(session: Session, new: Breakpoint) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class BreakpointSet:
+    """A breakpoint that was set; most often there is nothing to say."""
+
+    id: int
+    kind: str
+    address: int | None
+    expression: str
+    redefined: bool
+    deferred: bool
+
+    def lines(self) -> Iterator[str]:
+        if self.redefined:
+            yield f"breakpoint {self.id} redefined"
+        if self.deferred:
+            yield f"Bp expression '{self.expression}' could not be resolved, adding deferred bp"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakpointsSet:
+    """What `bm` set."""
+
+    breakpoints: tuple[BreakpointSet, ...]
+
+    def lines(self) -> Iterator[str]:
+        for item in self.breakpoints:
+            yield from item.lines()
+            if not item.redefined and item.address is not None:
+                yield f"{item.id:3}: {tick(item.address)} {item.expression}"
+
+
+def _enter(session: Session, new: Breakpoint) -> BreakpointSet:
     """Add a breakpoint, or redefine the one at the same place."""
     breakpoints = session.breakpoints
     if new.address is not None:
@@ -116,10 +152,7 @@ def _enter(session: Session, new: Breakpoint) -> list[str]:
             new.id = same.id
     known = breakpoints.get(new.id) is not None
     breakpoints.add(new)
-    lines = [f"breakpoint {new.id} redefined"] if known else []
-    if new.deferred:
-        lines.append(f"Bp expression '{new.expression}' could not be resolved, adding deferred bp")
-    return lines
+    return BreakpointSet(new.id, new.kind, new.address, new.expression, known, new.deferred)
 
 
 @command(
@@ -128,11 +161,12 @@ def _enter(session: Session, new: Breakpoint) -> list[str]:
     summary="Set a breakpoint; bu keeps the symbol and waits for its module.",
     group="breakpoints",
     params=(WHERE, PASSES, COMMANDS),
+    options=OPTIONS,
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "ba", "bm"),
-    notes=OPTIONS,
+    examples=("bp nt!KeBugCheckEx", 'bp /1 leaky!Worker "k; g"'),
 )
-def set_breakpoint(session: Session, args: Arguments, name: str) -> list[str]:
+def set_breakpoint(session: Session, args: Arguments, name: str) -> BreakpointSet:
     number = _glued_id(session, args)
     options, _ = _options(session, args)
     expression, address = _where(session, args)
@@ -172,44 +206,60 @@ def _make(
     summary="Set a breakpoint on every function that matches a pattern.",
     group="breakpoints",
     params=(Param("pattern", "symbol", "mod!name with wildcards"), PASSES, COMMANDS),
+    options=(
+        Option("/a", "data symbols too"),
+        Option("/d", "keep addresses instead of symbols"),
+        Option("/(", "accepted: the symbols of C functions have no parameter lists"),
+        *OPTIONS,
+    ),
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "bp", "x"),
-    notes=f"/a takes data symbols too, /d keeps addresses instead of symbols,\n"
-    f"/( is accepted: the symbols of C functions have no parameter lists. {OPTIONS}",
 )
-def set_matching(session: Session, args: Arguments, name: str) -> None:
+def set_matching(session: Session, args: Arguments, name: str) -> BreakpointsSet:
     options, given = _options(session, args)
     pattern = args.pattern()
     if pattern is None:
         raise args.error()
     passes, text = _passes_and_command(args)
     kind = "bp" if "d" in given else "bu"
-    found = False
-    for located in session.symbols.match(pattern):
-        session.check_interrupt()
-        if located.symbol.kind != "function" and "a" not in given:
-            continue
-        found = True
-        expression = f'@!"{located.name}"'
-        number = session.breakpoints.free_id()
-        new = _make(number, kind, expression, located.va, passes, text, options)
-        # Shown one by one: the last may be one too many.
-        for line in _enter(session, new) or [f"{number:3}: {tick(located.va)} {expression}"]:
-            session.out.line(line)
+    found = [
+        located
+        for located in session.symbols.match(pattern)
+        if located.symbol.kind == "function" or "a" in given
+    ]
     if not found:
         raise SymbolError(f"No matching code symbols found for '{pattern}'; no breakpoints set")
+
+    def enter(located: Located) -> BreakpointSet:
+        number, expression = session.breakpoints.free_id(), f'@!"{located.name}"'
+        new = _make(number, kind, expression, located.va, passes, text, options)
+        return _enter(session, new)
+
+    # Should one be too many, those before it are shown nevertheless.
+    return in_pieces(session, map(enter, found), BreakpointsSet)
 
 
 @command(
     "ba",
-    summary="Break on access: e execution, r read or write, w write, in 1, 2, 4 or 8 bytes.",
+    summary="Break when memory is accessed: the processor watches up to four places.",
     group="breakpoints",
-    params=(Param("access", "flags", "e1 r4 w8 ..."), WHERE, PASSES, COMMANDS),
+    params=(
+        Param(
+            "access size",
+            "word",
+            "what to watch for, and 1, 2, 4 or 8 bytes",
+            words=(("e", "execution (size 1)"), ("r", "reads and writes"), ("w", "writes")),
+        ),
+        WHERE,
+        PASSES,
+        COMMANDS,
+    ),
+    options=OPTIONS,
     needs=Caps.BREAKPOINTS,
     see_also=(*_SEE, "bp"),
-    notes=OPTIONS,
+    examples=("ba w4 nt!PoolHitTag",),
 )
-def set_access(session: Session, args: Arguments, name: str) -> list[str]:
+def set_access(session: Session, args: Arguments, name: str) -> BreakpointSet:
     number = _glued_id(session, args)
     args.peek()
     found = _ACCESS.match(args.text, args.position)
@@ -278,6 +328,7 @@ class BreakpointList:
     summary="List breakpoints.",
     group="breakpoints",
     params=(Param("ids", "breakpoint", "which", optional=True),),
+    options=(Option("/L", "addresses only, no source lines"),),
     needs=Caps.BREAKPOINTS,
     see_also=("bp", "bc", ".bpcmds"),
 )
@@ -413,6 +464,16 @@ def set_command(session: Session, args: Arguments, name: str) -> None:
     found[0].command = f"j {condition} '{text}'; 'gc'" if condition else text
 
 
+@dataclass(frozen=True, slots=True)
+class BreakpointCommands:
+    """By number of the breakpoint, what would set it again."""
+
+    commands: dict[int, str]
+
+    def lines(self) -> Iterable[str]:
+        return self.commands.values()
+
+
 @command(
     ".bpcmds",
     summary="Show the commands that would set the present breakpoints again.",
@@ -420,19 +481,19 @@ def set_command(session: Session, args: Arguments, name: str) -> None:
     needs=Caps.BREAKPOINTS,
     see_also=("bl",),
 )
-def show_commands(session: Session, args: Arguments, name: str) -> list[str]:
+def show_commands(session: Session, args: Arguments, name: str) -> BreakpointCommands:
     args.at_end()
-    return [_command_line(item) for item in session.breakpoints]
+    return BreakpointCommands({item.id: _command_line(item) for item in session.breakpoints})
 
 
 @command(
     ".apply_dbp",
     summary="Put the data breakpoints (ba) into a register context.",
     group="breakpoints",
-    params=(Param("/m context", "expression", "a CONTEXT in memory", optional=True),),
+    options=(Option("/m", "into a CONTEXT in memory", "<address>"),),
     needs=Caps.BREAKPOINTS | Caps.REGISTERS,
     see_also=("ba", ".cxr"),
-    notes="Without /m: into the registers of the current processor.",
+    notes="Without a switch, into the registers of the current processor.",
 )
 def apply_data_breakpoints(session: Session, args: Arguments, name: str) -> None:
     wanted = session.breakpoints.debug_registers()

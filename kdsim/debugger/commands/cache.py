@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
-WORDS = (
-    *("hold", "unhold", "decodeptes", "nodecodeptes", "forcedecodeptes", "forcedecodeuser"),
-    *("noforcedecodeptes", "noforcedecodeuser", "flushall", "flushu", "flush"),
-)
+WORDS = {
+    "hold": "keep the cache while the target runs",
+    "unhold": "do not",
+    "flushall": "forget everything",
+    "flushu": "forget what lies in user memory, and what could not be read",
+    "flush": "forget the page of the address that follows",
+    "decodeptes": "read pages in transition",
+    "nodecodeptes": "do not",
+    "forcedecodeuser": "walk the page tables of the process for user memory",
+    "forcedecodeptes": "walk them for all memory",
+    "noforcedecodeuser": "have the target read user memory",
+    "noforcedecodeptes": "have the target read all memory",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +71,10 @@ class CacheStatus:
     ".cache",
     summary="Show or change how target memory is cached while the target is stopped.",
     group="session",
-    params=(Param("size or option", "text", "KB, or a word", optional=True),),
+    params=(Param("size or option", "word", "KB, or", optional=True, words=tuple(WORDS.items())),),
     needs=Caps.READ,
     see_also=(".process", ".context"),
-    notes="hold, unhold: the cache outlives a run of the target, or not.\n"
-    "flushall, flushu, flush <address>: forget everything, user memory and errors, one page.\n"
-    "decodeptes, nodecodeptes: pages in transition are read, or not.\n"
-    "forcedecodeuser, forcedecodeptes, noforcedecodeptes: walk the page tables of the process\n"
-    "for user memory, for all memory, or ask the target. They last until the target runs.",
+    notes="Options that decode last until the target runs.",
 )
 def cache(session: Session, args: Arguments, name: str) -> CacheStatus:
     if session.dump:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect.imagecheck import Choice, Difference, ImageCheck
 from kdsim.errors import ArgumentError, FormatError, SymbolError
 from kdsim.symbols.pe import PeImage
@@ -136,16 +136,25 @@ def _dump_row(address: int, data: bytes, different: frozenset[int]) -> str:
 @command(
     "!chkimg",
     summary="Compare an image in memory with its file.",
-    group="modules",
+    group="symbols",
     params=(
-        Param(
-            "options",
-            "flags",
-            "-d summary, -db bytes, -f fix, -v, -as all sections, -ss SECTION, -r START END,"
-            " -p PATH, -nar, -nospec, -noplock, -np, -lo LINES, -mmw FILE OPTIONS",
-            optional=True,
-        ),
         Param("module", "module", "name or address; none: where the processor is", optional=True),
+    ),
+    options=(
+        Option("-d", "list the differences"),
+        Option("-db", "show the bytes around them"),
+        Option("-f", "put the file's bytes into memory"),
+        Option("-v", "say what is compared"),
+        Option("-as", "all sections that are mapped, not only code"),
+        Option("-ss", "only this section", "<section>"),
+        Option("-r", "only these addresses", "<start> <end>"),
+        Option("-p", "look for the file here first", "<path>"),
+        Option("-nar", "do not relocate the file"),
+        Option("-noplock", "count lock prefixes as differences"),
+        Option("-nospec", "accepted, changes nothing"),
+        Option("-np", "accepted, changes nothing"),
+        Option("-lo", "show so many lines at most", "<lines>"),
+        Option("-mmw", "write a log: v r s S e w, o, tTEXT", "<file> <columns>"),
     ),
     needs=Caps.READ,
     see_also=("lm", "!lmi", "!dh"),

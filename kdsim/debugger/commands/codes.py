@@ -64,8 +64,14 @@ class Ticks:
     summary="What an error code means.",
     group="crash analysis",
     params=(
-        Param("code", "expression"),
-        Param("flag", "flags", "1: an NTSTATUS", optional=True),
+        Param("code", "expression", "Win32, NTSTATUS or HRESULT"),
+        Param(
+            "flag",
+            "flags",
+            "how to read it",
+            optional=True,
+            bits=((NTSTATUS_FLAG, "it is an NTSTATUS"),),
+        ),
     ),
     needs=Caps.NONE,
     see_also=("!analyze", ".formats", "!ioctldecode"),
@@ -95,7 +101,7 @@ def _meaning(code: int, as_ntstatus: bool) -> tuple[str, status.StatusCode | Non
 @command(
     "!ioctldecode",
     summary="Take an I/O control code apart.",
-    group="objects",
+    group="I/O",
     params=(Param("code", "expression"),),
     needs=Caps.NONE,
     see_also=("!error", ".formats"),

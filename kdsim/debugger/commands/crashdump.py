@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from kdsim.debugger import kernel
 from kdsim.debugger.backends.base import Caps, StopEvent
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import dumping
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.dump.header import DumpException, DumpHeader
@@ -36,18 +36,18 @@ class DumpWritten:
 @command(
     ".dump",
     summary="Write the target's memory to a crash dump file.",
-    group="session",
-    params=(
-        Param("/o", "flags", "overwrite an existing file", optional=True),
-        Param("/f", "flags", "all physical memory", optional=True),
-        Param("/ka", "flags", "the pages in use, of the kernel and of processes", optional=True),
-        Param("/u", "flags", "add date, time and processor count to the name", optional=True),
-        Param("/c text", "string", "a comment kept in the file", optional=True),
-        Param("file", "file", "its name"),
+    group="crash analysis",
+    params=(Param("file", "file", "its name"),),
+    options=(
+        Option("/f", "all physical memory"),
+        Option("/ka", "the pages in use, of the kernel and of processes"),
+        Option("/o", "overwrite an existing file"),
+        Option("/u", "add date, time and processor count to the name"),
+        Option("/c", "keep a comment in the file", "<text>"),
     ),
     needs=Caps.READ | Caps.PHYSICAL | Caps.REGISTERS,
     see_also=(".crash", ".bugcheck", "vertarget"),
-    notes="/f or /ka must be given: small dumps (/m) are not written.",
+    notes="One of /f and /ka must be given: small dumps are not written.",
 )
 def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
     """Reads physical memory page by page, and nt!MmPhysicalMemoryBlock, nt!MmPfnDatabase."""

@@ -123,10 +123,16 @@ class DriverReport:
 @command(
     "!drvobj",
     summary="A driver object: devices, entry points.",
-    group="objects",
+    group="I/O",
     params=(
         Param("driver", "text", "name (leaky), path or address"),
-        Param("flags", "flags", "1 devices, 2 dispatch table, 4 devices in detail", optional=True),
+        Param(
+            "flags",
+            "flags",
+            "what to show, 1 when left out",
+            optional=True,
+            bits=((DEVICES, "devices"), (DISPATCH, "entry points"), (DETAILED, "with 1: details")),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!devobj", "!devstack", "!object"),
@@ -228,7 +234,7 @@ def _words(label: str, value: int, names: dict[int, str]) -> str:
 @command(
     "!devobj",
     summary="A device object.",
-    group="objects",
+    group="I/O",
     params=(Param("device", "text", "name (Leaky), path or address"),),
     needs=Caps.READ,
     see_also=("!drvobj", "!devstack", "!irp"),
@@ -314,7 +320,7 @@ class StackReport:
 @command(
     "!devstack",
     summary="The device stack a device belongs to.",
-    group="objects",
+    group="I/O",
     params=(Param("device", "text", "name (Leaky), path or address"),),
     needs=Caps.READ,
     see_also=("!devobj", "!drvobj"),
@@ -350,28 +356,44 @@ VPB_FLAGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeBlock:
+    """A VPB."""
+
+    address: int
+    flags: int
+    device: int
+    real_device: int
+    references: int
+    label: str
+
+    def lines(self) -> Iterator[str]:
+        words = " ".join(word for bit, word in VPB_FLAGS.items() if self.flags & bit)
+        yield f"Vpb at 0x{self.address:016x}"
+        yield f"Flags: 0x{self.flags:x} {words} "
+        yield f"DeviceObject: 0x{self.device:016x}"
+        yield f"RealDevice:   0x{self.real_device:016x}"
+        yield f"RefCount: {self.references}"
+        yield f"Volume Label:           {self.label}"
+
+
 @command(
     "!vpb",
     summary="A volume parameter block.",
-    group="objects",
+    group="I/O",
     params=(Param("vpb", "expression", "its address"),),
     needs=Caps.READ,
     see_also=("!devobj", "!fileobj"),
 )
-def show_vpb(session: Session, args: Arguments, name: str) -> list[str]:
+def show_vpb(session: Session, args: Arguments, name: str) -> VolumeBlock:
     """Reads the VPB that `!devobj` shows."""
     address = args.expression()
     args.at_end()
     view = Nt(session.symbols, session.memory).view("_VPB", address).snapshot()
     if view.Type != IO_TYPE_VPB:
         raise ArgumentError(f"{address:016x} is not a volume parameter block")
-    words = " ".join(word for bit, word in VPB_FLAGS.items() if view.Flags & bit)
     raw: bytes = view.VolumeLabel.bytes()[: view.VolumeLabelLength]
-    return [
-        f"Vpb at 0x{address:016x}",
-        f"Flags: 0x{view.Flags:x} {words} ",
-        f"DeviceObject: 0x{view.DeviceObject:016x}",
-        f"RealDevice:   0x{view.RealDevice:016x}",
-        f"RefCount: {view.ReferenceCount}",
-        f"Volume Label:           {raw.decode('utf-16-le', 'replace')}",
-    ]
+    return VolumeBlock(
+        address, view.Flags, view.DeviceObject, view.RealDevice, view.ReferenceCount,
+        raw.decode("utf-16-le", "replace"),
+    )  # fmt: skip

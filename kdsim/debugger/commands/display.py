@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.display_options import NOTES, next_address, take_options
+from kdsim.debugger.commands.display_options import OPTIONS, next_address, take_options
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS, Row, row_line, rows
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Param, Record, command
+from kdsim.debugger.language.arguments import Arguments
 
 if TYPE_CHECKING:
-    from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
+REPEATED = ("dt", "dv")
+"""`d` alone shows the same again, for they know no next address."""
 RANGE = Param("range", "range", "where, for instance nt!PoolHitTag L4", optional=True)
 
 
@@ -39,14 +41,17 @@ class Dump:
     summary="Display memory as bytes, words, double words, quad words, pointers or floats.",
     group="memory",
     params=(RANGE,),
+    options=OPTIONS,
     needs=Caps.READ,
     see_also=("da", "dps", "eb", "!db"),
-    notes=f"d repeats the last display command. {NOTES}",
+    notes="d repeats the last command whose name begins with d.",
 )
-def display(session: Session, args: Arguments, name: str) -> object:
+def display(session: Session, args: Arguments, name: str) -> Record | None:
     kind = session.cursor.display if name == "d" else name
     if kind in FORMATS:
         return show(session, args, kind)
+    if kind in REPEATED and args.done:
+        args = Arguments(kind + session.cursor.arguments, args.context, len(kind))
     declared = REGISTRY.get(kind)
     assert declared is not None
     return declared.function(session, args, kind)

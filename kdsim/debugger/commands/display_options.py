@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.commands.registry import Option
+
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.memory import CachedMemory
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 CACHING = ("[uc]", "[wc]", "[c]")
 """How physical memory is cached; it makes no difference to a debugger's read of ours."""
 
-NOTES = "/c N sets the columns; /p, /p[c], /p[uc], /p[wc] read physical memory."
+PHYSICAL = Option("/p", "physical memory; /p[c] /p[uc] /p[wc] say how it is cached")
+OPTIONS = (Option("/c", "so many columns", "<count>"), PHYSICAL)
 
 
 @dataclass(frozen=True, slots=True)

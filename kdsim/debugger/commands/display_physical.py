@@ -12,7 +12,7 @@ from kdsim.debugger.commands.display_options import take_caching
 from kdsim.debugger.commands.display_strings import LIMIT, WIDTH, terminated
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS, Row, cells_text, rows
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ UNICODE_COUNT = 16
 _LENGTH_ALONE = re.compile(r"[lL]\s*\d")
 
 ENTERED = {"!eb": 1, "!ed": 4}
-CACHING = Param("[c|uc|wc]", "flags", "how the memory is cached", optional=True)
+CACHING = Param(
+    "caching",
+    "word",
+    "how the memory is cached",
+    optional=True,
+    words=(("[c]", "cached"), ("[uc]", "not cached"), ("[wc]", "write-combined")),
+)
 ADVICE = """\
 If you know the caching attributes used for the memory,
 try specifying [c], [uc] or [wc], as in !dd [c] .
@@ -66,11 +72,12 @@ class PhysicalText:
     summary="Display physical memory.",
     group="memory",
     params=(CACHING, Param("range", "range", "where, physical addresses", optional=True)),
+    options=(Option("-m", "read one unit at a time"),),
     needs=Caps.PHYSICAL,
     see_also=("db", "!eb", "!vtop", "!pte"),
-    notes="-m reads one unit at a time. Without an address the display goes on, first at 0.",
+    notes="Without an address the display goes on, first at 0.",
 )
-def display_physical(session: Session, args: Arguments, name: str) -> object:
+def display_physical(session: Session, args: Arguments, name: str) -> PhysicalDump | PhysicalText:
     kind = name[1:]
     take_caching(args)
     args.switches("m")

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.display_options import NOTES, next_address, take_options
+from kdsim.debugger.commands.display_options import OPTIONS, next_address, take_options
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import characters, read_cells
 from kdsim.debugger.commands.registry import Param, command
@@ -94,7 +94,7 @@ def _bits(value: int | None, size: int) -> str:
     params=(RANGE,),
     needs=Caps.READ,
     see_also=("db", "dS", "dpa"),
-    notes=NOTES,
+    options=OPTIONS,
 )
 def display_text(session: Session, args: Arguments, name: str) -> Strings:
     size = 2 if name == "du" else 1
@@ -116,7 +116,7 @@ def display_text(session: Session, args: Arguments, name: str) -> Strings:
     params=(RANGE,),
     needs=Caps.READ,
     see_also=("da", "du"),
-    notes=NOTES,
+    options=OPTIONS,
 )
 def display_counted(session: Session, args: Arguments, name: str) -> Strings:
     options = take_options(args)
@@ -136,7 +136,7 @@ def display_counted(session: Session, args: Arguments, name: str) -> Strings:
     params=(RANGE,),
     needs=Caps.READ,
     see_also=("db", "dd"),
-    notes=NOTES,
+    options=OPTIONS,
 )
 def display_bits(session: Session, args: Arguments, name: str) -> Bits:
     size = 4 if name == "dyd" else 1

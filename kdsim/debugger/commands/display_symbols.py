@@ -8,7 +8,7 @@ from itertools import islice, starmap
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.display_options import NOTES, next_address, take_options
+from kdsim.debugger.commands.display_options import OPTIONS, next_address, take_options
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import characters, read_cells
 from kdsim.debugger.commands.registry import Param, command
@@ -81,8 +81,8 @@ def _number(value: int | None, size: int) -> str:
     params=(Param("range", "range", "where", optional=True),),
     needs=Caps.READ,
     see_also=("dq", "ln", "dl"),
-    notes="Second letter: pointer size (d, q, p). Third: s symbol, p value, a ASCII, u Unicode.\n"
-    + NOTES,
+    notes="Second letter: pointer size (d, q, p). Third: s symbol, p value, a ASCII, u Unicode.",
+    options=OPTIONS,
 )
 def display_pointers(session: Session, args: Arguments, name: str) -> Pointers:
     size = POINTER_SIZES[name[1]]

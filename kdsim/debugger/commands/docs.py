@@ -16,6 +16,7 @@ from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.registry import Command
 
 PAGE = Path("docs/commands.md")
+LANGUAGE, ABSENT = "Control flow, scripts, aliases", "Commands of kd that are not here"
 
 _INTRODUCTION = (
     "# Commands",
@@ -37,11 +38,27 @@ _SESSIONS = (
 
 def text() -> str:
     """The whole page."""
-    return "\n".join([*_INTRODUCTION, *_tokens(), *_commands(), *_absent()]) + "\n"
+    return "\n".join([*_INTRODUCTION, *_contents(), *_tokens(), *_commands(), *_absent()]) + "\n"
+
+
+def _contents() -> Iterator[str]:
+    """All names, each group a link away."""
+    yield f"- [{LANGUAGE}]({_anchor(LANGUAGE)})"
+    for group, members in REGISTRY.by_group():
+        names = " ".join(name for declared in members for name in declared.names)
+        yield f"- [{group}]({_anchor(group)}): {_code(names)}"
+    yield f"- [{ABSENT}]({_anchor(ABSENT)})"
+    yield ""
+
+
+def _anchor(title: str) -> str:
+    """The link that a heading gets on GitHub."""
+    kept = (char for char in title.lower() if char.isalnum() or char == " ")
+    return f"#{''.join(kept).replace(' ', '-')}"
 
 
 def _tokens() -> Iterator[str]:
-    yield "## Control flow, scripts, aliases"
+    yield f"## {LANGUAGE}"
     yield ""
     for token in tokens.TOKENS:
         yield f"### {_code(' '.join(token.names))}"
@@ -52,9 +69,8 @@ def _tokens() -> Iterator[str]:
 
 
 def _commands() -> Iterator[str]:
-    found = sorted(REGISTRY.commands(), key=lambda c: (c.group, c.name.lower()))
-    for group, members in groupby(found, key=lambda c: c.group):
-        yield f"## {group.capitalize()}"
+    for group, members in REGISTRY.by_group():
+        yield f"## {group}"
         yield ""
         for declared in members:
             yield from _entry(declared)
@@ -76,7 +92,9 @@ def _entry(declared: Command) -> Iterator[str]:
         yield "| | |"
         yield "|---|---|"
         for name, meaning in rows:
-            yield f"| {_cell(_code(name.strip()))} | {_cell(_plain(meaning))} |"
+            # What may stand for an argument is set off from the argument itself.
+            margin = "&emsp;" if name.startswith(" ") else ""
+            yield f"| {margin}{_cell(_code(name.strip()))} | {_cell(_plain(meaning))} |"
         yield ""
     if declared.examples:
         yield f"Examples: {', '.join(map(_code, declared.examples))}"
@@ -93,7 +111,7 @@ def _where(declared: Command) -> str:
 
 def _absent() -> Iterator[str]:
     """Names that only say why they are not here, by reason."""
-    yield "## Commands of kd that are not here"
+    yield f"## {ABSENT}"
     yield ""
     yield "Typed, each of them says what it is and why it is not here."
     yield ""

@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.display_options import take_caching
+from kdsim.debugger.commands.display_options import PHYSICAL, take_caching
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS
 from kdsim.debugger.commands.registry import Param, command
@@ -27,7 +27,6 @@ STRINGS = ("ea", "eza", "eu", "ezu")
 CHUNK = 0x10000
 
 INPUT = "Input> "
-PHYSICAL = "/p, /p[c], /p[uc], /p[wc]: a physical address."
 
 ADDRESS = Param("address", "expression", "where")
 VALUES = Param("values", "values", "what, upwards from there", optional=True)
@@ -44,7 +43,8 @@ VALUES = Param("values", "values", "what, upwards from there", optional=True)
     see_also=("db", "ea", "f"),
     notes="ed nt!PoolHitTag ' cbA' enters the pool tag Abc: characters count from the high byte.\n"
     "Asked for a value, a blank keeps what is there and an empty answer ends.\n"
-    f"e enters what the last e* command did. {PHYSICAL}",
+    "e enters what the last e* command did.",
+    options=(PHYSICAL,),
 )
 def enter(session: Session, args: Arguments, name: str) -> None:
     kind = session.cursor.entry if name == "e" else name
@@ -103,7 +103,7 @@ def _ask_values(
     params=(ADDRESS, Param("string", "string", 'in double quotes, "text"')),
     needs=Caps.WRITE,
     see_also=("da", "eb"),
-    notes=PHYSICAL,
+    options=(PHYSICAL,),
 )
 def enter_string(session: Session, args: Arguments, name: str) -> None:
     _enter_string(session, args, name)
@@ -124,6 +124,17 @@ def _enter_string(session: Session, args: Arguments, kind: str) -> None:
     memory.write(va, data)
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Memory that `f` has filled."""
+
+    address: int
+    size: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"Filled 0x{self.size:x} bytes"
+
+
 @command(
     "f",
     "fp",
@@ -133,7 +144,7 @@ def _enter_string(session: Session, args: Arguments, kind: str) -> None:
     needs=Caps.WRITE,
     see_also=("eb", "m"),
 )
-def fill(session: Session, args: Arguments, name: str) -> str:
+def fill(session: Session, args: Arguments, name: str) -> Filled:
     if name == "fp":
         take_caching(args)
     span = args.range(1, 0x80)
@@ -147,7 +158,7 @@ def fill(session: Session, args: Arguments, name: str) -> str:
         session.check_interrupt()
         memory.write(span.address + start, piece[: span.size - start])
         start += len(piece)
-    return f"Filled 0x{span.size:x} bytes"
+    return Filled(span.address, span.size)
 
 
 @command(
@@ -219,6 +230,19 @@ def _differences(session: Session, span: Range, distance: int) -> Iterator[Diffe
                     yield Difference(va, a, va + distance, b)
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Memory that went to a file, or came from one."""
+
+    action: Literal["Writing", "Reading"]
+    file: str
+    address: int
+    size: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.action} {self.size:x} bytes."
+
+
 @command(
     ".writemem",
     ".readmem",
@@ -228,7 +252,7 @@ def _differences(session: Session, span: Range, distance: int) -> Iterator[Diffe
     needs=Caps.READ,
     see_also=("db", "s"),
 )
-def copy_file(session: Session, args: Arguments, name: str) -> str:
+def copy_file(session: Session, args: Arguments, name: str) -> Copied:
     path = Path(args.word() or "")
     if not path.name:
         raise args.error()
@@ -240,7 +264,7 @@ def copy_file(session: Session, args: Arguments, name: str) -> str:
         if name == ".writemem":
             data = _read_all(session, span.address, span.size)
             path.write_bytes(data)
-            return f"Writing {len(data):x} bytes."
+            return Copied("Writing", str(path), span.address, len(data))
         data = path.read_bytes()[: span.size if span.form != "address" else None]
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -252,7 +276,7 @@ def copy_file(session: Session, args: Arguments, name: str) -> str:
             piece = data[start : start + CHUNK]
             session.memory.write(span.address + start, piece)
             progress.advance(len(piece))
-    return f"Reading {len(data):x} bytes."
+    return Copied("Reading", str(path), span.address, len(data))
 
 
 def _read_all(session: Session, address: int, size: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.context import SessionContext
-from kdsim.debugger.commands.registry import Match, refuse, render, to_json
+from kdsim.debugger.commands.registry import HelpPage, Match, Record, refuse, render, to_json
 from kdsim.debugger.control import SessionEnded
 from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
@@ -66,7 +66,7 @@ class Engine:
     def check_interrupt(self) -> None:
         self.session.check_interrupt()
 
-    def _call(self, text: str, match: Match) -> object:
+    def _call(self, text: str, match: Match) -> Record | None:
         """Run a command. What loading symbols had to say stands before its result."""
         try:
             return self._run(text, match)
@@ -74,9 +74,11 @@ class Engine:
             for notice in self.session.modules.notices():
                 self.session.out.line(notice)
 
-    def _run(self, text: str, match: Match) -> object:
+    def _run(self, text: str, match: Match) -> Record | None:
         session = self.session
         declaration = match.command
+        if declaration.wants_help(match.rest):
+            return HelpPage.of(declaration)
         refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
         arguments = Arguments(text, self.context, len(text) - len(match.rest))
         if match.processor is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.processreport import process_context
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import Number, Text
 from kdsim.debugger.inspect import environment, processes, status
 from kdsim.debugger.inspect.fields import Unreadable, attempt
@@ -309,9 +309,9 @@ class AllErrors:
 
 @command(
     "!gle",
-    summary="The last error of the thread in context; -all: of every thread.",
+    summary="The last error of the thread in context.",
     group="processes",
-    params=(Param("-all", "flags", "all user threads", optional=True),),
+    options=(Option("-all", "of every thread with a user half"),),
     needs=Caps.READ,
     see_also=("!teb", "!error"),
 )

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language import commands as language
+from kdsim.debugger.language.typed_text import type_name
 from kdsim.symbols.types import Pointer, Record
 
 if TYPE_CHECKING:
+    from kdsim.debugger.commands.help import CommandList
     from kdsim.debugger.inspect.typetree import FieldLine
     from kdsim.debugger.language.arguments import Arguments
+    from kdsim.debugger.language.formats import Formats
     from kdsim.debugger.language.typed import Typed
     from kdsim.debugger.session import Session
 
@@ -26,7 +29,7 @@ EXPRESSION = Param("expression", "expression")
     params=(Param("expression", "expression", "numbers, symbols, registers", optional=True),),
     see_also=("??", ".formats", "n", ".help"),
 )
-def evaluate(session: Session, args: Arguments, name: str) -> object:
+def evaluate(session: Session, args: Arguments, name: str) -> language.Evaluation | CommandList:
     if args.done:
         from kdsim.debugger.commands.help import command_list
 
@@ -42,8 +45,11 @@ def evaluate(session: Session, args: Arguments, name: str) -> object:
     see_also=("?", "dt"),
 )
 def evaluate_typed(session: Session, args: Arguments, name: str) -> TypedValue:
-    found = language.evaluate_typed(args)
-    return TypedValue(found.heading, tuple(_fields(session, found.result)))
+    found = language.evaluate_typed(args, session.settings.integers)
+    result = found.result
+    plain = None if isinstance(result.type, Record) else result.value
+    fields = tuple(_fields(session, result))
+    return TypedValue(found.heading, type_name(result.type), plain, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ class TypedValue:
     """Type and value; and of a record, or of what a pointer to one points to, the fields."""
 
     heading: str
+    type: str
+    value: int | float | None
     fields: tuple[FieldLine, ...]
 
     def lines(self) -> Iterator[str]:
@@ -63,9 +71,10 @@ def _fields(session: Session, value: Typed) -> Iterator[FieldLine]:
 
     if isinstance(value.type, Pointer) and not value.number():
         return
+    style = Style(integers=session.settings.integers)
     kind = value.type.target if isinstance(value.type, Pointer) else value.type
     if isinstance(kind, Record):
-        yield from TypeTree(session.memory, Style()).fields(kind, value.number())
+        yield from TypeTree(session.memory, style).fields(kind, value.number())
 
 
 @command(
@@ -75,7 +84,7 @@ def _fields(session: Session, value: Typed) -> Iterator[FieldLine]:
     params=(EXPRESSION,),
     see_also=("?",),
 )
-def formats(session: Session, args: Arguments, name: str) -> object:
+def formats(session: Session, args: Arguments, name: str) -> Formats:
     return language.formats(args)
 
 
@@ -86,7 +95,7 @@ def formats(session: Session, args: Arguments, name: str) -> object:
     params=(Param("text", "text", "up to a semicolon, or in double quotes"),),
     see_also=(".printf",),
 )
-def echo(session: Session, args: Arguments, name: str) -> object:
+def echo(session: Session, args: Arguments, name: str) -> language.Message:
     return language.echo(args)
 
 
@@ -105,19 +114,19 @@ def printf(session: Session, args: Arguments, name: str) -> None:
     "n",
     summary="Show or set the radix of plain numbers: 8, 10 or 16.",
     group="language",
-    params=(Param("radix", "text", optional=True),),
+    params=(Param("8|10|16", "text", "always decimal", optional=True),),
     see_also=("?", ".expr"),
 )
-def radix(session: Session, args: Arguments, name: str) -> object:
+def radix(session: Session, args: Arguments, name: str) -> language.Radix:
     return language.radix(args)
 
 
 @command(
     ".expr",
-    summary="Show or set the language of expressions: /s masm or /s c++.",
+    summary="Show or set the language that expressions are written in.",
     group="language",
-    params=(Param("/s language", "text", optional=True),),
+    options=(Option("/s", "masm or c++", "<language>"), Option("/q", "list them, too")),
     see_also=("n", "?", "??"),
 )
-def evaluator(session: Session, args: Arguments, name: str) -> object:
+def evaluator(session: Session, args: Arguments, name: str) -> language.Evaluators:
     return language.expression_evaluator(args)

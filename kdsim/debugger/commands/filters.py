@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.events import Filter
+from kdsim.debugger.language.commands import Message
 from kdsim.debugger.language.problems import OVERFLOW
 
 if TYPE_CHECKING:
@@ -140,8 +141,13 @@ def _event(args: Arguments) -> tuple[str, str]:
     return event, argument
 
 
-@command("sxr", summary="Set all events and exceptions back to the defaults.", group="execution")
-def reset_filters(session: Session, args: Arguments, name: str) -> str:
+@command(
+    "sxr",
+    summary="Set all events and exceptions back to the defaults.",
+    group="execution",
+    see_also=("sx", "sxe"),
+)
+def reset_filters(session: Session, args: Arguments, name: str) -> Message:
     args.at_end()
     session.filters.reset()
-    return "sx state reset to defaults"
+    return Message("sx state reset to defaults")

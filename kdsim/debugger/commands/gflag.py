@@ -72,19 +72,20 @@ class GlobalFlags:
     summary="The global flags.",
     group="system",
     params=(
-        Param("change", "text", "[+|-]VALUE or +|-ABBREVIATION; -? lists them", optional=True),
+        Param(
+            "[+|-]flags",
+            "flags",
+            "bits; or a sign and an abbreviation, +ptg",
+            optional=True,
+            bits=tuple((bit, f"{word}: {meaning}") for bit, (word, meaning) in FLAGS.items()),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!object",),
 )
-def gflag(session: Session, args: Arguments, name: str) -> GlobalFlags | list[str]:
+def gflag(session: Session, args: Arguments, name: str) -> GlobalFlags:
     """Reads and writes nt!NtGlobalFlag."""
     text = args.rest().replace(" ", "")
-    if text in ("-?", "/?", "?"):
-        return [
-            "!gflag [+|-]VALUE or {+|-}ABBREVIATION",
-            *(f"    0x{bit:08x} {word} - {meaning}" for bit, (word, meaning) in FLAGS.items()),
-        ]
     nt = Nt(session.symbols, session.memory)
     value = nt.u32("NtGlobalFlag")
     if not text:
@@ -120,6 +121,18 @@ def _bits(word: str, sign: str) -> int:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class PrintedText:
+    """The text in the kernel's buffer, oldest first."""
+
+    buffer: int
+    size: int
+    text: str
+
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
 @command(
     "!dbgprint",
     summary="What was printed with DbgPrint.",
@@ -127,7 +140,7 @@ def _bits(word: str, sign: str) -> int:
     needs=Caps.READ,
     see_also=(".lastevent",),
 )
-def dbgprint(session: Session, args: Arguments, name: str) -> list[str]:
+def dbgprint(session: Session, args: Arguments, name: str) -> PrintedText:
     """Reads nt!KdPrintCircularBuffer from its oldest character on."""
     args.at_end()
     nt = Nt(session.symbols, session.memory)
@@ -138,4 +151,4 @@ def dbgprint(session: Session, args: Arguments, name: str) -> list[str]:
     data = session.memory.read(start, size)
     older = data[written:] if nt.u32("KdPrintRolloverCount") else b""
     text = (older + data[:written]).replace(b"\0", b"")
-    return text.decode("latin-1").splitlines()
+    return PrintedText(start, size, text.decode("latin-1"))

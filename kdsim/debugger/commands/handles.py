@@ -163,14 +163,21 @@ class HandleTables:
 @command(
     "!handle",
     summary="The handles of a process, and what they refer to.",
-    group="processes",
+    group="objects",
     params=(
         Param("handle", "expression", "0, -1 or nothing: all", optional=True),
         Param(
             "flags",
             "flags",
-            "1 handle, 2 object, 4 free ones too, 10 kernel table, 20 a process or thread id",
+            "what to show, 3 when left out",
             optional=True,
+            bits=(
+                (BASIC, "the handle"),
+                (OBJECTS, "the object"),
+                (FREE, "free entries too"),
+                (KERNEL, "the kernel's table"),
+                (CLIENT_ID, "it is a process or thread id"),
+            ),
         ),
         Param("process", "process", "EPROCESS or pid; 0 all, -1 current", optional=True),
         Param("type", "text", "only objects of this type (Event, Token ...)", optional=True),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import HELP_LETTER, Option, Param, command
 from kdsim.errors import ArgumentError, FormatError
 from kdsim.symbols.pe import PeImage, Section
 
@@ -65,9 +65,6 @@ COFF_FIELDS = (
     "number of relocations",
     "number of line numbers",
 )
-HELP = """\
-!dh [-f|-s|-a] address or module
-  -f  file headers     -s  section headers     -a  both, as without an option"""
 ALIGNMENT = 0x00F00000
 """IMAGE_SCN_ALIGN_*; linked images leave it empty."""
 SUBSYSTEMS = {1: "Native", 2: "Windows GUI", 3: "Windows CUI"}
@@ -207,18 +204,19 @@ def _section_lines(number: int, section: Section) -> Iterator[str]:
     "!dh",
     summary="Headers of an image.",
     group="symbols",
-    params=(
-        Param("options", "flags", "-f file headers, -s sections, -a all", optional=True),
-        Param("base", "module", "module name or image base"),
+    params=(Param("base", "module", "module name or image base"),),
+    options=(
+        Option("-f", "file headers"),
+        Option("-s", "section headers"),
+        Option("-a", "both, as without a switch"),
+        HELP_LETTER,
     ),
     needs=Caps.READ,
     see_also=("!lmi", "lm"),
 )
-def dh(session: Session, args: Arguments, name: str) -> Headers | str:
+def dh(session: Session, args: Arguments, name: str) -> Headers:
     """Reads the mapped image."""
-    given = args.switches("f", "s", "a", "h")
-    if "h" in given:
-        return HELP
+    given = args.switches("f", "s", "a")
     text = args.rest()
     if not text:
         raise ArgumentError("!dh needs a module's name or base address")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.commands import absent, tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.registry import Command, Option, Param, command
+from kdsim.debugger.commands.registry import Command, HelpPage, Option, Param, Record, command
 from kdsim.errors import UnknownCommand
 
 if TYPE_CHECKING:
@@ -69,43 +70,22 @@ class Contents:
 
     def lines(self) -> Iterator[str]:
         width = min(max((len(c.names) for c in self.commands), default=0), USAGE_WIDTH)
-        group = ""
-        for item in self.commands:
-            if item.group != group:
-                if group:
-                    yield ""
-                group = item.group
-                yield f"{group.capitalize()}:"
-            yield f"  {item.names:{width}}  {item.summary}"
-        yield ""
+        for group, items in groupby(self.commands, key=lambda item: item.group):
+            yield f"{group}:"
+            yield from (f"  {item.names:{width}}  {item.summary}" for item in items)
+            yield ""
         yield ".hh <command> tells more about one of them."
 
 
-@dataclass(frozen=True, slots=True)
-class HelpPage:
-    """What the declaration of one command says."""
-
-    names: tuple[str, ...]
-    usage: str
-    summary: str
-    group: str
-    arguments: tuple[tuple[str, str], ...]
-    see_also: tuple[str, ...]
-    _declared: Command
-
-    def lines(self) -> list[str]:
-        return self._declared.help()
-
-
-def _summary(declared: Command) -> CommandSummary:
+def _summary(declared: Command, group: str) -> CommandSummary:
     names = " ".join(declared.names)
     rest = declared.usage().removeprefix(declared.name)
-    return CommandSummary(names, f"{names}{rest}", declared.summary, declared.group)
+    return CommandSummary(names, f"{names}{rest}", declared.summary, group)
 
 
 def contents() -> Contents:
-    found = sorted(REGISTRY.commands(), key=lambda c: (c.group, c.name.lower()))
-    return Contents(tuple(map(_summary, found)))
+    groups = REGISTRY.by_group()
+    return Contents(tuple(_summary(found, group) for group, members in groups for found in members))
 
 
 def command_list(kind: str = "") -> CommandList:
@@ -113,7 +93,7 @@ def command_list(kind: str = "") -> CommandList:
     found = [c for c in REGISTRY.commands() if (c.name[:1] if c.name[:1] in ".!" else "") == kind]
     found.sort(key=lambda c: c.name.lower())
     title = {".": ". commands:", "!": "Extension commands:", "": ""}[kind]
-    return CommandList(title, tuple(map(_summary, found)), () if kind else LANGUAGE)
+    return CommandList(title, tuple(_summary(c, c.group) for c in found), () if kind else LANGUAGE)
 
 
 def page(name: str) -> HelpPage | tokens.Token | absent.Absent:
@@ -125,11 +105,7 @@ def page(name: str) -> HelpPage | tokens.Token | absent.Absent:
     for spelling in spellings:
         found = REGISTRY.get(spelling)
         if found is not None:
-            arguments = tuple(found.rows())
-            return HelpPage(
-                found.names, found.usage(), found.summary, found.group, arguments, found.see_also,
-                found,
-            )  # fmt: skip
+            return HelpPage.of(found)
     for spelling in spellings:
         missing = absent.find(spelling)
         if missing is not None:
@@ -148,7 +124,7 @@ def page(name: str) -> HelpPage | tokens.Token | absent.Absent:
     examples=(".hh !pool",),
     see_also=("?",),
 )
-def show_help(session: Session, args: Arguments, name: str) -> object:
+def show_help(session: Session, args: Arguments, name: str) -> Record:
     args.switches("D")
     wanted = args.rest()
     if wanted:

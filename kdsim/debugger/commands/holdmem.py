@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.edit import Difference
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.text import address as tick
 
 if TYPE_CHECKING:
@@ -52,13 +52,19 @@ class HeldRanges:
 
 @command(
     ".holdmem",
-    summary="Keep memory (-a), show (-o) or delete (-d, -D) what is kept, compare with it (-c).",
+    summary="Keep pieces of memory, to compare them later or elsewhere.",
     group="memory",
-    params=(Param("-a -d -D -o -c", "flags"), RANGE),
+    params=(RANGE,),
+    options=(
+        Option("-a", "keep the range"),
+        Option("-c", "compare the range with all that is kept, byte by byte"),
+        Option("-o", "list what is kept"),
+        Option("-d", "forget what the range touches"),
+        Option("-D", "forget everything"),
+    ),
     needs=Caps.READ,
     see_also=("c", ".writemem"),
-    notes="-a <range> keeps, -c <range> compares with all that is kept, byte by byte.\n"
-    "-d <range> or <address> deletes what it touches, -D everything.",
+    examples=(".holdmem -a nt!PoolHitTag L4", ".holdmem -c nt!PoolHitTag L4"),
 )
 def hold_memory(session: Session, args: Arguments, name: str) -> HeldRanges | None:
     flag = args.word() or ""

@@ -57,7 +57,6 @@ class _Plan:
         Option("-ci", "what these commands print is its input", '"<commands>"'),
         Option("-x", "do not wait for it; it may outlive the debugger"),
     ),
-    swallow=True,
     see_also=(".noshell",),
     examples=('.shell -ci "!process 0 0" grep Image',),
 )

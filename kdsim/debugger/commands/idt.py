@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import interrupts, processes
 from kdsim.debugger.inspect.nt import Nt
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 UNEXPECTED = ("KiUnexpectedInterrupt", "KiIsrThunk")
 """Handlers of vectors nobody has connected to."""
 VECTORS = 0x100
-HELP = (
-    "!idt           the handlers of the current processor's interrupt descriptor table",
-    "!idt -a        those of vectors that nothing is connected to as well",
-    "!idt VECTOR    one vector",
-    "!idt ADDRESS   the table at an address",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +50,13 @@ class IdtReport:
     "!idt",
     summary="The interrupt descriptor table.",
     group="processors",
-    params=(
-        Param("vector", "expression", "one vector, or the address of a table", optional=True),
-        Param("options", "flags", "-a unconnected vectors as well", optional=True),
-    ),
+    params=(Param("vector", "expression", "one vector, or the address of a table", optional=True),),
+    options=(Option("-a", "vectors that nothing is connected to, too"),),
     needs=Caps.READ,
     see_also=("!pcr", "!irql"),
 )
-def show_idt(session: Session, args: Arguments, name: str) -> IdtReport | list[str]:
+def show_idt(session: Session, args: Arguments, name: str) -> IdtReport:
     """Reads KPCR.IdtBase and KPRCB.InterruptObject of the current processor."""
-    if args.take("-?") is not None:
-        args.at_end()
-        return list(HELP)
     given = args.switches("a")
     wanted = args.optional_expression()
     args.at_end()

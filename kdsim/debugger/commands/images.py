@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, command
 from kdsim.debugger.memory_search import occurrences
 from kdsim.debugger.paging import NO_EXECUTE, PAGE_SIZE, WRITABLE
 from kdsim.debugger.text import address as tick
@@ -62,10 +62,13 @@ class FoundImages:
     ".imgscan",
     summary="Find image headers in memory.",
     group="symbols",
-    params=(Param("/r range", "range", "where; all memory without it", optional=True),),
+    options=(
+        Option("/r", "where to look; all memory without it", "<range>"),
+        Option("/l", "add what is found to the module list"),
+        Option("/v", "say where it looks"),
+    ),
     needs=Caps.READ,
     see_also=("lm", "!dh"),
-    notes="/l adds what is found to the module list, /v says where it looks.",
 )
 def scan(session: Session, args: Arguments, name: str) -> FoundImages:
     start, end = EVERYTHING

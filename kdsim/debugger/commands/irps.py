@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.poolfind import search
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.listing import as_found
+from kdsim.debugger.commands.poolfind import POOL, search
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import devices, irps
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError, KdsimError
@@ -102,7 +103,7 @@ def _driver(nt: Nt, device: int) -> str:
     group="I/O",
     params=(
         Param("irp", "expression", "its address"),
-        Param("detail", "flags", "any value: all fields", optional=True),
+        Param("detail", "expression", "any value: all fields", optional=True),
     ),
     needs=Caps.READ,
     see_also=("!irpfind", "!devobj", "!fileobj"),
@@ -116,21 +117,56 @@ def show_irp(session: Session, args: Arguments, name: str) -> IrpReport:
     return _report(session, nt, irps.irp_at(nt, address), detail=detail)
 
 
+class FoundIrp(NamedTuple):
+    irp: irps.Irp
+    line: str
+    detail: IrpReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIrps:
+    """IRPs in pool; the title stands above the first."""
+
+    irps: tuple[FoundIrp, ...]
+    _titled: bool
+
+    def lines(self) -> Iterator[str]:
+        if self.irps and self._titled:
+            yield FIND_HEADER
+        for found in self.irps:
+            yield found.line
+            if found.detail is not None:
+                yield from found.detail.lines()
+
+
 @command(
     "!irpfind",
     summary="The I/O request packets in pool.",
     group="I/O",
     params=(
-        Param("options", "flags", "-v the stack of each", optional=True),
-        Param("pool", "flags", "0 nonpaged, 1 paged, 2 special, 4 session", optional=True),
+        POOL,
         Param("restart", "expression", "where the search begins", optional=True),
-        Param("criterion", "text", "arg device fileobject mdlprocess thread userevent", True),
+        Param(
+            "criterion",
+            "word",
+            "only IRPs with this",
+            optional=True,
+            words=(
+                ("arg", "an argument in one of its stack locations"),
+                ("device", "a device"),
+                ("fileobject", "a file object"),
+                ("mdlprocess", "a process its MDLs belong to"),
+                ("thread", "a thread"),
+                ("userevent", "an event"),
+            ),
+        ),
         Param("data", "expression", "what it must be", optional=True),
     ),
+    options=(Option("-v", "with the stack of each"),),
     needs=Caps.READ,
     see_also=("!irp", "!poolfind"),
 )
-def find_irps(session: Session, args: Arguments, name: str) -> None:
+def find_irps(session: Session, args: Arguments, name: str) -> FoundIrps:
     """Searches pool for blocks with IRP tags and prints each IRP as it is found."""
     given = args.switches("v")
     kind = args.optional_expression(0) or 0
@@ -139,22 +175,23 @@ def find_irps(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     header = nt.record("_POOL_HEADER").size
-    titled = False
-    for block in search(session, nt, irps.TAG_PATTERN, kind, restart):
-        if block.end <= restart:
-            continue
-        start = block.address + (0 if block.big else header)
-        irp = irps.in_block(nt, start, block.end - start)
-        if irp is None or (criterion and not irps.matches(nt, irp, criterion, data)):
-            continue
-        if not titled:
-            session.out.line(FIND_HEADER)
-            titled = True
-        session.out.line(_find_line(nt, irp))
-        if "v" in given:
-            for line in _report(session, nt, irp, detail=False).lines():
-                session.out.line(line)
+
+    def matching() -> Iterator[FoundIrp]:
+        for block in search(session, nt, irps.TAG_PATTERN, kind, restart):
+            if block.end <= restart:
+                continue
+            start = block.address + (0 if block.big else header)
+            irp = irps.in_block(nt, start, block.end - start)
+            if irp is None or (criterion and not irps.matches(nt, irp, criterion, data)):
+                continue
+            detail = _report(session, nt, irp, detail=False) if "v" in given else None
+            yield FoundIrp(irp, _find_line(nt, irp), detail)
+
+    titled = iter((True,))
+    with session.progress("Searching pool"):
+        found = as_found(session, matching(), lambda rows: FoundIrps(rows, next(titled, False)))
     session.out.line()
+    return found
 
 
 def _criterion(args: Arguments) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import trees
 from kdsim.debugger.inspect.nt import LIST_LIMIT, Nt
@@ -65,10 +66,8 @@ class SingleList:
     needs=Caps.READ,
     see_also=("dl", "!list", "!lookaside"),
 )
-def slist(session: Session, args: Arguments, name: str) -> SingleList | list[str]:
+def slist(session: Session, args: Arguments, name: str) -> SingleList:
     """Follows HeaderX64.NextEntry; depth and sequence are shown as they are."""
-    if args.take("-?") is not None:
-        return ["!slist ADDRESS [TYPE [OFFSET]]", "!slist -?"]
     address = args.expression()
     type_name = args.word()
     offset = args.optional_expression(0) or 0
@@ -102,6 +101,16 @@ def slist(session: Session, args: Arguments, name: str) -> SingleList | list[str
     return SingleList(tuple(rows), tuple(entries), problem)
 
 
+@dataclass(frozen=True, slots=True)
+class LinkedEntries:
+    """Entries of a list: address and the first ULONGs."""
+
+    entries: tuple[tuple[int, str], ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (f"{address:016x}  {words}" for address, words in self.entries)
+
+
 @command(
     "!dflink",
     "!dblink",
@@ -115,7 +124,7 @@ def slist(session: Session, args: Arguments, name: str) -> SingleList | list[str
     needs=Caps.READ,
     see_also=("dl", "!validatelist"),
 )
-def follow(session: Session, args: Arguments, name: str) -> None:
+def follow(session: Session, args: Arguments, name: str) -> LinkedEntries:
     """Ends at the first entry again, or where a pointer is NULL or unreadable."""
     start = args.expression()
     count = args.optional_expression(DEFAULT_ENTRIES) or DEFAULT_ENTRIES
@@ -123,13 +132,27 @@ def follow(session: Session, args: Arguments, name: str) -> None:
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     field = "Blink" if name == "!dblink" else "Flink"
-    entry = start
-    for _ in range(count):
-        session.check_interrupt()
-        session.out.line(f"{entry:016x}  {_words(session, entry)}")
-        entry = nt.view("_LIST_ENTRY", entry)[field] & ~bias
-        if entry in (start, 0):
-            return
+
+    def entries() -> Iterator[tuple[int, str]]:
+        entry = start
+        for _ in range(count):
+            yield entry, _words(session, entry)
+            entry = nt.view("_LIST_ENTRY", entry)[field] & ~bias
+            if entry in (start, 0):
+                return
+
+    return in_pieces(session, entries(), LinkedEntries)
+
+
+@dataclass(frozen=True, slots=True)
+class ListCheck:
+    """A list whose links are in order."""
+
+    head: int
+    entries: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"Found list end after {self.entries} entries"
 
 
 @command(
@@ -140,7 +163,7 @@ def follow(session: Session, args: Arguments, name: str) -> None:
     needs=Caps.READ,
     see_also=("!dflink", "dl"),
 )
-def validate(session: Session, args: Arguments, name: str) -> list[str]:
+def validate(session: Session, args: Arguments, name: str) -> ListCheck:
     """Every Blink must point back to the entry whose Flink led there."""
     head = args.expression()
     args.at_end()
@@ -161,9 +184,25 @@ def validate(session: Session, args: Arguments, name: str) -> list[str]:
                 f" {entry:016x}"
             )
         if following == head:
-            return [f"Found list end after {count} entries"]
+            return ListCheck(head, count)
         entry = following
     raise ArgumentError(f"the list does not end within {LIST_LIMIT} entries")
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNodes:
+    """Nodes of a table, each with what its data hold as a type."""
+
+    nodes: tuple[tuple[trees.Node, tuple[FieldLine, ...]], ...]
+
+    def lines(self) -> Iterator[str]:
+        for node, fields in self.nodes:
+            yield f"node: {node.address:016x}"
+            yield f"\tParent:     {node.parent:016x}"
+            yield f"\tLeftChild:  {node.left:016x}"
+            yield f"\tRightChild: {node.right:016x}"
+            yield f"\tUserData:   {node.data:016x}"
+            yield from map(str, fields)
 
 
 @command(
@@ -178,7 +217,7 @@ def validate(session: Session, args: Arguments, name: str) -> list[str]:
     needs=Caps.READ,
     see_also=("!list", "dt"),
 )
-def gentable(session: Session, args: Arguments, name: str) -> None:
+def gentable(session: Session, args: Arguments, name: str) -> TreeNodes:
     """Walks the tree in order."""
     address = args.expression()
     nt = Nt(session.symbols, session.memory)
@@ -191,16 +230,22 @@ def gentable(session: Session, args: Arguments, name: str) -> None:
         avl = args.optional_expression(0) == 1
     args.at_end()
     tree = TypeTree(session.memory, Style())
-    for node in trees.avl_nodes(nt, address) if avl else trees.splay_nodes(nt, address):
-        session.check_interrupt()
-        out = session.out
-        out.line(f"node: {node.address:016x}")
-        out.line(f"\tParent:     {node.parent:016x}")
-        out.line(f"\tLeftChild:  {node.left:016x}")
-        out.line(f"\tRightChild: {node.right:016x}")
-        out.line(f"\tUserData:   {node.data:016x}")
-        for row in tree.fields(record, node.data) if record is not None else ():
-            out.line(str(row))
+    nodes = trees.avl_nodes(nt, address) if avl else trees.splay_nodes(nt, address)
+    rows = ((n, tuple(tree.fields(record, n.data)) if record is not None else ()) for n in nodes)
+    return in_pieces(session, rows, TreeNodes)
+
+
+@dataclass(frozen=True, slots=True)
+class BitCount:
+    """How many of the bits at an address are 1."""
+
+    address: int
+    bits: int
+    ones: int
+
+    def lines(self) -> Iterator[str]:
+        ones, bits = self.ones, self.bits
+        yield f"{ones} (0x{ones:x}) of {bits} (0x{bits:x}) bits are set at {self.address:016x}"
 
 
 @command(
@@ -214,7 +259,7 @@ def gentable(session: Session, args: Arguments, name: str) -> None:
     needs=Caps.READ,
     see_also=("db",),
 )
-def bitcount(session: Session, args: Arguments, name: str) -> list[str]:
+def bitcount(session: Session, args: Arguments, name: str) -> BitCount:
     """Counts within whole bytes, and the low bits of the last one."""
     address = args.expression()
     bits = args.expression()
@@ -229,4 +274,4 @@ def bitcount(session: Session, args: Arguments, name: str) -> list[str]:
         total += value.bit_count()
         at += size
         left -= 8 * size
-    return [f"{total} (0x{total:x}) of {bits} (0x{bits:x}) bits are set at {address:016x}"]
+    return BitCount(address, bits, total)

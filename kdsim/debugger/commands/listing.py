@@ -36,6 +36,18 @@ def in_pieces(
     return listing(tuple(waiting))
 
 
+def as_found(
+    session: Session, rows: Iterable[Row], listing: Callable[[tuple[Row, ...]], Listing]
+) -> Listing:
+    """The same for a slow search, whose every row is shown when it is found."""
+    if session.settings.json:
+        return in_pieces(session, rows, listing)
+    for row in rows:
+        session.check_interrupt()
+        _show(session, listing, (row,))
+    return listing(())
+
+
 def _show(
     session: Session, listing: Callable[[tuple[Row, ...]], Listing], rows: Sequence[Row]
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import HELP_LETTER, Option, Param, command
 from kdsim.debugger.inspect.nt import LIST_LIMIT
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.errors import ArgumentError
@@ -20,16 +20,6 @@ DEFAULT_COMMAND = "dp"
 ELEMENT = "@$extret"
 _MENTIONED = re.compile(r"\$extret(?!\w)", re.IGNORECASE)
 _TYPE_FIELD = re.compile(r"(?P<type>(?:\w+!)?\w+)\.(?P<field>[\w.]+)$")
-USAGE = (
-    '!list -t [module!]type.field -x "commands" [-a "arguments"] [-e] [-m max] start',
-    '!list "-t [module!]type.field -x \\"command; command\\" [-e] [-m max] start"',
-    "  -t   the field to follow; without it the first pointer of an element",
-    "  -x   commands for each element, dp without; @$extret is the element's address,",
-    "       which follows the commands when they do not mention it",
-    "  -a   arguments that stand behind the address",
-    "  -e   show the commands before they run",
-    "  -m   how many elements at most",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +43,23 @@ class _Walk:
     "!list",
     summary="Run commands for each element of a linked list.",
     group="lists",
-    params=(
-        Param("options", "flags", '-t type.field, -x "commands", -a "arguments", -m count, -e'),
-        Param("start", "expression", "address of the first element"),
+    params=(Param("start", "expression", "address of the first element"),),
+    options=(
+        Option("-t", "the field to follow; without it the first pointer", "[module!]<type.field>"),
+        Option("-x", "commands for each element; dp without", '"<commands>"'),
+        Option("-a", "arguments that stand behind the address", '"<arguments>"'),
+        Option("-m", "how many elements at most", "<count>"),
+        Option("-e", "show the commands before they run"),
+        HELP_LETTER,
     ),
     needs=Caps.READ,
     see_also=("dt", "dl"),
-    notes="\n".join(USAGE),
+    examples=('!list -t nt!_LIST_ENTRY.Flink -x "dp" nt!PsActiveProcessHead',),
+    notes="@$extret is the element's address; it stands behind commands that do not mention it.\n"
+    'All arguments together may be in quotes, the commands then in \\".',
 )
-def show_list(session: Session, args: Arguments, name: str) -> list[str] | None:
+def show_list(session: Session, args: Arguments, name: str) -> None:
     """Follows one pointer field until NULL or the start; @$extret is the element's address."""
-    if args.peek().lower() in ("-h", "/h"):
-        return list(USAGE)
     if args.peek().startswith('"'):
         inner = args.string() or ""
         args.at_end()
@@ -82,7 +77,6 @@ def show_list(session: Session, args: Arguments, name: str) -> list[str] | None:
         element -= walk.back if element else 0
         if element in (0, walk.start):
             break
-    return None
 
 
 def _arguments(session: Session, args: Arguments) -> _Walk:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import processes, resources
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError
@@ -95,9 +95,11 @@ def _waiters(kind: str, threads: tuple[int, ...]) -> Iterator[str]:
     "!locks",
     summary="Executive resources: owners and waiters.",
     group="locks",
-    params=(
-        Param("options", "flags", "-v threads, -p all there is, -d all resources", optional=True),
-        Param("address", "expression", "one ERESOURCE", optional=True),
+    params=(Param("address", "expression", "one ERESOURCE", optional=True),),
+    options=(
+        Option("-v", "with the threads"),
+        Option("-p", "with all there is to know"),
+        Option("-d", "resources that nobody holds, too"),
     ),
     needs=Caps.READ,
     see_also=("!thread", "!qlocks", "!analyze"),

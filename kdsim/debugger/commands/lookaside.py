@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import lookasides, pool
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError
@@ -64,9 +64,16 @@ def _rate(total: int, misses: int) -> int:
     group="pool",
     params=(
         Param("address", "expression", "one list; none or 0: the system's own", optional=True),
-        Param("options", "flags", "0 show, 1 reset counters, 2 set depth; -all", optional=True),
+        Param(
+            "action",
+            "word",
+            "0 when left out",
+            optional=True,
+            words=(("0", "show"), ("1", "reset the counters"), ("2", "set the depth")),
+        ),
         Param("depth", "expression", "the new depth", optional=True),
     ),
+    options=(Option("-all", "the lists of drivers as well"),),
     needs=Caps.READ,
     see_also=("!poolused", "!slist"),
 )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.modules import version_of
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.registers import GENERAL
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.variables import scope_variables
@@ -41,10 +41,6 @@ def _command_string(args: Arguments) -> str:
     return text or ""
 
 
-def _wants_help(args: Arguments) -> bool:
-    return args.peek().strip() in ("-?", "/?")
-
-
 @contextmanager
 def _aliases(session: Session, values: Mapping[str, str]) -> Iterator[None]:
     """Aliases of this turn: `@#Base` and its like."""
@@ -60,6 +56,23 @@ def _run(session: Session, commands: str, values: Mapping[str, str]) -> None:
         session.runner(commands, keep_going=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What the loop would go through: without commands each is shown."""
+
+    turns: tuple[Turn, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (turn.line for turn in self.turns)
+
+
+class Turn(NamedTuple):
+    """One element and the aliases it gives values to."""
+
+    line: str
+    aliases: dict[str, str]
+
+
 @command(
     "!for_each_module",
     summary="Run commands for each module.",
@@ -71,13 +84,12 @@ def _run(session: Session, commands: str, values: Mapping[str, str]) -> None:
     "@#SymbolFileName, each name also with Size behind it, @#Base @#End @#Size\n"
     "@#TimeDateStamp @#Checksum @#Flags @#SymbolType @#FileVersion @#ProductVersion",
 )
-def for_each_module(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
+def for_each_module(session: Session, args: Arguments, name: str) -> Turns | None:
     commands = _command_string(args)
     modules = sorted(session.symbols.modules, key=lambda module: module.base)
     if not commands:
-        return [_module_line(_module_aliases(m, index)) for index, m in enumerate(modules)]
+        found = (_module_aliases(m, index) for index, m in enumerate(modules))
+        return Turns(tuple(Turn(_module_line(values), values) for values in found))
     for index, module in enumerate(modules):
         _run(session, commands, _module_aliases(module, index))
     return None
@@ -122,14 +134,12 @@ def _module_aliases(module: Module, index: int) -> dict[str, str]:
     needs=Caps.REGISTERS,
     see_also=("k", ".frame", "!for_each_local"),
 )
-def for_each_frame(session: Session, args: Arguments, name: str) -> object:
+def for_each_frame(session: Session, args: Arguments, name: str) -> Turns | None:
     """Each frame in turn is the local context; the old one comes back at the end."""
-    if _wants_help(args):
-        return _help(name)
     commands = _command_string(args)
     frames = session.stack()
     if not commands:
-        return [_frame_line(session, frame) for frame in frames]
+        return Turns(tuple(Turn(_frame_line(session, frame), {}) for frame in frames))
     before = session.scope
     try:
         for frame in frames:
@@ -156,13 +166,11 @@ def _frame_line(session: Session, frame: Frame) -> str:
     see_also=("dv", "!for_each_frame"),
     notes="Alias: @#Local",
 )
-def for_each_local(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
+def for_each_local(session: Session, args: Arguments, name: str) -> Turns | None:
     commands = _command_string(args)
     names = [variable.name for variable in scope_variables(session)]
     if not commands:
-        return names
+        return Turns(tuple(Turn(local, {"Local": local}) for local in names))
     for local in names:
         _run(session, commands, {"Local": local})
     return None
@@ -172,18 +180,16 @@ def for_each_local(session: Session, args: Arguments, name: str) -> object:
     "!for_each_function",
     summary="Run a command for each function whose name fits a pattern.",
     group="symbols",
-    params=(
-        Param("-m:module", "module"),
-        Param("-p:pattern", "pattern"),
-        Param("-c:command", "commands"),
+    options=(
+        Option("-m:", "of which modules", "<module>"),
+        Option("-p:", "of which names", "<pattern>"),
+        Option("-c:", "what to run, up to the end of the line", "<commands>"),
     ),
     needs=Caps.READ,
     see_also=("x", "!for_each_module"),
     notes="Aliases: @#SymbolName @#SymbolAddress @#ModName @#FunctionName",
 )
-def for_each_function(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
+def for_each_function(session: Session, args: Arguments, name: str) -> None:
     options, commands = _options(args)
     module, pattern = options.get("m"), options.get("p")
     if not module or not pattern or not commands:
@@ -201,28 +207,24 @@ def for_each_function(session: Session, args: Arguments, name: str) -> object:
             "FunctionName": hit.symbol.name,
         }
         _run(session, commands, values)
-    return None
 
 
 @command(
     "!for_each_register",
     summary="Run a command for each general register.",
     group="registers",
-    params=(Param("-c:command", "commands"),),
+    options=(Option("-c:", "what to run, up to the end of the line", "<command>"),),
     needs=Caps.REGISTERS,
     see_also=("r",),
     notes="Aliases: @#RegisterName @#RegisterValue",
 )
-def for_each_register(session: Session, args: Arguments, name: str) -> object:
-    if _wants_help(args):
-        return _help(name)
+def for_each_register(session: Session, args: Arguments, name: str) -> None:
     options, commands = _options(args)
     if options or not commands:
         raise ArgumentError(f"{name} needs -c:command")
     for register in (*GENERAL, "rip", "efl"):
         value = f"0x{session.registers[register]:x}"
         _run(session, commands, {"RegisterName": register, "RegisterValue": value})
-    return None
 
 
 def _options(args: Arguments) -> tuple[dict[str, str], str]:
@@ -237,11 +239,3 @@ def _options(args: Arguments) -> tuple[dict[str, str], str]:
     commands = text.removeprefix("-c:").strip()
     quoted = len(commands) > 1 and commands[0] == commands[-1] == '"'
     return options, commands[1:-1] if quoted else commands
-
-
-def _help(name: str) -> list[str]:
-    from kdsim.debugger.commands.catalogue import REGISTRY
-
-    declared = REGISTRY.get(name)
-    assert declared is not None
-    return declared.help()

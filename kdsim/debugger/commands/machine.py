@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.kernel import SHARED_USER_DATA
@@ -115,14 +115,24 @@ class SystemInformation:
         yield ",".join(f'"{value}"' if "," in value else value for _, value in self.rows)
 
 
-AREAS = ("cpuinfo", "cpumicrocode", "cpuspeed", "gbl", "machineid", "registers", "smbios")
-SMBIOS_SWITCHES = ("debug", "devices", "memory", "power", "processor", "system", "v")
-SYSINFO_HELP = (
-    "!sysinfo cpuinfo|cpumicrocode|cpuspeed|gbl|machineid [-csv [-noheaders]]",
-    "!sysinfo registers",
-    "!sysinfo smbios [-csv [-noheaders]] {-debug|-devices|-memory|-power|-processor|-system|-v}",
-)
-# Model-specific registers that `registers` shows (Intel and AMD manuals).
+AREAS = {
+    "cpuinfo": "name and speed of each processor",
+    "cpumicrocode": "microcode versions",
+    "cpuspeed": "speeds",
+    "gbl": "the ACPI tables",
+    "machineid": "maker, product and BIOS",
+    "registers": "model-specific registers",
+    "smbios": "the SMBIOS tables",
+}
+SMBIOS = {
+    "debug": "raw bytes",
+    "devices": "devices",
+    "memory": "memory modules",
+    "power": "power supplies",
+    "processor": "processors",
+    "system": "the system",
+    "v": "everything",
+}
 MSRS = {
     0x10: "IA32_TIME_STAMP_COUNTER",
     0x1B: "IA32_APIC_BASE",
@@ -140,23 +150,22 @@ MSRS = {
     "!sysinfo",
     summary="Processor and firmware information.",
     group="processors",
-    params=(
-        Param("area", "text", " ".join(AREAS)),
-        Param("options", "flags", "-csv, -noheaders; for smbios which parts", optional=True),
+    params=(Param("area", "word", "what to show", words=tuple(AREAS.items())),),
+    options=(
+        Option("-csv", "comma-separated"),
+        Option("-noheaders", "with -csv: no line of names"),
+        *(Option(f"-{area}", f"smbios: {meaning}") for area, meaning in SMBIOS.items()),
     ),
     needs=Caps.READ,
     see_also=("!cpuid", "vertarget"),
 )
-def sysinfo(session: Session, args: Arguments, name: str) -> SystemInformation | list[str]:
+def sysinfo(session: Session, args: Arguments, name: str) -> SystemInformation:
     """From the KPRCBs and registers; firmware tables only where the target keeps them."""
-    if args.take("-?") is not None:
-        args.at_end()
-        return list(SYSINFO_HELP)
     area = args.word()
     if area not in AREAS:
         raise ArgumentError(f"!sysinfo knows {' '.join(AREAS)}")
     allowed = ("csv", "noheaders") if area != "registers" else ()
-    given = args.switches(*allowed, *(SMBIOS_SWITCHES if area == "smbios" else ()))
+    given = args.switches(*allowed, *(SMBIOS if area == "smbios" else ()))
     args.at_end()
     if "noheaders" in given and "csv" not in given:
         raise ArgumentError("-noheaders goes with -csv")
@@ -216,6 +225,29 @@ def _registers(session: Session) -> Iterator[tuple[str, str]]:
         yield f"{index:08x} {label}", value
 
 
+@dataclass(frozen=True, slots=True)
+class SharedPage:
+    """Facts of KUSER_SHARED_DATA."""
+
+    address: int
+    tick_multiplier: int
+    ticks: int
+    time_zone: int
+    image_numbers: tuple[int, int]
+    crypto_exponent: int
+    system_root: str
+
+    def lines(self) -> Iterator[str]:
+        low, high = self.image_numbers
+        uptime = _uptime(self.ticks * self.tick_multiplier >> 24)
+        yield f"_KUSER_SHARED_DATA at {self.address:016x}"
+        yield f"TickCount:    {self.tick_multiplier:x} * {self.ticks:016x} ({uptime})"
+        yield f"TimeZone Id: {self.time_zone}"
+        yield f"ImageNumber Range: [{low:x} .. {high:x}]"
+        yield f"Crypto Exponent: {self.crypto_exponent}"
+        yield f"SystemRoot: '{self.system_root}'"
+
+
 @command(
     "!kuser",
     summary="The page that kernel and programs share.",
@@ -223,22 +255,20 @@ def _registers(session: Session) -> Iterator[tuple[str, str]]:
     needs=Caps.READ,
     see_also=(".time", "vertarget"),
 )
-def kuser(session: Session, args: Arguments, name: str) -> list[str]:
+def kuser(session: Session, args: Arguments, name: str) -> SharedPage:
     """Reads KUSER_SHARED_DATA."""
     args.at_end()
     nt = Nt(session.symbols, session.memory)
     view = nt.view("_KUSER_SHARED_DATA", SHARED_USER_DATA).snapshot()
-    ticks = view.TickCountQuad
-    low, high = view.ImageNumberLow, view.ImageNumberHigh
-    return [
-        f"_KUSER_SHARED_DATA at {SHARED_USER_DATA:016x}",
-        f"TickCount:    {view.TickCountMultiplier:x} * {ticks:016x}"
-        f" ({_uptime(ticks * view.TickCountMultiplier >> 24)})",
-        f"TimeZone Id: {view.TimeZoneId}",
-        f"ImageNumber Range: [{low:x} .. {high:x}]",
-        f"Crypto Exponent: {view.CryptoExponent}",
-        f"SystemRoot: '{view.NtSystemRoot.text()}'",
-    ]
+    return SharedPage(
+        SHARED_USER_DATA,
+        view.TickCountMultiplier,
+        view.TickCountQuad,
+        view.TimeZoneId,
+        (view.ImageNumberLow, view.ImageNumberHigh),
+        view.CryptoExponent,
+        view.NtSystemRoot.text(),
+    )
 
 
 def _uptime(milliseconds: int) -> str:

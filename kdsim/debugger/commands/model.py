@@ -13,7 +13,7 @@ from kdsim.debugger.commands.context import SessionContext
 from kdsim.debugger.commands.model_expression import ModelExpressions, split
 from kdsim.debugger.commands.model_format import Formats, NativeValues, cpp_name, parse_formats
 from kdsim.debugger.commands.model_objects import Sequence, Thing, Value
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import HELP_LETTER, HELP_SWITCH, Option, Param, command
 from kdsim.debugger.language.typed import Typed
 from kdsim.errors import ArgumentError, MemoryFault
 from kdsim.symbols.types import Array, Pointer
@@ -29,14 +29,7 @@ NAME_WIDTH = 16
 GAP = " " * 17
 """Between an expression and its value."""
 CONTINUED = "[...]"
-_OPTION = re.compile(r"-(gc|g|c|n|v|h|\?|r(\d*))(?=\s|$)")
-HELP = """\
-dx [-g|-gc width] [-c count] [-n|-v] [-r[levels]] expression[,format]
-  -g  a grid, a row for each element      -gc  a grid whose cells have this width
-  -c  leave out so many elements          -n   no visualizations, as ,! does
-  -r  levels to open, one without it      -v   verbose
-  format  x d o b numbers; en nvo enumerations; c character; s sb s8 s8b su sub strings;
-          ! raw; na without addresses; a number or [expression]: elements of a pointer"""
+_OPTION = re.compile(r"-(gc|g|c|n|v|r(\d*))(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +100,32 @@ class _Options:
     raw: bool = False
     grid: bool = False
     cell: int = 0
-    help: bool = False
 
 
 @command(
     "dx",
     summary="Show a C++ expression, or an object of the debugger, as a tree.",
-    group="symbols",
-    params=(
-        Param("options", "flags", "-r[n] levels, -g grid, -c n skip, -n raw; dx -?", optional=True),
-        Param("expression", "expression", "C++; with ,x ,d ,en ,! ... behind it the format"),
+    group="types",
+    params=(Param("expression", "expression", "C++, or an object such as @$cursession"),),
+    options=(
+        Option("-r[n]", "open n levels, 1 without a number"),
+        Option("-g", "a grid, a row for each element"),
+        Option("-gc", "a grid whose cells have this width", "<width>"),
+        Option("-c", "leave out the first elements", "<count>"),
+        Option("-n", "no visualizations, as ,! does"),
+        Option("-v", "verbose"),
+        HELP_LETTER,
+        HELP_SWITCH,
     ),
     needs=Caps.NONE,
     see_also=("dt", "??", "dtx"),
+    notes="A format may follow after a comma: x d o b numbers; en nvo enumerations; c character;\n"
+    "s sb s8 s8b su sub strings; ! raw; na without addresses; a number or [expression]:\n"
+    "so many elements of a pointer.",
 )
-def dx(session: Session, args: Arguments, name: str) -> object:
+def dx(session: Session, args: Arguments, name: str) -> Tree | Grid:
     """Values are read with the types of the PDBs; objects from the kernel's lists."""
     options = _options(args)
-    if options.help:
-        return HELP
     text = args.rest()
     if not text:
         raise ArgumentError("dx needs an expression, for instance dx @$curprocess")
@@ -137,22 +137,21 @@ def dx(session: Session, args: Arguments, name: str) -> object:
 @command(
     "dtx",
     summary="Show memory as a type, in the way of dx.",
-    group="symbols",
-    params=(
-        Param("options", "flags", "-r[n] levels, -a elements of arrays", optional=True),
-        Param("type", "type"),
-        Param("address", "expression"),
+    group="types",
+    params=(Param("type", "type"), Param("address", "expression", "where the value lies")),
+    options=(
+        Option("-r[n]", "open n levels, 1 without a number"),
+        Option("-a", "the elements of arrays"),
+        HELP_LETTER,
     ),
     needs=Caps.NONE,
     see_also=("dt", "dx"),
 )
-def dtx(session: Session, args: Arguments, name: str) -> object:
+def dtx(session: Session, args: Arguments, name: str) -> Tree | Grid:
     """`dtx nt!_EPROCESS Address` is `dx (*((nt!_EPROCESS *)Address))`."""
     depth = 1
-    while found := re.match(r"-(a|h|r(\d*))(?=\s|$)", args.peek()):
+    while found := re.match(r"-(a|r(\d*))(?=\s|$)", args.peek()):
         args.word()
-        if found[1] == "h":
-            return "dtx [-r[levels]] [-a] [module!]name address"
         # The elements of an array are one level deeper.
         depth = int(found[2] or 1) if found[1].startswith("r") else max(depth, 2)
     kind = args.word()
@@ -180,7 +179,7 @@ def _options(args: Arguments) -> _Options:
             flags.add("g")
         else:
             flags.add(found[1])
-    return _Options(depth, skip, "n" in flags, "g" in flags, cell, not flags.isdisjoint(("h", "?")))
+    return _Options(depth, skip, "n" in flags, "g" in flags, cell)
 
 
 def _show(session: Session, args: Arguments, text: str, options: _Options) -> Tree | Grid:

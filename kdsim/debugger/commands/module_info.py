@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import as_found
 from kdsim.debugger.commands.modules import REPRODUCIBLE, is_reproducible, named
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.errors import ArgumentError, KdsimError
@@ -17,13 +18,97 @@ from kdsim.symbols.pdb import Pdb
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
-    from kdsim.symbols.pe import PeImage
     from kdsim.symbols.space import Module
 
 DEBUG_STRIPPED = 0x200
 """IMAGE_FILE_DEBUG_STRIPPED."""
+AMD64 = 0x8664
 # winnt.h, IMAGE_DEBUG_TYPE_*.
 DEBUG_TYPES = {2: "CODEVIEW", 4: "MISC", 11: "CLSID", 12: "VC_FEATURE", 13: "POGO", 16: "REPRO"}
+
+
+class DebugData(NamedTuple):
+    """One entry of the debug directory."""
+
+    type: str
+    size: int
+    rva: int
+    raw_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """An image, its debug data and its symbols.
+
+    Attributes:
+        asked: what the user called it.
+        age, guid, pdb_name: of the CODEVIEW entry.
+        status: what kind of symbols it has.
+    """
+
+    asked: str
+    module: str
+    base: int
+    image_name: str
+    machine: int
+    timestamp: int
+    time: str
+    size: int
+    checksum: int
+    characteristics: int
+    debug: tuple[DebugData, ...]
+    guid: str
+    age: int
+    pdb_name: str
+    status: str
+    problem: str
+    pdb_path: str
+
+    def lines(self) -> Iterator[str]:
+        stripped = " stripped" if self.characteristics & DEBUG_STRIPPED else ""
+        rows = (
+            ("Module", self.module),
+            ("Base Address", f"{self.base:016x}"),
+            ("Image Name", self.image_name),
+            ("Machine Type", f"{self.machine} ({'X64' if self.machine == AMD64 else 'other'})"),
+            ("Time Stamp", f"{self.timestamp:x} {self.time}"),
+            ("Size", f"{self.size:x}"),
+            ("CheckSum", f"{self.checksum:x}"),
+            ("Characteristics", f"{self.characteristics:x}{stripped}"),
+            ("Debug Data Dirs", "Type  Size     VA  Pointer"),
+        )
+        yield f"Loaded Module Info: [{self.asked}] "
+        yield from (_labelled(*row) for row in rows)
+        yield from self._debug_lines()
+        yield _labelled("Image Type", "MEMORY   - Image read successfully from loaded memory.")
+        yield from self._symbol_lines()
+
+    def _debug_lines(self) -> Iterator[str]:
+        for entry in self.debug:
+            place = f"{entry.type:>21} {entry.size:5x}, {entry.rva:5x}, {entry.raw_offset:7x}"
+            if entry.type == "CODEVIEW" and self.guid:
+                yield f"{place} RSDS - GUID: {{{_guid(self.guid)}}}"
+                yield f"{'':15}Age: {self.age:x}, Pdb: {self.pdb_name}"
+            else:
+                yield f"{place} [{'Data not mapped' if entry.size else 'no data'}]"
+
+    def _symbol_lines(self) -> Iterator[str]:
+        if self.pdb_path:
+            kind = "private symbols & lines" if self.status == "private pdb" else "public symbols"
+            loaded = "Symbols loaded successfully from symbol store."
+            yield _labelled("Symbol Type", f"PDB      - {loaded}")
+            yield f"{'':17}{self.pdb_path}"
+            yield _labelled("Load Report", f"{kind}, not source indexed")
+            yield f"{'':17}{self.pdb_path}"
+        else:
+            export = self.status == "export"
+            kind = "EXPORT  " if export else "NONE    "
+            yield _labelled("Symbol Type", f"{kind} - {self.problem}")
+            yield _labelled("Load Report", "export symbols" if export else "no symbols loaded")
+
+
+def _labelled(label: str, value: str) -> str:
+    return f"{label:>15}: {value}".rstrip()
 
 
 @command(
@@ -34,72 +119,42 @@ DEBUG_TYPES = {2: "CODEVIEW", 4: "MISC", 11: "CLSID", 12: "VC_FEATURE", 13: "POG
     needs=Caps.READ,
     see_also=("lm", "!dh"),
 )
-def lmi(session: Session, args: Arguments, name: str) -> list[str]:
+def lmi(session: Session, args: Arguments, name: str) -> ModuleInfo:
     """Reads the image's headers and debug directory from target memory."""
     text = args.rest()
     if not text:
         raise ArgumentError("!lmi needs a module's name or address")
     module = named(session, text)
     session.symbols.load(module)
-    lines = [f"Loaded Module Info: [{text}] "]
-
-    def add(label: str, value: str) -> None:
-        lines.append(f"{label:>15}: {value}".rstrip())
-
-    image = module.image
-    add("Module", module.name)
-    add("Base Address", f"{module.base:016x}")
-    add("Image Name", module.image_name)
-    add("Machine Type", f"{image.machine} ({'X64' if image.machine == 0x8664 else 'other'})")
-    when = REPRODUCIBLE if is_reproducible(module) else times.image_time(module.timestamp)
-    add("Time Stamp", f"{module.timestamp:x} {when}")
-    add("Size", f"{module.size:x}")
-    add("CheckSum", f"{module.checksum:x}")
-    stripped = " stripped" if image.characteristics & DEBUG_STRIPPED else ""
-    add("Characteristics", f"{image.characteristics:x}{stripped}")
-    add("Debug Data Dirs", "Type  Size     VA  Pointer")
-    lines += _debug_lines(image)
-    add("Image Type", "MEMORY   - Image read successfully from loaded memory.")
-    add("Symbol Type", _symbol_type(module))
-    lines += _load_report(module)
-    return lines
-
-
-def _load_report(module: Module) -> Iterator[str]:
-    label = f"{'Load Report':>15}: "
-    if module.pdb is None:
-        yield f"{label}{'export symbols' if module.status == 'export' else 'no symbols loaded'}"
-        return
-    kind = "private symbols & lines" if module.pdb.is_private else "public symbols"
-    yield f"{label}{kind}, not source indexed"
-    yield f"{'':17}{module.pdb_path}"
-
-
-def _debug_lines(image: PeImage) -> Iterator[str]:
-    for entry in image.debug_entries:
-        kind = DEBUG_TYPES.get(entry.type, f"TYPE {entry.type}")
-        place = f"{kind:>21} {entry.size:5x}, {entry.rva:5x}, {entry.raw_offset:7x}"
-        view = image.codeview if kind == "CODEVIEW" else None
-        if view is not None:
-            yield f"{place} RSDS - GUID: {_guid(view.guid)}"
-            yield f"{'':15}Age: {view.age:x}, Pdb: {view.pdb_name}"
-        else:
-            yield f"{place} [{'Data not mapped' if entry.size else 'no data'}]"
+    image, code = module.image, module.image.codeview
+    return ModuleInfo(
+        asked=text,
+        module=module.name,
+        base=module.base,
+        image_name=module.image_name,
+        machine=image.machine,
+        timestamp=module.timestamp,
+        time=REPRODUCIBLE if is_reproducible(module) else times.image_time(module.timestamp),
+        size=module.size,
+        checksum=module.checksum,
+        characteristics=image.characteristics,
+        debug=tuple(
+            DebugData(DEBUG_TYPES.get(e.type, f"TYPE {e.type}"), e.size, e.rva, e.raw_offset)
+            for e in image.debug_entries
+        ),
+        guid=code.guid if code else "",
+        age=code.age if code else 0,
+        pdb_name=code.pdb_name if code else "",
+        status=module.status,
+        problem=module.problem,
+        pdb_path=str(module.pdb_path) if module.pdb else "",
+    )
 
 
 def _guid(text: str) -> str:
-    """`{606FF669-409B-00F7-FC8C-61A9C1670129}`."""
+    """`606FF669-409B-00F7-FC8C-61A9C1670129`."""
     parts = (text[:8], text[8:12], text[12:16], text[16:20], text[20:])
-    return "{" + "-".join(parts) + "}"
-
-
-def _symbol_type(module: Module) -> str:
-    if module.pdb is not None:
-        return (
-            f"PDB      - Symbols loaded successfully from symbol store.\n{'':17}{module.pdb_path}"
-        )
-    kind = "EXPORT  " if module.status == "export" else "NONE    "
-    return f"{kind} - {module.problem}"
+    return "-".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +180,7 @@ class SymbolCheck:
         yield f"    Timestamp: {self.timestamp:08X}"
         yield f"  SizeOfImage: {self.size:X}"
         yield f"          pdb: {self.pdb_name}"
-        yield f"      pdb sig: {_guid(self.guid)[1:-1]}"
+        yield f"      pdb sig: {_guid(self.guid)}"
         yield f"          age: {self.age:x}"
         yield ""
         if not self.loaded:
@@ -135,7 +190,7 @@ class SymbolCheck:
         yield f"Loaded pdb is {self.loaded}"
         yield ""
         yield name
-        yield f"      pdb sig: {_guid(self.found_guid)[1:-1]}"
+        yield f"      pdb sig: {_guid(self.found_guid)}"
         yield f"          age: {self.found_age:x}"
         yield ""
         yield f"{'MATCH' if self.matches else 'MISMATCH'}: {name} and {self.image_name}"
@@ -179,6 +234,32 @@ def check_symbols(session: Session, args: Arguments, name: str) -> SymbolCheck:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """Where an image lies, and where its file wanted it."""
+
+    base: int
+    module: str
+    preferred: int
+    problem: str
+
+    def line(self) -> str:
+        place = f"{self.base:016x} {self.module} -"
+        if self.problem:
+            return f"{place} {self.problem}"
+        if self.preferred == self.base:
+            return f"{place} at preferred address"
+        return f"{place} RELOCATED from {self.preferred:016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relocations:
+    images: tuple[Relocation, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (image.line() for image in self.images)
+
+
 @command(
     "!imgreloc",
     summary="Which images lie where they were linked for.",
@@ -187,18 +268,16 @@ def check_symbols(session: Session, args: Arguments, name: str) -> SymbolCheck:
     needs=Caps.READ,
     see_also=("lm", "!dh"),
 )
-def image_relocations(session: Session, args: Arguments, name: str) -> Iterator[str]:
+def image_relocations(session: Session, args: Arguments, name: str) -> Relocations:
     """The preferred base is the one in the image file; the loader changes the mapped header."""
     text = args.rest()
     chosen = [named(session, text)] if text else session.symbols.modules
-    for module in sorted(chosen, key=lambda module: module.base):
-        session.check_interrupt()
-        try:
-            preferred = module.image.image_base
-        except KdsimError as error:
-            yield f"{module.base:016x} {module.name} - {error}"
-            continue
-        if preferred == module.base:
-            yield f"{module.base:016x} {module.name} - at preferred address"
-        else:
-            yield f"{module.base:016x} {module.name} - RELOCATED from {preferred:016x}"
+    ordered = sorted(chosen, key=lambda module: module.base)
+    return as_found(session, map(_relocation, ordered), Relocations)
+
+
+def _relocation(module: Module) -> Relocation:
+    try:
+        return Relocation(module.base, module.name, module.image.image_base, "")
+    except KdsimError as error:
+        return Relocation(module.base, module.name, 0, str(error))

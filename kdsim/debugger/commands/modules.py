@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import modules
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.text import address as tick
@@ -181,18 +181,30 @@ def _take(args: Arguments, chosen: Selection, letter: str, pending: str) -> str:
     "lm",
     summary="List modules.",
     group="symbols",
-    params=(
-        Param(
-            "options",
-            "flags",
-            "v details, 1m names only, sm by name, o loaded, l with symbols, e without, u user, "
-            "k kernel, c checksums; i f n p t: image name, path, name, mapped name, time",
-            optional=True,
-        ),
-        Param("pattern", "module", "m name pattern, M path pattern; a address", optional=True),
+    params=(Param("pattern", "module", "behind m, M or a", optional=True),),
+    options=(
+        Option("v", "details"),
+        Option("m", "only names that match", "<pattern>"),
+        Option("M", "only paths that match", "<pattern>"),
+        Option("a", "only the module at an address", "<address>"),
+        Option("o", "only loaded modules"),
+        Option("l", "only modules whose symbols are loaded"),
+        Option("e", "only modules with a symbol problem"),
+        Option("u", "only user modules"),
+        Option("k", "only kernel modules"),
+        Option("1m", "names and nothing else"),
+        Option("sm", "sorted by name"),
+        Option("c", "with the checksum"),
+        Option("D", "with the links of a graphical debugger"),
+        Option("i", "image name instead of the symbols"),
+        Option("f", "path instead of the symbols"),
+        Option("n", "image name instead of the symbols"),
+        Option("p", "mapped image instead of the symbols"),
+        Option("t", "time stamp instead of the symbols"),
     ),
     needs=Caps.NONE,
     see_also=("!lmi", "ld", ".reload", "x", "ln"),
+    notes="The letters stand behind the name, together or apart: lmvm nt, lm v m nt.",
     suffix=r"[A-Za-z]*",
     glued=r"\d?[A-Za-z]",
 )
@@ -342,18 +354,39 @@ def named(session: Session, text: str) -> Module:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolLoad:
+    """What came of loading one module's symbols."""
+
+    module: str
+    loaded: bool
+    already: bool
+    problem: str
+
+    def line(self) -> str:
+        if self.loaded:
+            return f"Symbols {'already ' if self.already else ''}loaded for {self.module}"
+        return f"Symbols not loaded for {self.module}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolLoads:
+    modules: tuple[SymbolLoad, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from (module.line() for module in self.modules)
+
+
 @command(
     "ld",
     summary="Load symbols of modules now.",
     group="symbols",
-    params=(
-        Param("pattern", "module"),
-        Param("/f file", "module", "a pattern for file names instead", optional=True),
-    ),
+    params=(Param("pattern", "module", "of module names", optional=True),),
+    options=(Option("/f", "modules by the names of their files", "<pattern>"),),
     needs=Caps.NONE,
     see_also=(".reload", "lm"),
 )
-def ld(session: Session, args: Arguments, name: str) -> list[str]:
+def ld(session: Session, args: Arguments, name: str) -> SymbolLoads:
     """Loads the PDB of every module whose name matches."""
     given = args.switches("f:")
     pattern = None if args.done else args.pattern()
@@ -367,19 +400,17 @@ def ld(session: Session, args: Arguments, name: str) -> list[str]:
         for module in session.symbols.modules
         if (matches(file, module.image_name) if file else matches(pattern or "*", module.name))
     ]
-    lines = []
+    loads = []
     with session.progress("Loading symbols", len(chosen)) as progress:
         for number, module in enumerate(chosen):
             progress.advance(min(number, 1), module.name)
-            lines.append(_load(session, module))
-    if not lines:
+            loads.append(_load(session, module))
+    if not loads:
         raise ArgumentError(f"no module matches '{file or pattern}'")
-    return lines
+    return SymbolLoads(tuple(loads))
 
 
-def _load(session: Session, module: Module) -> str:
+def _load(session: Session, module: Module) -> SymbolLoad:
     known = module.status != "deferred"
     session.symbols.load(module)
-    if module.pdb is not None:
-        return f"Symbols {'already ' if known else ''}loaded for {module.name}"
-    return f"Symbols not loaded for {module.name}: {module.problem}"
+    return SymbolLoad(module.name, module.pdb is not None, known, module.problem)

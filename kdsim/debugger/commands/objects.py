@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.listing import in_pieces
+from kdsim.debugger.commands.registry import HELP_LETTER, Option, Param, command
 from kdsim.debugger.inspect import objects
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.errors import ArgumentError, MemoryFault
@@ -58,6 +59,15 @@ class ObjectReport:
             yield f"     {mark}  {found.address:016x} {found.type_name:25} {found.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Objects:
+    objects: tuple[ObjectReport, ...]
+
+    def lines(self) -> Iterator[str]:
+        for report in self.objects:
+            yield from report.lines()
+
+
 @command(
     "!object",
     summary="An object's header, name and contents.",
@@ -67,20 +77,33 @@ class ObjectReport:
         Param(
             "flags",
             "flags",
-            "1 header, 8 contents, 10 optional headers, 20 full path (default 9)",
+            "what to show, 9 when left out",
             optional=True,
+            bits=(
+                (HEADER, "name and counts"),
+                (CONTENTS, "with 1: what is in it"),
+                (OPTIONAL, "optional headers"),
+                (FULL_PATH, "with 1: the full path"),
+            ),
         ),
+    ),
+    options=(
+        Option("-p", "the private object name spaces"),
+        HELP_LETTER,
     ),
     needs=Caps.READ,
     see_also=("!drvobj", "!devobj"),
+    examples=("!object \\Device", "!object 0 Event"),
+    notes="Flags 0 show its type only. !object 0 <type> lists all objects of a type.",
 )
-def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | list[str] | None:
+def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | Objects:
     """Reads the OBJECT_HEADER; walks directories from nt!ObpRootDirectoryObject."""
     nt = Nt(session.symbols, session.memory)
     if args.done:
         raise ArgumentError("!object needs an address or a path such as \\Driver")
-    if args.take("-h", "-?", "-p") is not None:
-        return _switch(args)
+    if args.take("-p") is not None:
+        args.at_end()
+        raise ArgumentError("the table of private name spaces has no symbol in this kernel")
     if args.peek().startswith("\\"):
         path = args.word() or ""
         info = objects.lookup(nt, path)
@@ -89,8 +112,7 @@ def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | 
     else:
         address = args.expression()
         if not address:
-            _instances(session, nt, args)
-            return None
+            return _instances(session, nt, args)
         try:
             info = objects.object_at(nt, address)
         except MemoryFault as error:
@@ -100,25 +122,8 @@ def show_object(session: Session, args: Arguments, name: str) -> ObjectReport | 
     return _object_report(nt, info, OBJECT_DEFAULT if flags is None else flags)
 
 
-HELP = (
-    "!object <address> [flags]  an object: 0 its type, 1 name and counts, 8 contents (with 1),",
-    "                           10 optional headers, 20 full path (with 1); default 9",
-    "!object <path>             the object of that name, for instance \\Device",
-    "!object 0 <type>           all objects of a type",
-    "!object -p                 private object name spaces",
-)
-
-
-def _switch(args: Arguments) -> list[str]:
-    asked = args.text[args.start : args.position].strip()
-    args.at_end()
-    if asked == "-p":
-        raise ArgumentError("the table of private name spaces has no symbol in this kernel")
-    return list(HELP)
-
-
-def _instances(session: Session, nt: Nt, args: Arguments) -> None:
-    """Every object of a type, printed as it is found."""
+def _instances(session: Session, nt: Nt, args: Arguments) -> Objects:
+    """Every object of a type."""
     wanted = args.word()
     args.at_end()
     if wanted is None:
@@ -127,15 +132,12 @@ def _instances(session: Session, nt: Nt, args: Arguments) -> None:
     kind = kinds.get(wanted.lower())
     if kind is None:
         raise ArgumentError(f"there is no object type {wanted}")
-    found = False
-    for info in objects.instances(nt, kind):
-        session.check_interrupt()
-        found = True
-        for line in _object_report(nt, info, HEADER).lines():
-            session.out.line(line)
-    if not found:
+    reports = (_object_report(nt, info, HEADER) for info in objects.instances(nt, kind))
+    found = in_pieces(session, reports, Objects)
+    if not found.objects:
         # Only a kernel with FLG_MAINTAIN_OBJECT_TYPELIST keeps the list.
         raise ArgumentError("Objects are not kept in lists of their types (see !gflag +otl)")
+    return found
 
 
 def _object_report(nt: Nt, info: objects.ObjectInfo, flags: int) -> ObjectReport:

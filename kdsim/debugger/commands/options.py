@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,7 @@ def ignore_missing_pages(session: Session, args: Arguments, name: str) -> Switch
     "sqd",
     summary="Quiet mode: no long message when you break in.",
     group="session",
+    see_also=(".outmask", ".prompt_allow"),
 )
 def quiet(session: Session, args: Arguments, name: str) -> Switch:
     args.at_end()
@@ -156,9 +157,12 @@ class Failures:
     summary="Tell of failures that are otherwise passed over; alone: show what is told of.",
     group="session",
     options=(
-        Option("/v", "reads: tell (/V: do not)"),
-        Option("/s", "symbols: tell (/S: do not)"),
-        Option("/t", "types: tell (/T: do not)"),
+        Option("/v", "tell of reads (.show_read_failures)"),
+        Option("/V", "do not"),
+        Option("/s", "tell of symbols (.show_sym_failures)"),
+        Option("/S", "do not"),
+        Option("/t", "tell of types (.show_sym_failures)"),
+        Option("/T", "do not"),
     ),
 )
 def show_failures(session: Session, args: Arguments, name: str) -> Failures:
@@ -198,12 +202,15 @@ class TypeOptions:
 
 @command(
     ".typeopt",
-    summary="Show or change how dt and dv show values.",
+    summary="Show or change how dt and ?? show values.",
     group="types",
     params=(
         Param(
-            "{+|-}flags", "flags", "or a name: uni longst radix size", optional=True,
-            bits=tuple((int(bit), meaning) for bit, meaning in TYPE_OPTIONS.values()),
+            "{+|-}option",
+            "word",
+            "one or more; or bits, +3: 1 uni, 2 longst, 4 radix, 8 size",
+            optional=True,
+            words=tuple((f"+{name}", meaning) for name, (_, meaning) in TYPE_OPTIONS.items()),
         ),
     ),
     see_also=("dt", "dv", ".enable_unicode"),
@@ -240,7 +247,10 @@ def type_switch(session: Session, args: Arguments, name: str) -> TypeOptions | N
     return None
 
 
-KERNEL_OPTIONS = ("NOEXTWARNING", "NOVERSIONCHECK")
+KERNEL_OPTIONS = {
+    "NOEXTWARNING": "pass over unknown extension commands",
+    "NOVERSIONCHECK": "accepted: no extension has a version to check",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +269,9 @@ class Chosen:
     "so",
     summary="Show or set the kernel debugging options.",
     group="session",
-    params=(Param("options", "text", " ".join(KERNEL_OPTIONS), optional=True),),
-    notes="NOEXTWARNING: an unknown extension command is passed over. NOVERSIONCHECK: no effect.",
+    params=(
+        Param("option", "word", "one or more", optional=True, words=tuple(KERNEL_OPTIONS.items())),
+    ),
 )
 def kernel_options(session: Session, args: Arguments, name: str) -> Chosen:
     settings = session.settings
@@ -271,7 +282,11 @@ def kernel_options(session: Session, args: Arguments, name: str) -> Chosen:
     return Chosen("Kernel debugging options", options, "<none>")
 
 
-DISASSEMBLY_OPTIONS = ("ignore_output_width", "no_code_bytes", "source_line")
+DISASSEMBLY_OPTIONS = {
+    "ignore_output_width": "do not break long lines",
+    "no_code_bytes": "without the bytes of the instructions",
+    "source_line": "with the source line",
+}
 
 
 @command(
@@ -279,7 +294,11 @@ DISASSEMBLY_OPTIONS = ("ignore_output_width", "no_code_bytes", "source_line")
     ".asm-",
     summary="Show or set (.asm-: clear) how instructions are shown.",
     group="memory",
-    params=(Param("options", "text", " ".join(DISASSEMBLY_OPTIONS), optional=True),),
+    params=(
+        Param(
+            "option", "word", "one or more", optional=True, words=tuple(DISASSEMBLY_OPTIONS.items())
+        ),
+    ),
     see_also=("u",),
 )
 def disassembly_options(session: Session, args: Arguments, name: str) -> Chosen:
@@ -293,7 +312,7 @@ def disassembly_options(session: Session, args: Arguments, name: str) -> Chosen:
     return Chosen("Assembly options", options, "<default>")
 
 
-def _words(args: Arguments, known: tuple[str, ...]) -> list[str]:
+def _words(args: Arguments, known: Iterable[str]) -> list[str]:
     """Option names in any case; SyntaxError at the first that is none."""
     found: list[str] = []
     while not args.done:

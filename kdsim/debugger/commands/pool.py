@@ -107,8 +107,14 @@ def _verbose_row(use: pool.TagUse) -> str:
         Param(
             "flags",
             "flags",
-            "1 verbose, 2 sort by nonpaged, 4 sort by paged, 8 session pool",
+            "what to show",
             optional=True,
+            bits=(
+                (VERBOSE, "frees and differences too"),
+                (BY_NONPAGED, "sort by nonpaged use"),
+                (BY_PAGED, "sort by paged use"),
+                (SESSION_POOL, "session pool"),
+            ),
         ),
         Param("tag", "text", "only this tag; * and ? match", optional=True),
     ),
@@ -202,8 +208,13 @@ def _content_lines(start: int, data: bytes) -> Iterator[str]:
         Param(
             "flags",
             "flags",
-            "1 contents, 2 only the block at the address, 80000000 no descriptions",
+            "what to show",
             optional=True,
+            bits=(
+                (CONTENTS, "the first bytes of each block"),
+                (WANTED_ONLY, "only the block at the address"),
+                (NO_DESCRIPTION, "no descriptions of tags"),
+            ),
         ),
     ),
     needs=Caps.READ,
@@ -270,7 +281,13 @@ class PoolValidation:
     group="pool",
     params=(
         Param("address", "expression", "any address in the page"),
-        Param("level", "flags", "1 lists, 2 basic headers, 3 full headers", optional=True),
+        Param(
+            "level",
+            "word",
+            "what to show besides the verdict",
+            optional=True,
+            words=(("1", "lists"), ("2", "basic headers"), ("3", "full headers")),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!pool",),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
+from kdsim.debugger.commands.listing import as_found
 from kdsim.debugger.commands.pool import block_line
 from kdsim.debugger.commands.registry import Param, command
 from kdsim.debugger.inspect import heaps, pool
@@ -25,6 +27,21 @@ POOLS: dict[int, tuple[str, tuple[int, ...]]] = {
     SESSION_TYPE: ("Session", ()),
 }
 TAG_LENGTH = 4
+POOL = Param(
+    "pool",
+    "word",
+    "which, 0 when left out",
+    optional=True,
+    words=(("0", "nonpaged"), ("1", "paged"), ("2", "special"), ("4", "session")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolBlocks:
+    blocks: tuple[heaps.PoolBlock, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from map(block_line, self.blocks)
 
 
 @command(
@@ -33,18 +50,19 @@ TAG_LENGTH = 4
     group="pool",
     params=(
         Param("tag", "text", "four characters (* and ? match), or 0x and the tag's value"),
-        Param("pool", "flags", "0 nonpaged, 1 paged, 2 special, 4 session", optional=True),
+        POOL,
     ),
     needs=Caps.READ,
     see_also=("!poolused", "!pool"),
 )
-def poolfind(session: Session, args: Arguments, name: str) -> None:
+def poolfind(session: Session, args: Arguments, name: str) -> PoolBlocks:
     """Reads: nt!PoolBigPageTable, nt!ExPoolState's heaps."""
     pattern, kind = _arguments(args.raw())
     nt = Nt(session.symbols, session.memory)
-    for block in search(session, nt, pattern, kind):
-        session.out.line(block_line(block))
+    with session.progress("Searching pool"):
+        found = as_found(session, search(session, nt, pattern, kind), PoolBlocks)
     session.out.line()
+    return found
 
 
 def search(

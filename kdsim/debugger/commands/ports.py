@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from kdsim.debugger.backends.base import Caps
@@ -32,6 +34,18 @@ def _ports(session: Session, name: str) -> PortAccess:
     return backend
 
 
+@dataclass(frozen=True, slots=True)
+class PortValue:
+    """What was read from an I/O port."""
+
+    port: int
+    size: int
+    value: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.port:04x}: {self.value:0{2 * self.size}x}"
+
+
 @command(
     "ib",
     "iw",
@@ -42,10 +56,10 @@ def _ports(session: Session, name: str) -> PortAccess:
     needs=Caps.IO,
     see_also=("ob",),
 )
-def read_port(session: Session, args: Arguments, name: str) -> str:
+def read_port(session: Session, args: Arguments, name: str) -> PortValue:
     port, size = args.expression(), SIZES[name[1].lower()]
     args.at_end()
-    return f"{port:04x}: {_ports(session, name).read_io(port, size):0{2 * size}x}"
+    return PortValue(port, size, _ports(session, name).read_io(port, size))
 
 
 @command(

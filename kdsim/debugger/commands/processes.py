@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,25 +67,22 @@ def _has_module(session: Session, nt: Nt, process: processes.Process, module: st
     return any(name.rpartition(".")[0] == wanted or name == wanted for name in names)
 
 
+FLAGS: tuple[tuple[int, str], ...] = (
+    (1, "times and priorities"),
+    (2, "threads and what they wait for"),
+    (4, "with 2: stacks; alone: one line a thread"),
+    (8, "no arguments in stacks"),
+    (0x10, "in the process' context"),
+)
+
+
 @command(
     "!process",
     summary="A process, or all of them.",
     group="processes",
     params=(
         Param("process", "process", "EPROCESS address or pid; 0 all, -1 current", optional=True),
-        Param(
-            "flags",
-            "flags",
-            "what to show",
-            optional=True,
-            bits=(
-                (1, "times and priorities"),
-                (2, "threads and what they wait for"),
-                (4, "with 2: stacks; alone: one line a thread"),
-                (8, "no arguments in stacks"),
-                (0x10, "in the process' context"),
-            ),
-        ),
+        Param("flags", "flags", "what to show", optional=True, bits=FLAGS),
         Param("image", "text", "with 0: only processes of this image name", optional=True),
     ),
     options=(
@@ -226,26 +223,22 @@ PROCESS_ALIAS = "@#Process"
 )
 def for_each_process(session: Session, args: Arguments, name: str) -> None:
     """Walks nt!PsActiveProcessHead."""
-    text = commands_argument(args) or f"!process {PROCESS_ALIAS} 0"
     nt = Nt(session.symbols, session.memory)
-    for process in list(processes.processes(nt)):
+    found = [process.address for process in processes.processes(nt)]
+    for_each(session, args, PROCESS_ALIAS, f"!process {PROCESS_ALIAS} 0", found)
+
+
+def for_each(
+    session: Session, args: Arguments, alias: str, default: str, addresses: Iterable[int]
+) -> None:
+    """Run `"commands"`, or the rest of the line, with `@#Name` and `${@#Name}` replaced."""
+    text = args.string(escapes=True) if args.peek().startswith('"') else args.rest()
+    args.at_end()
+    for address in addresses:
         session.check_interrupt()
-        session.runner(replaced(text, PROCESS_ALIAS, process.address))
-
-
-def commands_argument(args: Arguments) -> str:
-    """`"commands"`, or the rest of the line without quotes."""
-    if args.peek().startswith('"'):
-        text = args.string(escapes=True) or ""
-        args.at_end()
-        return text
-    return args.rest().strip()
-
-
-def replaced(text: str, alias: str, value: int) -> str:
-    """Commands with `@#Name` and `${@#Name}` replaced."""
-    number = f"0x{value:016x}"
-    return text.replace("${" + alias + "}", number).replace(alias, number)
+        number = f"0x{address:016x}"
+        commands = (text or default).replace(f"${{{alias}}}", number).replace(alias, number)
+        session.runner(commands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +257,30 @@ class Sessions:
             yield f"Current Session {self.current}"
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenSession:
+    """The session, and the process of it, whose memory is read from now on."""
+
+    sessions: int
+    session: int
+    process: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"Sessions on machine: {self.sessions}"
+        yield f"Implicit process is now {tick(self.process)}"
+        yield f"Using session {self.session}"
+        yield ".cache forcedecodeptes done"
+
+
 @command(
     "!session",
-    summary="The sessions; with -s the process context moves into one.",
+    summary="The sessions; or move the process context into one.",
     group="processes",
-    params=(Param("-s session", "expression", "-1: the current one", optional=True),),
+    options=(Option("-s", "move the process context there; -1: the current one", "<session>"),),
     needs=Caps.READ,
     see_also=("!sprocess", ".process", ".cache"),
 )
-def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | list[str]:
+def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | ChosenSession:
     """From EPROCESS.Session of all processes."""
     switches = args.switches("s")
     nt = Nt(session.symbols, session.memory)
@@ -288,12 +296,7 @@ def show_sessions(session: Session, args: Arguments, name: str) -> Sessions | li
     session.memory.decode_all = True
     session.memory.flush()
     session.scope.process = member.address
-    return [
-        f"Sessions on machine: {len(processes.sessions(nt))}",
-        f"Implicit process is now {tick(member.address)}",
-        f"Using session {space.id}",
-        ".cache forcedecodeptes done",
-    ]
+    return ChosenSession(len(processes.sessions(nt)), space.id, member.address)
 
 
 def _current_session(session: Session, nt: Nt) -> int | None:
@@ -322,7 +325,7 @@ def _session_space(session: Session, nt: Nt, wanted: int) -> processes.SessionSp
     group="processes",
     params=(
         Param("session", "text", "decimal; -1 current, -2 context, -4 all", optional=True),
-        Param("flags", "flags", "as for !process, 0 when left out", optional=True),
+        Param("flags", "flags", "0 when left out", optional=True, bits=FLAGS),
         Param("image", "text", "only processes of this image name", optional=True),
     ),
     needs=Caps.READ,

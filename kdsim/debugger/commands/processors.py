@@ -181,6 +181,20 @@ def show_prcb(session: Session, args: Arguments, name: str) -> PrcbReport:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SavedIrql:
+    """The IRQL that a processor ran at."""
+
+    processor: int
+    irql: int
+    name: str
+
+    def lines(self) -> Iterator[str]:
+        yield (
+            f"Debugger saved IRQL for processor 0x{self.processor:x} -- {self.irql} ({self.name})"
+        )
+
+
 @command(
     "!irql",
     summary="IRQL of a processor when the target stopped.",
@@ -189,9 +203,9 @@ def show_prcb(session: Session, args: Arguments, name: str) -> PrcbReport:
     needs=Caps.READ | Caps.REGISTERS,
     see_also=("!pcr",),
 )
-def show_irql(session: Session, args: Arguments, name: str) -> list[str]:
+def show_irql(session: Session, args: Arguments, name: str) -> SavedIrql:
     """Reads KPRCB.DebuggerSavedIRQL."""
     nt = Nt(session.symbols, session.memory)
     number = _processor(session, args, nt, session.processor)
     irql = processes.prcb(nt, number).DebuggerSavedIRQL
-    return [f"Debugger saved IRQL for processor 0x{number:x} -- {irql} ({irql_name(irql)})"]
+    return SavedIrql(number, irql, irql_name(irql))

@@ -12,6 +12,7 @@ from kdsim.debugger.commands.threadreport import Number
 from kdsim.debugger.inspect import objects, processes
 from kdsim.debugger.inspect.fields import Unreadable, attempt
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.language.commands import Message
 from kdsim.errors import ArgumentError, KdsimError, Unsupported
 
 if TYPE_CHECKING:
@@ -51,12 +52,18 @@ class JobReport:
     group="processes",
     params=(
         Param("process", "process", "EPROCESS, ETHREAD or EJOB; 0: the current one", optional=True),
-        Param("flags", "flags", "1 settings, 2 processes", optional=True),
+        Param(
+            "flags",
+            "flags",
+            "what to show, 1 when left out",
+            optional=True,
+            bits=((SETTINGS, "settings"), (MEMBERS, "its processes")),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!process",),
 )
-def show_job(session: Session, args: Arguments, name: str) -> JobReport | list[str]:
+def show_job(session: Session, args: Arguments, name: str) -> JobReport | Message:
     """Reads EPROCESS.Job."""
     address = args.optional_expression(0) or session.current_process()
     flags = args.optional_expression(SETTINGS)
@@ -64,7 +71,7 @@ def show_job(session: Session, args: Arguments, name: str) -> JobReport | list[s
     nt = Nt(session.symbols, session.memory)
     job = _job_of(nt, address)
     if not job:
-        return [f"Process {address:016x} is not in a job"]
+        return Message(f"Process {address:016x} is not in a job")
     view = nt.view("_EJOB", job)
     assert flags is not None
     counters = {}
@@ -167,7 +174,13 @@ class Apcs:
     summary="The asynchronous procedure calls that are queued.",
     group="processes",
     params=(
-        Param("scope", "text", "proc, thre, or the address of a KAPC", optional=True),
+        Param(
+            "scope",
+            "word",
+            "whose; or the address of a KAPC; alone: all",
+            optional=True,
+            words=(("proc", "those of a process"), ("thre", "those of a thread")),
+        ),
         Param("address", "expression", "of the process or thread", optional=True),
     ),
     needs=Caps.READ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.edit import INPUT
@@ -66,6 +66,10 @@ _GENERAL_ROWS = (
     ("r8", "r9", "r10"),
     ("r11", "r12", "r13"),
     ("r14", "r15"),
+)
+_DUMPED = (
+    *(name for row in _GENERAL_ROWS for name in row),
+    *("efl", "cs", "ss", "ds", "es", "fs", "gs"),
 )
 # Longest names first, so that `raxx` is no `rax` with a tail.
 _NAMES = "|".join(sorted(SLOTS, key=len, reverse=True))
@@ -137,6 +141,24 @@ class RegisterDump:
         yield from self.text
 
 
+class RegisterValue(NamedTuple):
+    name: str
+    value: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterValues:
+    """Registers that were named, on one line."""
+
+    registers: tuple[RegisterValue, ...]
+    _gap: str = " "
+
+    def lines(self) -> Iterator[str]:
+        if self.registers:
+            yield self._gap.join(f"{item.name}={item.text}" for item in self.registers)
+
+
 @command(
     "r",
     summary="Show or set registers, flags and pseudo-registers.",
@@ -148,7 +170,7 @@ class RegisterDump:
     see_also=("rm", "k", ".trap", ".cxr"),
     notes="rM <mask> shows the groups of a mask, as rm lists them. r? $t0 = <expr> keeps the type.",
 )
-def registers(session: Session, args: Arguments, name: str) -> object:
+def registers(session: Session, args: Arguments, name: str) -> RegisterDump | RegisterValues | None:
     if args.done:
         return _all(session, session.settings.register_mask)
     if args.peek().startswith("."):
@@ -161,14 +183,14 @@ def registers(session: Session, args: Arguments, name: str) -> object:
     return _each(session, args)
 
 
-def _each(session: Session, args: Arguments) -> str | None:
+def _each(session: Session, args: Arguments) -> RegisterValues | None:
     """The registers that are named, shown in one line or set."""
-    shown: list[str] = []
+    shown: list[RegisterValue] = []
     while not args.done:
-        text = _one(session, args)
-        if text is not None:
-            shown.append(text)
-    return " ".join(shown) if shown else None
+        found = _one(session, args)
+        if found is not None:
+            shown.append(found)
+    return RegisterValues(tuple(shown)) if shown else None
 
 
 @command(
@@ -185,7 +207,9 @@ def _each(session: Session, args: Arguments) -> str | None:
     see_also=("r", "rm"),
     notes="rY, rYI, rZ, rZI and rK: AVX registers, which the debugger connection does not carry.",
 )
-def registers_by_mask(session: Session, args: Arguments, name: str) -> object:
+def registers_by_mask(
+    session: Session, args: Arguments, name: str
+) -> RegisterDump | RegisterValues | None:
     mask = GROUPS.get(name) or args.expression()
     if not args.done:
         return _each(session, args)
@@ -196,24 +220,20 @@ def registers_by_mask(session: Session, args: Arguments, name: str) -> object:
 
 
 def _all(session: Session, mask: int) -> RegisterDump:
-    text = [] if session.scope.is_default else ["Last set context:"]
-    text += session_register_lines(session, mask)
-    found = session.registers
-    pc = found["rip"]
-    text += session.disassembler.location(pc, registers=found)
-    general = [n for row in _GENERAL_ROWS for n in row] + [
-        "efl",
-        "cs",
-        "ss",
-        "ds",
-        "es",
-        "fs",
-        "gs",
-    ]
-    return RegisterDump(tuple(text), {n: found[n] for n in general})
+    shown = register_dump(session, session.registers, mask)
+    if session.scope.is_default:
+        return shown
+    return RegisterDump(("Last set context:", *shown.text), shown.values)
 
 
-def _one(session: Session, args: Arguments) -> str | None:
+def register_dump(session: Session, found: RegisterFile, mask: int | None = None) -> RegisterDump:
+    """Registers by a mask, or the session's, and the instruction they point to."""
+    text = register_lines(found, session.settings.register_mask if mask is None else mask)
+    text += session.disassembler.location(found["rip"], registers=found)
+    return RegisterDump(tuple(text), {name: found[name] for name in _DUMPED})
+
+
+def _one(session: Session, args: Arguments) -> RegisterValue | None:
     """One `reg`, `reg:type`, `reg=value` or `reg=`."""
     if args.peek().startswith("@"):
         raise args.error()
@@ -229,12 +249,14 @@ def _one(session: Session, args: Arguments) -> str | None:
         _assign(session, args, name, column)
         return None
     if name.startswith("$"):
-        return f"{name}={_pseudo(args, name, column):016x}"
+        value = _pseudo(args, name, column)
+        return RegisterValue(name, value, f"{value:016x}")
     _check(args, name, column)
     value = session.registers[name]
     if kind:
-        return f"{name}={typed_text(value, slot_of(name).bits, kind[2], int(kind[1] or 0))}"
-    return f"{name}={_value_text(name, value)}"
+        text = typed_text(value, slot_of(name).bits, kind[2], int(kind[1] or 0))
+        return RegisterValue(name, value, text)
+    return RegisterValue(name, value, _value_text(name, value))
 
 
 def _value_text(name: str, value: int) -> str:
@@ -308,13 +330,27 @@ def _set_typed(args: Arguments) -> None:
     args.at_end()
 
 
-def _instruction_registers(session: Session) -> str:
+def _instruction_registers(session: Session) -> RegisterValues:
     """`r.`: the registers that the current instruction names."""
     line = session.disassembler.line(session.instruction_pointer)
     words = dict.fromkeys(re.findall(r"[a-z][a-z0-9]+", line.operands))
-    return "  ".join(
-        f"{name}={_value_text(name, session.registers[name])}" for name in words if name in SLOTS
-    )
+    values = {name: session.registers[name] for name in words if name in SLOTS}
+    shown = (RegisterValue(name, value, _value_text(name, value)) for name, value in values.items())
+    return RegisterValues(tuple(shown), "  ")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterMask:
+    """Groups of registers and their bits; `title` is nothing when the groups are all there are."""
+
+    title: str
+    mask: int
+    groups: tuple[tuple[int, str], ...]
+
+    def lines(self) -> Iterator[str]:
+        if self.title:
+            yield self.title
+        yield from (f"{bit:8x} - {meaning}" for bit, meaning in self.groups)
 
 
 @command(
@@ -324,13 +360,13 @@ def _instruction_registers(session: Session) -> str:
     params=(Param("mask", "expression", "bits; ? lists them", optional=True),),
     see_also=("r",),
 )
-def register_mask(session: Session, args: Arguments, name: str) -> list[str]:
+def register_mask(session: Session, args: Arguments, name: str) -> RegisterMask | None:
     if args.take("?"):
-        return [f"{bit:8x} - {meaning}" for bit, meaning in MASKS]
+        return RegisterMask("", KNOWN_MASK, MASKS)
     if args.done:
         mask = session.settings.register_mask
-        lines = [f"Register output mask is {mask:x}:"]
-        return lines + [f"{bit:8x} - {meaning}" for bit, meaning in MASKS if mask & bit]
+        groups = tuple(group for group in MASKS if mask & group[0])
+        return RegisterMask(f"Register output mask is {mask:x}:", mask, groups)
     mask = args.expression()
     args.at_end()
     ignored = mask & ~KNOWN_MASK
@@ -338,7 +374,18 @@ def register_mask(session: Session, args: Arguments, name: str) -> list[str]:
         # Both at a time are none: the wider one wins.
         mask &= ~INTEGER_32
     session.settings.register_mask = mask & KNOWN_MASK
-    return [f"Ignored invalid bits {ignored:x}"] if ignored else []
+    return RegisterMask(f"Ignored invalid bits {ignored:x}", mask, ()) if ignored else None
+
+
+@dataclass(frozen=True, slots=True)
+class MsrValue:
+    """A model-specific register."""
+
+    index: int
+    value: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"msr[{self.index:x}] = {tick(self.value)}"
 
 
 @command(
@@ -349,11 +396,11 @@ def register_mask(session: Session, args: Arguments, name: str) -> list[str]:
     needs=Caps.MSR,
     see_also=("wrmsr", "r"),
 )
-def read_msr(session: Session, args: Arguments, name: str) -> str:
+def read_msr(session: Session, args: Arguments, name: str) -> MsrValue:
     index = args.expression()
     args.at_end()
     try:
-        return f"msr[{index:x}] = {tick(session.backend.read_msr(index))}"
+        return MsrValue(index, session.backend.read_msr(index))
     except KdsimError as error:
         raise ArgumentError(f"no such msr: {index:x}") from error
 

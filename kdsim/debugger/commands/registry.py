@@ -7,8 +7,8 @@ A command is a function with a declaration::
     def display(session: Session, args: Arguments, name: str) -> Dump | None: ...
 
 It pulls its arguments from `args`, and returns a record or None. A record is a frozen dataclass
-with a `lines()` method; a list of strings will do when there is nothing more to say. Text that
-must appear while the command still works goes to `session.out`.
+with a `lines()` method; its fields are what `--json` prints. Text that must appear while the
+command still works goes to `session.out`.
 
 The declaration feeds lookup, refusal, help, completion and `docs/commands.md`. Command files are
 imported when one of their names is first typed: `catalogue.py` says which file holds which name.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import importlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,12 +48,21 @@ ParamKind = Literal[
     "string",
     "values",
     "flags",
+    "word",
     "field",
     "pattern",
     "commands",
     "command",
     "text",
 ]
+
+
+GROUPS = (
+    "language", "session", "execution", "breakpoints", "registers", "stack", "memory", "symbols",
+    "types", "processes", "processors", "memory manager", "pool", "lists", "locks", "objects",
+    "security", "I/O", "system", "crash analysis",
+)  # fmt: skip
+"""Kinds of commands, in the order in which they are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class Param:
         kind: what may stand there, for completion.
         summary: what it means.
         bits: of flags, each bit and what it adds.
+        words: that may stand there, each with what it means.
     """
 
     name: str
@@ -71,16 +82,22 @@ class Param:
     summary: str = ""
     optional: bool = False
     bits: tuple[tuple[int, str], ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
+
+    def choices(self) -> tuple[tuple[str, str], ...]:
+        """What may be typed there, as far as it can be listed."""
+        return (*((f"{bit:x}", meaning) for bit, meaning in self.bits), *self.words)
 
     def usage(self) -> str:
         return f"[{self.name}]" if self.optional else f"<{self.name}>"
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Name and meaning, then the bits, for a table."""
-        if self.summary or self.bits:
+        """Name and meaning, then the choices, for a table."""
+        choices = self.choices()
+        if self.summary or choices:
             yield self.name, self.summary
-        for bit, meaning in self.bits:
-            yield f"  {bit:x}", meaning
+        for choice, meaning in choices:
+            yield f"  {choice}", meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,12 @@ class Option:
 
     @property
     def usage(self) -> str:
-        return f"{self.switch} {self.value}".rstrip()
+        gap = "" if self.switch.endswith(":") else " "
+        return f"{self.switch}{gap}{self.value}".rstrip()
+
+
+HELP_SWITCH, HELP_LETTER = Option("-?", "this page"), Option("-h", "this page")
+"""Every extension knows the first; what else prints its page instead of working declares it."""
 
 
 class Record(Protocol):
@@ -108,7 +130,7 @@ class Record(Protocol):
     def lines(self) -> Iterable[str]: ...
 
 
-Function = Callable[["Session", "Arguments", str], Any]
+Function = Callable[["Session", "Arguments", str], Record | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +140,6 @@ class Command:
     Attributes:
         options: the switches it takes.
         examples: lines to type, for the help page.
-        swallow: the argument is the whole rest of the line, semicolons included.
         suffix: letters that may follow the name and stay part of it (`kbn`, `lmv`), as a regex.
         glued: what may follow the name without a space (`recx`), as a regex.
         processor_prefix: accepts a processor number in front (`2k`, `3r`).
@@ -133,7 +154,6 @@ class Command:
     examples: tuple[str, ...] = ()
     needs: Caps = Caps.NONE
     see_also: tuple[str, ...] = ()
-    swallow: bool = False
     suffix: str = ""
     glued: str = ""
     processor_prefix: bool = False
@@ -143,28 +163,60 @@ class Command:
     def name(self) -> str:
         return self.names[0]
 
+    @property
+    def takes_commands(self) -> bool:
+        """A string among its arguments may be a command line."""
+        values = any(option.value == '"<commands>"' for option in self.options)
+        return values or any(param.kind == "commands" for param in self.params)
+
     def usage(self) -> str:
         options = ("[options]",) if self.options else ()
         return " ".join((self.name, *options, *(param.usage() for param in self.params)))
 
     def rows(self) -> list[tuple[str, str]]:
-        """Switches, arguments and flag bits, each with its meaning."""
+        """Switches, arguments and what may stand for them, each with its meaning."""
         rows = [(option.usage, option.summary) for option in self.options]
         return rows + [row for param in self.params for row in param.rows()]
 
-    def help(self) -> list[str]:
-        """The help page, one string per line."""
-        page = [self.usage(), f"    {self.summary}"]
-        page += [f"    {line}" for line in self.notes.splitlines()]
-        rows = self.rows()
-        width = max((len(name) for name, _ in rows), default=0)
-        page += [f"      {name:{width}}  {meaning}".rstrip() for name, meaning in rows]
-        page += [f"    example: {line}" for line in self.examples]
+    def wants_help(self, arguments: str) -> bool:
+        """Whether they are a switch that asks for the help page, and nothing else."""
+        asked = arguments.strip().replace("/", "-", 1)
+        if asked in ("?", "-?") and self.name.startswith("!"):
+            return True
+        return any(o.switch == asked for o in (HELP_SWITCH, HELP_LETTER) if o in self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class HelpPage:
+    """What the declaration of one command says."""
+
+    names: tuple[str, ...]
+    usage: str
+    summary: str
+    group: str
+    notes: str
+    arguments: tuple[tuple[str, str], ...]
+    examples: tuple[str, ...]
+    see_also: tuple[str, ...]
+
+    @classmethod
+    def of(cls, declared: Command) -> HelpPage:
+        return cls(
+            declared.names, declared.usage(), declared.summary, declared.group, declared.notes,
+            tuple(declared.rows()), declared.examples, declared.see_also,
+        )  # fmt: skip
+
+    def lines(self) -> Iterator[str]:
+        yield self.usage
+        yield f"    {self.summary}"
+        yield from (f"    {line}" for line in self.notes.splitlines())
+        width = max((len(name) for name, _ in self.arguments), default=0)
+        yield from (f"      {name:{width}}  {text}".rstrip() for name, text in self.arguments)
+        yield from (f"    example: {line}" for line in self.examples)
         if self.names[1:]:
-            page.append(f"    also: {' '.join(self.names[1:])}")
+            yield f"    also: {' '.join(self.names[1:])}"
         if self.see_also:
-            page.append(f"    see also: {' '.join(self.see_also)}")
-        return page
+            yield f"    see also: {' '.join(self.see_also)}"
 
 
 _declared: dict[str, Command] = {}
@@ -181,7 +233,6 @@ def command(
     examples: tuple[str, ...] = (),
     needs: Caps = Caps.NONE,
     see_also: tuple[str, ...] = (),
-    swallow: bool = False,
     suffix: str = "",
     glued: str = "",
     processor_prefix: bool = False,
@@ -200,7 +251,6 @@ def command(
             examples=examples,
             needs=needs,
             see_also=see_also,
-            swallow=swallow,
             suffix=suffix,
             glued=glued,
             processor_prefix=processor_prefix,
@@ -259,8 +309,18 @@ class Registry:
         """Every declaration once, by name. Imports all command files."""
         return iter({id(c): c for c in map(self.get, self.names()) if c}.values())
 
+    def by_group(self) -> Iterator[tuple[str, list[Command]]]:
+        """The commands of each group under its title: plain ones, those with a dot, extensions."""
+
+        def place(found: Command) -> tuple[int, int, str]:
+            return GROUPS.index(found.group), ".!".find(found.name[0]), found.name.lower()
+
+        found = sorted(self.commands(), key=place)
+        for group, members in itertools.groupby(found, key=lambda c: c.group):
+            yield group[0].upper() + group[1:], list(members)
+
     def get(self, name: str) -> Command | None:
-        """The command of exactly this name (or, failing that, this name in other letters' case)."""
+        """The command of exactly this name or, failing that, of this name in another case."""
         name = self._spelling(name)
         module = self._home.get(name)
         if module is None:
@@ -270,10 +330,8 @@ class Registry:
         return _declared[name]
 
     def _spelling(self, name: str) -> str:
-        """The name as declared: in other letters' case, except for extension commands."""
-        if name in self._home or name.startswith("!"):
-            return name
-        return self._folded.get(name.lower(), name)
+        """The name as declared, if need be in another case."""
+        return name if name in self._home else self._folded.get(name.lower(), name)
 
     def find(self, text: str) -> Match:
         """Take one command's text apart.
@@ -386,18 +444,9 @@ def refuse(declaration: Command, name: str, caps: Caps, refusals: dict[Caps, str
     raise Unsupported(f"{text}: {reason}" if reason else text)
 
 
-def render(result: object) -> list[str]:
+def render(result: Record | None) -> list[str]:
     """The text of what a command returned."""
-    if result is None:
-        return []
-    if isinstance(result, str):
-        return result.splitlines()
-    lines = getattr(result, "lines", None)
-    if lines is not None:
-        return list(lines())
-    if isinstance(result, Iterable):
-        return [str(line) for line in result]
-    raise TypeError(f"a command returned {type(result).__name__}, which has no lines()")
+    return [] if result is None else list(result.lines())
 
 
 def to_json(value: object) -> Any:

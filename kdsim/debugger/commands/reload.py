@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.modules import Selection, module_list, unloaded_drivers
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.modules import ModuleList, Selection, module_list, unloaded_drivers
+from kdsim.debugger.commands.registry import HELP_SWITCH, Option, Param, command
 from kdsim.debugger.modules import module_name
 from kdsim.debugger.settings import SYMOPT_DEFERRED_LOADS
 from kdsim.debugger.text import address as tick
@@ -20,35 +20,37 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
     from kdsim.symbols.module import Module
 
-SWITCHES = ("d", "f", "i", "l", "n", "o", "s", "user", "unl", "u", "v", "w", "?")
+SWITCHES = ("d", "f", "i", "l", "n", "o", "s", "user", "unl", "u", "v", "w")
 DOTS = 64
 """In one line; each stands for a module."""
 STATUS_UNSUCCESSFUL = 0xC0000001
-HELP = """\
-.reload [options] [module[=address[,size[,timestamp]]]]
-  /d    the debugger's list of modules          /s    the system's list
-  /f    load symbols now                        /u    unload the module and its symbols
-  /i    accept symbols of another build         /unl  take it from the unloaded modules
-  /l    list the modules                        /user user symbols only
-  /n    kernel symbols only                     /v    verbose
-  /o    ask servers again                       /w    no wildcards in the name"""
 
 
 @command(
     ".reload",
-    summary="Read the module list again; /f loads symbols too.",
+    summary="Read the module list again.",
     group="symbols",
-    params=(
-        Param("options", "flags", "/f load now, /i any build, /u unload; -? all", optional=True),
-        Param("module", "module", "only these; name=address,size,timestamp", optional=True),
+    params=(Param("module", "module", "only these; name=address,size,timestamp", optional=True),),
+    options=(
+        Option("/f", "load symbols now"),
+        Option("/i", "accept symbols of another build"),
+        Option("/u", "unload the module and its symbols"),
+        Option("/unl", "take the module from the list of unloaded ones"),
+        Option("/l", "list the modules instead"),
+        Option("/n", "kernel symbols only"),
+        Option("/user", "user symbols only"),
+        Option("/d", "the modules in the debugger's list"),
+        Option("/s", "the modules in the system's list"),
+        Option("/o", "ask servers again"),
+        Option("/v", "verbose"),
+        Option("/w", "no wildcards in the name"),
+        HELP_SWITCH,
     ),
     needs=Caps.READ,
     see_also=("lm", "ld", ".sympath"),
 )
-def reload(session: Session, args: Arguments, name: str) -> object:
+def reload(session: Session, args: Arguments, name: str) -> ModuleList | None:
     """Without a module: the target's whole list. Symbols stay deferred unless /f."""
-    if args.peek().startswith(("-?", "/?")):
-        return HELP
     given = args.switches(*SWITCHES)
     wanted = args.rest().strip('"')
     if "l" in given:

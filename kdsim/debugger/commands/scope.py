@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger import events
 from kdsim.debugger.backends.base import Caps, StopEvent
-from kdsim.debugger.commands.registers import register_lines
-from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.commands.worker import SWITCH_NOTE, ask_worker
+from kdsim.debugger.commands.registers import RegisterDump, register_dump
+from kdsim.debugger.commands.registry import Option, Param, command
+from kdsim.debugger.commands.worker import SWITCH_NOTE, WorkRequest, ask_worker
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.threads import (
@@ -26,17 +27,33 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 
+@dataclass(frozen=True, slots=True)
+class Implicit:
+    """The thread or process that is looked at from now on."""
+
+    kind: Literal["thread", "process"]
+    address: int
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        yield f"Implicit {self.kind} is now {tick(self.address)}"
+        yield from self.notes
+
+
 @command(
     ".thread",
     summary="Choose a thread: its registers become the context of r, k, dv; nothing: reset.",
     group="stack",
-    params=(Param("thread", "thread", "ETHREAD; /p also its process", optional=True),),
+    params=(Param("thread", "thread", "ETHREAD", optional=True),),
+    options=(
+        Option("/p", "read user memory through the page tables of its process"),
+        Option("/P", "read all memory through them"),
+        Option("/r", "with /p or /P: load the user symbols"),
+    ),
     needs=Caps.REGISTERS,
     see_also=("!thread", ".process", "k"),
-    notes="/p reads user memory, /P all memory through the page tables of its process;\n"
-    "/r with them loads the user symbols.",
 )
-def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
+def choose_thread(session: Session, args: Arguments, name: str) -> Implicit:
     switches = args.switches("p", "r", "P", "w")
     thread = args.optional_expression(0)
     args.at_end()
@@ -47,31 +64,34 @@ def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
     if not thread:
         session.scope.reset_registers()
         session.scope.thread = 0
-        shown = [f"Implicit thread is now {tick(session.current_thread())}"]
-        return [*shown, *decoding.end(session)]
+        return Implicit("thread", session.current_thread(), decoding.end(session))
     registers = thread_registers(session, thread)
-    lines = []
+    notes: tuple[str, ...] = ()
     if decoding.wanted:
         process = int(session.nt_view("_KTHREAD", thread).ApcState.Process)
-        lines = decoding.begin(session, process)
+        notes = decoding.begin(session, process)
         session.scope.process = process
     session.scope.reset_registers()
     session.scope.registers = registers
     session.scope.thread = thread
-    return [f"Implicit thread is now {tick(thread)}", *lines]
+    return Implicit("thread", thread, notes)
 
 
 @command(
     ".process",
-    summary="Choose a process; /p reads user memory through its page tables.",
+    summary="Choose a process to look at.",
     group="processes",
     params=(Param("process", "process", "EPROCESS; 0 or nothing resets", optional=True),),
+    options=(
+        Option("/p", "read user memory through its page tables"),
+        Option("/P", "read all memory through them"),
+        Option("/r", "with /p or /P: load the user symbols"),
+        Option("/i", "have the target switch: it must run (g) and breaks in again there"),
+    ),
     needs=Caps.READ,
     see_also=("!process", ".thread", ".context"),
-    notes="/r also loads the user symbols, /P reads all memory through the page tables.\n"
-    "/i has the target itself switch: it must run (g) and breaks in again in the process.",
 )
-def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
+def choose_process(session: Session, args: Arguments, name: str) -> Implicit | WorkRequest:
     switches = args.switches("i", "p", "r", "P")
     process = args.optional_expression(0)
     args.at_end()
@@ -82,21 +102,20 @@ def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
     if "i" in switches:
         if process:
             directory_base(session, process)
-        ask_worker(session, process=process or session.current_process())
-        return list(SWITCH_NOTE)
+        return ask_worker(session, SWITCH_NOTE, process or session.current_process())
     if not process:
         session.scope.process = 0
-        shown = [f"Implicit process is now {tick(session.current_process())}"]
-        return [*shown, *decoding.end(session)]
+        return Implicit("process", session.current_process(), decoding.end(session))
     base = directory_base(session, process)
     session.scope.process = process
-    shown = [f"Implicit process is now {tick(process)}"]
+    notes: tuple[str, ...] = ()
     if session.dump:
         session.memory.select_process(base)
-        return shown
-    if not decoding.wanted and session.memory.process_cr3 is None:
-        return [*shown, "WARNING: .cache forcedecodeuser is not enabled"]
-    return [*shown, *decoding.begin(session, process)]
+    elif not decoding.wanted and session.memory.process_cr3 is None:
+        notes = ("WARNING: .cache forcedecodeuser is not enabled",)
+    else:
+        notes = decoding.begin(session, process)
+    return Implicit("process", process, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +130,27 @@ class _Decoding:
     def of(cls, switches: dict[str, str]) -> _Decoding:
         return cls("p" in switches or "P" in switches, "P" in switches, "r" in switches)
 
-    def begin(self, session: Session, process: int) -> list[str]:
+    def begin(self, session: Session, process: int) -> tuple[str, ...]:
         base = directory_base(session, process)
         session.memory.select_process(base, decode_all=self.everything)
         if self.reload:
             session.execute(".reload /user")
-        if not self.wanted:
-            return []
-        return [f".cache forcedecode{'ptes' if self.everything else 'user'} done"]
+        what = "ptes" if self.everything else "user"
+        return (f".cache forcedecode{what} done",) if self.wanted else ()
 
-    def end(self, session: Session) -> list[str]:
+    def end(self, session: Session) -> tuple[str, ...]:
         session.memory.select_process(None)
-        return [".cache noforcedecodeptes done"] if self.wanted else []
+        return (".cache noforcedecodeptes done",) if self.wanted else ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageDirectory:
+    """The page tables that user addresses are read through."""
+
+    base: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"User-mode page directory base is {self.base:x}"
 
 
 @command(
@@ -133,7 +161,7 @@ class _Decoding:
     needs=Caps.READ | Caps.PHYSICAL,
     see_also=(".process", "!vtop"),
 )
-def choose_directory(session: Session, args: Arguments, name: str) -> str:
+def choose_directory(session: Session, args: Arguments, name: str) -> PageDirectory:
     base = args.optional_expression()
     args.at_end()
     if base is not None:
@@ -141,15 +169,29 @@ def choose_directory(session: Session, args: Arguments, name: str) -> str:
     shown = session.memory.process_cr3
     if shown is None:
         shown = directory_base(session, session.current_process())
-    return f"User-mode page directory base is {shown:x}"
+    return PageDirectory(shown)
 
 
-def _use(session: Session, registers: RegisterFile) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class ChosenContext:
+    """The registers that are looked at from now on; None: those of the processor again."""
+
+    registers: RegisterDump | None = None
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        yield from self.notes
+        if self.registers is None:
+            yield "Resetting default scope"
+        else:
+            yield from self.registers.lines()
+
+
+def _use(session: Session, registers: RegisterFile, *notes: str) -> ChosenContext:
     """Make registers the context and show them."""
     session.scope.reset_registers()
     session.scope.registers = registers
-    lines = register_lines(registers, session.settings.register_mask)
-    return lines + session.disassembler.location(registers["rip"], registers=registers)
+    return ChosenContext(register_dump(session, registers), notes)
 
 
 @command(
@@ -160,17 +202,26 @@ def _use(session: Session, registers: RegisterFile) -> list[str]:
     needs=Caps.REGISTERS,
     see_also=("kv", ".cxr", ".thread"),
 )
-def choose_trap(session: Session, args: Arguments, name: str) -> list[str]:
+def choose_trap(session: Session, args: Arguments, name: str) -> ChosenContext:
     address = args.optional_expression(0)
     args.at_end()
     if not address:
         session.scope.reset_registers()
-        return ["Resetting default scope"]
-    lines = [
+        return ChosenContext()
+    return _use(
+        session,
+        trap_registers(session, address),
         "NOTE: The trap frame does not contain all registers.",
         "Some register values may be zeroed or incorrect.",
-    ]
-    return lines + _use(session, trap_registers(session, address))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ContextStored:
+    address: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"Context stored at {tick(self.address)}"
 
 
 @command(
@@ -178,11 +229,14 @@ def choose_trap(session: Session, args: Arguments, name: str) -> list[str]:
     summary="Show a CONTEXT record and make it the register context; without an address: reset.",
     group="stack",
     params=(Param("address", "expression", "CONTEXT record", optional=True),),
+    options=(
+        Option("/f", "how long the record is", "<size>"),
+        Option("/w", "write the present context there instead", "<address>"),
+    ),
     needs=Caps.REGISTERS,
     see_also=(".trap", ".exr", "k"),
-    notes="/f <size> says how long the record is, /w <address> writes the present context there.",
 )
-def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
+def choose_context(session: Session, args: Arguments, name: str) -> ChosenContext | ContextStored:
     switches = args.switches("f:", "w")
     if "f" in switches and session.evaluate(switches["f"]) != CONTEXT_SIZE:
         raise UserError("Unable to convert context to canonical form")
@@ -190,15 +244,39 @@ def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
         address = args.expression()
         args.at_end()
         session.memory.write(address, session.registers.context.raw)
-        return [f"Context stored at {tick(address)}"]
+        return ContextStored(address)
     address_or_none = args.optional_expression(0)
     args.at_end()
     if address_or_none == (1 << 64) - 1 and not session.dump:
         raise UserError("Unable to get exception context: only a dump file holds one")
     if not address_or_none or address_or_none == (1 << 64) - 1:
         session.scope.reset_registers()
-        return ["Resetting default scope"]
+        return ChosenContext()
     return _use(session, record_registers(session, address_or_none))
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRecord:
+    """An exception, from a record in memory or from the last stop."""
+
+    address: int
+    symbol: str
+    code: int
+    name: str
+    flags: int
+    parameters: tuple[int, ...]
+
+    def lines(self) -> Iterator[str]:
+        parameters = self.parameters
+        yield f"ExceptionAddress: {tick(self.address)}{self.symbol and f' ({self.symbol})'}"
+        yield f"   ExceptionCode: {self.code:08x}{self.name and f' ({self.name})'}"
+        yield f"  ExceptionFlags: {self.flags:08x}"
+        yield f"NumberParameters: {len(parameters)}"
+        yield from (f"   Parameter[{i}]: {value:016x}" for i, value in enumerate(parameters))
+        if self.code == events.STATUS_ACCESS_VIOLATION and len(parameters) >= 2:
+            action = {0: "read from", 1: "write to", 8: "execute non-executable"}
+            what = action.get(parameters[0], "access")
+            yield f"Attempt to {what} address {parameters[1]:016x}"
 
 
 @command(
@@ -209,17 +287,17 @@ def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
     needs=Caps.READ,
     see_also=(".cxr", ".trap", ".lastevent"),
 )
-def exception_record(session: Session, args: Arguments, name: str) -> list[str]:
+def exception_record(session: Session, args: Arguments, name: str) -> ExceptionRecord:
     address = args.expression()
     args.at_end()
     if address == (1 << 64) - 1:
         event = session.event
         if not isinstance(event, StopEvent):
             raise UserError("Last event was not an exception")
-        return _exception_lines(session, event.address, event.code, event.flags, event.parameters)
+        return _exception(session, event.address, event.code, event.flags, event.parameters)
     record = session.nt_view("_EXCEPTION_RECORD", address)
     count = min(int(record.NumberParameters), len(record.ExceptionInformation))
-    return _exception_lines(
+    return _exception(
         session,
         int(record.ExceptionAddress),
         int(record.ExceptionCode) & 0xFFFF_FFFF,
@@ -228,25 +306,25 @@ def exception_record(session: Session, args: Arguments, name: str) -> list[str]:
     )
 
 
-def _exception_lines(
+def _exception(
     session: Session, address: int, code: int, flags: int, parameters: tuple[int, ...]
-) -> list[str]:
-    symbol = session.disassembler.symbol(address)
-    where = f"{tick(address)} ({symbol})" if symbol else tick(address)
-    meaning = events.exception_name(code)
-    lines = [
-        f"ExceptionAddress: {where}",
-        f"   ExceptionCode: {code:08x}"
-        + (f" ({meaning})" if meaning != "Unknown exception" else ""),
-        f"  ExceptionFlags: {flags:08x}",
-        f"NumberParameters: {len(parameters)}",
-    ]
-    lines += [f"   Parameter[{i}]: {value:016x}" for i, value in enumerate(parameters)]
-    if code == events.STATUS_ACCESS_VIOLATION and len(parameters) >= 2:
-        action = {0: "read from", 1: "write to", 8: "execute non-executable"}
-        what = action.get(parameters[0], "access")
-        lines.append(f"Attempt to {what} address {parameters[1]:016x}")
-    return lines
+) -> ExceptionRecord:
+    symbol = session.disassembler.symbol(address) or ""
+    name = events.exception_name(code)
+    known = name if name != "Unknown exception" else ""
+    return ExceptionRecord(address, symbol, code, known, flags, parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Processors:
+    """The thread that each processor runs."""
+
+    current: int
+    threads: tuple[int, ...]
+
+    def lines(self) -> Iterator[str]:
+        for number, thread in enumerate(self.threads):
+            yield f"{'.' if number == self.current else ' '} {number}  Thread: {tick(thread)}"
 
 
 @command(
@@ -258,13 +336,10 @@ def _exception_lines(
     glued=r"\d",
     see_also=("!running", "r", "k"),
 )
-def processors(session: Session, args: Arguments, name: str) -> list[str]:
+def processors(session: Session, args: Arguments, name: str) -> Processors | None:
     if args.done:
-        return [
-            f"{'.' if n == session.processor else ' '} {n}  "
-            f"Thread: {tick(session.processor_thread(n))}"
-            for n in range(session.processors)
-        ]
+        threads = map(session.processor_thread, range(session.processors))
+        return Processors(session.processor, tuple(threads))
     word = args.word() or ""
     args.at_end()
     digits = word[:-1]
@@ -276,4 +351,4 @@ def processors(session: Session, args: Arguments, name: str) -> list[str]:
     if number != session.processor:
         session.select_processor(number)
         session.control.show_location()
-    return []
+    return None

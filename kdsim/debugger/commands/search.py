@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
 from kdsim.debugger.commands.memory_cells import FORMATS, Row, characters, row_line, rows
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.language.problems import OVERFLOW
 from kdsim.debugger.memory_search import occurrences, readable
 from kdsim.debugger.text import address as tick
@@ -80,15 +80,25 @@ class FoundStrings:
 
 @command(
     "s",
-    summary="Search memory: bytes (-b), words (-w -d -q), text (-a -u), any strings (-sa -su).",
+    summary="Search memory.",
     group="memory",
     params=(Param("range", "range", "where"), Param("pattern", "values", "what", optional=True)),
+    options=(
+        Option("-b", "bytes, as without a switch"),
+        Option("-w", "words"),
+        Option("-d", "double words"),
+        Option("-q", "quad words"),
+        Option("-a", "a text, ASCII"),
+        Option("-u", "a text, Unicode"),
+        Option("-sa", "any ASCII text"),
+        Option("-su", "any Unicode text"),
+        Option("-v", "objects with the vtable of the one whose address follows"),
+    ),
     needs=Caps.READ,
     glued=r"-",
     see_also=("#", "c", "db"),
-    notes="-v finds objects with the vtable of the one whose address follows.\n"
-    "Flags in one pair of brackets: s save hits, r search those, n N how many to save,\n"
-    "l N shortest string, w writable memory only, 1 addresses only.",
+    notes="Flags stand in brackets behind the dash, as in s -[1w]d: s save hits, r search those,\n"
+    "n N how many to save, l N shortest string, w writable memory only, 1 addresses only.",
 )
 def search(session: Session, args: Arguments, name: str) -> Hits | FoundStrings:
     options = _options(session, args)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import Number, Text
 from kdsim.debugger.inspect import objects, processes, security
 from kdsim.debugger.inspect.fields import Unreadable, attempt
@@ -106,11 +106,11 @@ class TokenReport:
 @command(
     "!token",
     summary="An access token: user, groups, privileges.",
-    group="processes",
+    group="security",
     params=(
-        Param("-n", "flags", "with names for the SIDs", optional=True),
         Param("token", "expression", "TOKEN; 0 or nothing: the active thread's", optional=True),
     ),
+    options=(Option("-n", "with names for the SIDs"),),
     needs=Caps.READ,
     see_also=("!process", "!sid", "!sd"),
 )
@@ -255,7 +255,7 @@ class DescriptorReport:
 
 _ADDRESS_AND_NAMES = (
     Param("address", "expression"),
-    Param("flags", "flags", "1: with names", optional=True),
+    Param("flags", "flags", "how to show it", optional=True, bits=((1, "with names"),)),
 )
 
 
@@ -271,7 +271,7 @@ def _address_and_flags(args: Arguments, name: str) -> tuple[int, bool]:
 @command(
     "!sid",
     summary="A security identifier.",
-    group="processes",
+    group="security",
     params=_ADDRESS_AND_NAMES,
     needs=Caps.READ,
     see_also=("!acl", "!sd", "!token"),
@@ -285,7 +285,7 @@ def show_sid(session: Session, args: Arguments, name: str) -> SidReport:
 @command(
     "!acl",
     summary="An access control list.",
-    group="processes",
+    group="security",
     params=_ADDRESS_AND_NAMES,
     needs=Caps.READ,
     see_also=("!sid", "!sd"),
@@ -299,7 +299,7 @@ def show_acl(session: Session, args: Arguments, name: str) -> AclReport:
 @command(
     "!sd",
     summary="A security descriptor.",
-    group="processes",
+    group="security",
     params=_ADDRESS_AND_NAMES,
     needs=Caps.READ,
     see_also=("!acl", "!sid", "!object"),

@@ -8,7 +8,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.display_symbols import PointerRow, Pointers
+from kdsim.debugger.commands.memory_cells import read_cells
+from kdsim.debugger.commands.registers import RegisterDump, register_dump
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.variables import parameter_text
 from kdsim.debugger.registers import GENERAL, RegisterFile
 from kdsim.debugger.stack import Frame, frame_registers, home_slots, walk_from
@@ -199,10 +202,7 @@ def _source(session: Session, frame: Frame) -> str:
     processor_prefix=True,
     see_also=("k", "dps"),
 )
-def raw_stack(session: Session, args: Arguments, name: str) -> object:
-    from kdsim.debugger.commands.display_symbols import PointerRow, Pointers
-    from kdsim.debugger.commands.memory_cells import read_cells
-
+def raw_stack(session: Session, args: Arguments, name: str) -> Pointers:
     count = args.optional_expression(session.settings.stack_frames)
     args.at_end()
     assert count is not None
@@ -222,6 +222,16 @@ def raw_stack(session: Session, args: Arguments, name: str) -> object:
     return Pointers(8, tuple(rows))
 
 
+@dataclass(frozen=True, slots=True)
+class StackDepth:
+    """How many frames `k` shows."""
+
+    frames: int
+
+    def lines(self) -> Iterator[str]:
+        yield f"Default stack trace depth is 0n{self.frames} frames"
+
+
 @command(
     ".kframes",
     summary="Show or set how many frames k shows.",
@@ -229,42 +239,63 @@ def raw_stack(session: Session, args: Arguments, name: str) -> object:
     params=(Param("count", "expression", "frames", optional=True),),
     see_also=("k",),
 )
-def default_depth(session: Session, args: Arguments, name: str) -> str:
+def default_depth(session: Session, args: Arguments, name: str) -> StackDepth:
     count = args.optional_expression()
     args.at_end()
     if count is not None:
         if not 0 < count <= MAX_FRAMES:
             raise ArgumentError(f"Range error in '{args.text.strip()}'")
         session.settings.stack_frames = count
-    return f"Default stack trace depth is 0n{session.settings.stack_frames} frames"
+    return StackDepth(session.settings.stack_frames)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenFrame:
+    """The frame whose locals are seen from now on."""
+
+    row: StackRow
+    registers: RegisterDump | None
+
+    def lines(self) -> Iterator[str]:
+        row = self.row
+        source = f" [{row.source}] " if row.source else ""
+        places = f"{tick(row.child_sp)} {tick(row.return_address)}"
+        yield f"{row.index:02x} {places}     {row.symbol}{source}"
+        if self.registers is not None:
+            yield from self.registers.lines()
 
 
 @command(
     ".frame",
-    summary="Choose a frame for dv and expressions; /r shows registers, /c makes it the context.",
+    summary="Choose a frame, whose locals dv and expressions see.",
     group="stack",
-    params=(Param("number", "expression", "of the frame, as k shows it", optional=True),),
+    params=(
+        Param(
+            "number",
+            "expression",
+            "of the frame, as k shows it; = <base>: by address",
+            optional=True,
+        ),
+    ),
+    options=(
+        Option("/r", "show its registers"),
+        Option("/c", "make its registers the context"),
+    ),
     needs=Caps.REGISTERS,
     see_also=("k", "dv", ".cxr"),
 )
-def choose_frame(session: Session, args: Arguments, name: str) -> list[str]:
+def choose_frame(session: Session, args: Arguments, name: str) -> ChosenFrame:
     switches = args.switches("c", "r")
     frame = _frame_by_base(session, args) if args.take("=") else _frame_by_number(session, args)
     session.scope.frame = frame.index
-    row = _row(session, frame, "")
-    lines = [f"{frame.index:02x} {tick(row.child_sp)} {tick(row.return_address)}     {row.symbol}"]
-    if row.source:
-        lines[0] += f" [{row.source}] "
+    shown = None
     if "r" in switches or "c" in switches:
         chosen = frame_register_file(session, frame)
-        from kdsim.debugger.commands.registers import register_lines
-
-        lines += register_lines(chosen, session.settings.register_mask)
-        lines += session.disassembler.location(frame.ip, registers=chosen)
+        shown = register_dump(session, chosen)
         if "c" in switches:
             session.scope.registers = chosen
             session.scope.frame = 0
-    return lines
+    return ChosenFrame(_row(session, frame, ""), shown)
 
 
 def _frame_by_number(session: Session, args: Arguments) -> Frame:

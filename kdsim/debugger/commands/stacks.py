@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.stacktext import FrameLine, frame_lines
 from kdsim.debugger.commands.threadreport import FRAMES, SHORT_HEADER, ThreadReader
 from kdsim.debugger.inspect import processes
@@ -94,6 +94,10 @@ class _Stacks:
 
     def all(self) -> Iterator[tuple[processes.Process, list[ThreadStack]]]:
         """The idle process first, as it is on no list."""
+        with self.session.progress("Unwinding stacks"):
+            yield from self._all()
+
+    def _all(self) -> Iterator[tuple[processes.Process, list[ThreadStack]]]:
         idle = self._idle()
         if idle is not None:
             yield idle, self._of(idle.address)
@@ -156,7 +160,17 @@ class StackList:
     summary="A line or a stack for every thread.",
     group="processes",
     params=(
-        Param("detail", "flags", "0 summary, 1 with paged out stacks, 2 whole", optional=True),
+        Param(
+            "detail",
+            "word",
+            "0 when left out",
+            optional=True,
+            words=(
+                ("0", "a summary"),
+                ("1", "stacks, paged out ones too"),
+                ("2", "whole stacks with arguments"),
+            ),
+        ),
         Param("filter", "text", "only stacks with this text in a symbol", optional=True),
     ),
     needs=Caps.READ,
@@ -226,7 +240,17 @@ class StackMatches:
     group="processes",
     params=(
         Param("symbol", "text", "symbol, its beginning, or a module"),
-        Param("level", "flags", "0 threads, 1 with the frames, 2 whole stacks", optional=True),
+        Param(
+            "level",
+            "word",
+            "1 when left out",
+            optional=True,
+            words=(
+                ("0", "the threads"),
+                ("1", "with the frames that match"),
+                ("2", "whole stacks"),
+            ),
+        ),
     ),
     needs=Caps.READ,
     see_also=("!stacks", "!uniqstack"),
@@ -299,9 +323,11 @@ class UniqueStacks:
     "!uniqstack",
     summary="The stacks of the current process, equal ones only once.",
     group="processes",
-    params=(
-        Param("-b -v -p", "flags", "with the arguments", optional=True),
-        Param("-n", "flags", "with frame numbers", optional=True),
+    options=(
+        Option("-b", "with the arguments"),
+        Option("-v", "as -b"),
+        Option("-p", "as -b"),
+        Option("-n", "with frame numbers"),
     ),
     needs=Caps.READ,
     see_also=("!stacks", "!findstack"),

@@ -169,7 +169,19 @@ class EffectiveMachine:
     ".effmach",
     summary="Show the processor mode of registers, stacks and disassembly: x64.",
     group="session",
-    params=(Param("machine", "text", ". # or amd64", optional=True),),
+    params=(
+        Param(
+            "machine",
+            "word",
+            "alone: show",
+            optional=True,
+            words=(
+                (".", "that of the code at hand"),
+                ("#", "that of the target"),
+                ("amd64", "x64"),
+            ),
+        ),
+    ),
 )
 def effective_machine(session: Session, args: Arguments, name: str) -> EffectiveMachine:
     wanted = (args.word() or ".").lower()
@@ -221,10 +233,19 @@ class PromptParts:
 
 @command(
     ".prompt_allow",
-    summary="Choose what is printed when the target stops: +reg -dis ...",
+    summary="Choose what is printed when the target stops.",
     group="session",
-    params=(Param("{+|-}{dis ea reg src sym}", "flags", optional=True),),
+    params=(
+        Param(
+            "{+|-}part",
+            "word",
+            "one or more; with - it is not shown",
+            optional=True,
+            words=tuple((f"+{key}", meaning) for key, meaning in _SHOWN.items()),
+        ),
+    ),
     see_also=("p", "r"),
+    examples=(".prompt_allow +reg -dis",),
 )
 def prompt_allow(session: Session, args: Arguments, name: str) -> PromptParts:
     shown = set(session.settings.show)

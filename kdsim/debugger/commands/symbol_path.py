@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
 
+PATH = Param("path", "file", "folders, separated by semicolons; + adds them", optional=True)
 # dbghelp.h, SYMOPT_*.
 SYMBOL_OPTIONS = {
     0x1: "SYMOPT_CASE_INSENSITIVE",
@@ -39,8 +42,28 @@ SYMBOL_OPTIONS = {
 }
 
 
-def _path_lines(path: SymbolPath) -> list[str]:
-    return [f"Symbol search path is: {path}", f"Expanded Symbol search path is: {path.expanded}"]
+@dataclass(frozen=True, slots=True)
+class SymbolSearchPath:
+    """The symbol path as it was given, and with its defaults filled in."""
+
+    path: str
+    expanded: str
+
+    def lines(self) -> Iterator[str]:
+        yield f"Symbol search path is: {self.path}"
+        yield f"Expanded Symbol search path is: {self.expanded}"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPath:
+    """Where something else is looked for."""
+
+    title: str
+    path: str
+    empty: str = ""
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.title} search path is: {self.path or self.empty}"
 
 
 @command(
@@ -48,17 +71,19 @@ def _path_lines(path: SymbolPath) -> list[str]:
     ".sympath+",
     summary="Show or set the symbol path.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".symfix", ".reload"),
+    examples=(r".sympath srv*c:\symbols*https://msdl.microsoft.com/download/symbols;c:\mine",),
 )
-def sympath(session: Session, args: Arguments, name: str) -> list[str]:
+def sympath(session: Session, args: Arguments, name: str) -> SymbolSearchPath:
     """Setting the path loads nothing by itself."""
     old = str(session.symbols.path)
     new = _changed(args, name, old)
     if new != old:
         session.symbols.path = SymbolPath.parse(new)
-    return _path_lines(session.symbols.path)
+    path = session.symbols.path
+    return SymbolSearchPath(str(path), path.expanded)
 
 
 @command(
@@ -66,15 +91,15 @@ def sympath(session: Session, args: Arguments, name: str) -> list[str]:
     ".exepath+",
     summary="Show or set where images are looked for.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".sympath",),
 )
-def exepath(session: Session, args: Arguments, name: str) -> str:
+def exepath(session: Session, args: Arguments, name: str) -> SearchPath:
     new = _changed(args, name, session.image_path)
     if new != session.image_path:
         session.modules.use_image_path(new)
-    return f"Executable image search path is: {session.image_path}"
+    return SearchPath("Executable image", session.image_path)
 
 
 @command(
@@ -84,15 +109,15 @@ def exepath(session: Session, args: Arguments, name: str) -> str:
     ".lsrcpath+",
     summary="Show or set where source files are looked for.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".sympath", ".lines"),
 )
-def srcpath(session: Session, args: Arguments, name: str) -> str:
+def srcpath(session: Session, args: Arguments, name: str) -> SearchPath:
     """A debugger without a client has one source path, so both names mean it."""
     settings = session.settings
     settings.source_path = _changed(args, name, settings.source_path)
-    return f"Source search path is: {settings.source_path or '<empty>'}"
+    return SearchPath("Source", settings.source_path, "<empty>")
 
 
 @command(
@@ -100,15 +125,15 @@ def srcpath(session: Session, args: Arguments, name: str) -> str:
     ".extpath+",
     summary="Show or set where extensions are looked for.",
     group="symbols",
-    params=(Param("path", "file", "elements separated by semicolons", optional=True),),
+    params=(PATH,),
     needs=Caps.NONE,
     see_also=(".exepath",),
     notes="Extension DLLs cannot be loaded, so the path only keeps what scripts set.",
 )
-def extpath(session: Session, args: Arguments, name: str) -> str:
+def extpath(session: Session, args: Arguments, name: str) -> SearchPath:
     settings = session.settings
     settings.extension_path = _changed(args, name, settings.extension_path)
-    return f"Extension search path is: {settings.extension_path or '<empty>'}"
+    return SearchPath("Extension", settings.extension_path, "<empty>")
 
 
 def _changed(args: Arguments, name: str, old: str) -> str:
@@ -139,17 +164,37 @@ def symfix(session: Session, args: Arguments, name: str) -> None:
         session.symbols.path = SymbolPath.fixed(cache)
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolOptions:
+    """The options that are set, by bit."""
+
+    value: int
+    names: dict[int, str]
+
+    def lines(self) -> Iterator[str]:
+        yield f"Symbol options are 0x{self.value:X}:"
+        yield from (f"  0x{bit:8x} - {name}" for bit, name in self.names.items())
+
+
 @command(
     ".symopt",
     ".symopt+",
     ".symopt-",
     summary="Show or change the symbol options.",
     group="symbols",
-    params=(Param("flags", "flags", "bits to add, with - to remove", optional=True),),
+    params=(
+        Param(
+            "flags",
+            "flags",
+            "bits to add (.symopt+) or to remove (.symopt-)",
+            optional=True,
+            bits=tuple((bit, name.removeprefix("SYMOPT_")) for bit, name in SYMBOL_OPTIONS.items()),
+        ),
+    ),
     needs=Caps.NONE,
     see_also=(".sympath", "!sym"),
 )
-def symopt(session: Session, args: Arguments, name: str) -> list[str]:
+def symopt(session: Session, args: Arguments, name: str) -> SymbolOptions:
     """Bits of dbghelp's SYMOPT_* options."""
     flags = args.optional_expression()
     args.at_end()
@@ -161,21 +206,44 @@ def symopt(session: Session, args: Arguments, name: str) -> list[str]:
             settings.symbol_options |= flags & 0xFFFF_FFFF
         session.modules.apply_options()
     value = settings.symbol_options
-    names = (f"  0x{bit:8x} - {text}" for bit, text in SYMBOL_OPTIONS.items() if value & bit)
-    return [f"Symbol options are 0x{value:X}:", *names]
+    return SymbolOptions(value, {b: name for b, name in SYMBOL_OPTIONS.items() if value & b})
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolNoise:
+    """How much is said while symbols load."""
+
+    noisy: bool
+    prompts: bool
+
+    def lines(self) -> Iterator[str]:
+        mode, prompts = "noisy" if self.noisy else "quiet", "on" if self.prompts else "off"
+        yield f"{mode} mode - symbol prompts {prompts}"
 
 
 @command(
     "!sym",
     summary="Say more or less while symbols load.",
     group="symbols",
-    params=(Param("mode", "text", "noisy or quiet; prompts or prompts off", optional=True),),
+    params=(
+        Param(
+            "mode",
+            "word",
+            "alone: show",
+            optional=True,
+            words=(
+                ("noisy", "print where each file was looked for"),
+                ("quiet", "do not"),
+                ("prompts", "passwords of symbol servers may be asked for"),
+                ("prompts off", "they may not"),
+            ),
+        ),
+    ),
     needs=Caps.NONE,
     see_also=(".reload", ".symopt"),
-    notes="noisy prints where each file was looked for. Symbol servers are never asked for a\n"
-    "password here, so prompts only keeps the setting.",
+    notes="No symbol server is asked with a password here, so prompts only keeps the setting.",
 )
-def sym(session: Session, args: Arguments, name: str) -> str:
+def sym(session: Session, args: Arguments, name: str) -> SymbolNoise:
     """Without an argument: both states."""
     words = args.rest().lower().split()
     settings = session.settings
@@ -186,22 +254,39 @@ def sym(session: Session, args: Arguments, name: str) -> str:
         settings.symbol_prompts = words == ["prompts"]
     elif words:
         raise ArgumentError("!sym takes noisy, quiet, prompts or prompts off")
-    noise = "noisy" if settings.symbol_noise else "quiet"
-    return f"{noise} mode - symbol prompts {'on' if settings.symbol_prompts else 'off'}"
+    return SymbolNoise(settings.symbol_noise, settings.symbol_prompts)
 
 
 SUFFIXES = {"a": "A", "w": "W", "n": ""}
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolSuffix:
+    """The letter that `ss` takes for a suffix."""
+
+    letter: str
+
+    def lines(self) -> Iterator[str]:
+        yield f"Symbol suffix is {self.letter}"
+
+
 @command(
     "ss",
-    summary="Show or set the suffix tried for symbols that are not found: a, w or n (none).",
+    summary="Show or set the suffix tried for symbols that are not found.",
     group="symbols",
-    params=(Param("a|w|n", "text", optional=True),),
+    params=(
+        Param(
+            "suffix",
+            "word",
+            "alone: show",
+            optional=True,
+            words=(("a", "A, as in CreateFileA"), ("w", "W"), ("n", "none")),
+        ),
+    ),
     needs=Caps.NONE,
     see_also=("x", "ln"),
 )
-def symbol_suffix(session: Session, args: Arguments, name: str) -> str:
+def symbol_suffix(session: Session, args: Arguments, name: str) -> SymbolSuffix:
     """`ss w`: `CreateFile` in an expression means `CreateFileW` too."""
     letter = args.word()
     args.at_end()
@@ -209,7 +294,5 @@ def symbol_suffix(session: Session, args: Arguments, name: str) -> str:
         if letter.lower() not in SUFFIXES:
             raise ArgumentError("ss takes a, w or n")
         session.settings.symbol_suffix = SUFFIXES[letter.lower()]
-    shown = next(
-        key for key, suffix in SUFFIXES.items() if suffix == session.settings.symbol_suffix
-    )
-    return f"Symbol suffix is {shown}"
+    current = session.settings.symbol_suffix
+    return SymbolSuffix(next(key for key, suffix in SUFFIXES.items() if suffix == current))

@@ -8,8 +8,15 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.commands.variables import declared_value, place_text, variable_value
+from kdsim.debugger.commands.registry import Option, Param, command
+from kdsim.debugger.commands.variables import (
+    SORTING,
+    Keys,
+    declared_value,
+    place_text,
+    sort_rows,
+    variable_value,
+)
 from kdsim.debugger.disassembly import undecorated
 from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
@@ -81,18 +88,24 @@ class SymbolList:
     "x",
     summary="Symbols that match a pattern.",
     group="symbols",
-    params=(
-        Param(
-            "options",
-            "flags",
-            "/0 addresses, /1 names, /2 both, /t types, /v sizes, /f functions, /d data, "
-            "/s size; sorted /a /n /z or the other way /A /N /Z",
-            optional=True,
-        ),
-        Param("pattern", "symbol", "module!name with * ? [] # +; alone: locals"),
+    params=(Param("pattern", "symbol", "module!name with * ? [] # +; alone: locals"),),
+    options=(
+        Option("/0", "addresses only"),
+        Option("/1", "names only"),
+        Option("/2", "addresses and names"),
+        Option("/t", "with types"),
+        Option("/v", "with what kind of symbol it is, and its size"),
+        Option("/q", 'names as expressions take them, @!"name"'),
+        Option("/p", "without the blank in front of parentheses"),
+        Option("/f", "only functions"),
+        Option("/d", "only data"),
+        Option("/s", "only symbols of this size", "<size>"),
+        *SORTING,
+        Option("/D", "with the links of a graphical debugger"),
     ),
     needs=Caps.NONE,
     see_also=("ln", "dt", "lm", "dv"),
+    examples=("x nt!Ex*Pool*", "x /t /n leaky!*"),
     glued=r"[/*]",
 )
 def examine(session: Session, args: Arguments, name: str) -> SymbolList:
@@ -109,7 +122,7 @@ def examine(session: Session, args: Arguments, name: str) -> SymbolList:
         _check_module(session, wanted, found=bool(rows))
     # A size that is not known could be any.
     rows = [row for row in rows if not size or row.size in (0, size)]
-    _sort(rows, given)
+    sort_rows(rows, given, _SORTED_BY, "a")
     style = next((letter for letter in ("0", "1", "2", "v") if letter in given), "")
     return SymbolList(tuple(rows), style, "t" in given, "q" in given, "p" in given, "D" in given)
 
@@ -195,13 +208,11 @@ def _check_module(session: Session, pattern: str, *, found: bool) -> None:
         raise SymbolError(f"Couldn't resolve 'x {pattern}': no module '{module}'")
 
 
-def _sort(rows: list[SymbolRow], given: dict[str, str]) -> None:
-    if "n" in given or "N" in given:
-        rows.sort(key=lambda row: row.name.lower(), reverse="N" in given)
-    elif "z" in given or "Z" in given:
-        rows.sort(key=lambda row: row.size, reverse="Z" in given)
-    else:
-        rows.sort(key=lambda row: row.va or 0, reverse="A" in given)
+_SORTED_BY: Keys[SymbolRow] = {
+    "n": lambda row: row.name.lower(),
+    "z": lambda row: row.size,
+    "a": lambda row: row.va or 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +241,9 @@ class NearestSymbols:
     summary="The symbols nearest to an address.",
     group="symbols",
     params=(
-        Param("options", "flags", "/D with the links of a graphical debugger", optional=True),
         Param("address", "expression", "without one: where the processor stands", optional=True),
     ),
+    options=(Option("/D", "with the links of a graphical debugger"),),
     needs=Caps.NONE,
     see_also=("x", "lm", "u"),
 )

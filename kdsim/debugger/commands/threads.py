@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.processes import (
     CURRENT,
-    commands_argument,
-    replaced,
+    for_each,
 )
 from kdsim.debugger.commands.processreport import ProcessHead, head_of, process_context
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import SET_CONTEXT, Stack, ThreadReader, ThreadReport
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
@@ -27,7 +26,18 @@ if TYPE_CHECKING:
 
 DEFAULT_FLAGS = 0x6
 THREAD_ALIAS = "@#Thread"
-_FLAGS = "2 wait state, 4 with 2: stack, 8 no arguments, 10 in the process' context"
+FLAGS = Param(
+    "flags",
+    "flags",
+    "what to show, 6 when left out",
+    optional=True,
+    bits=(
+        (2, "what it waits for"),
+        (4, "with 2: its stack"),
+        (8, "no arguments in stacks"),
+        (0x10, "in the process' context"),
+    ),
+)
 
 
 @command(
@@ -35,10 +45,12 @@ _FLAGS = "2 wait state, 4 with 2: stack, 8 no arguments, 10 in the process' cont
     summary="A thread: state, waits, times, stack.",
     group="processes",
     params=(
-        Param("-p", "flags", "the process that owns it as well", optional=True),
-        Param("-t", "flags", "the address is a thread id", optional=True),
         Param("thread", "thread", "ETHREAD; -1 or nothing: the current one", optional=True),
-        Param("flags", "flags", _FLAGS, optional=True),
+        FLAGS,
+    ),
+    options=(
+        Option("-p", "the process that owns it as well"),
+        Option("-t", "the address is a thread id"),
     ),
     needs=Caps.READ,
     see_also=("!process", ".thread", "k"),
@@ -100,12 +112,13 @@ def thread_with_id(nt: Nt, tid: int) -> int:
 )
 def for_each_thread(session: Session, args: Arguments, name: str) -> None:
     """Walks nt!PsActiveProcessHead and each EPROCESS.ThreadListHead."""
-    text = commands_argument(args) or f"!thread {THREAD_ALIAS} 2"
     nt = Nt(session.symbols, session.memory)
-    for process in list(processes.processes(nt)):
-        for thread in list(processes.threads(nt, process.address)):
-            session.check_interrupt()
-            session.runner(replaced(text, THREAD_ALIAS, thread.address))
+    found = (
+        thread.address
+        for process in list(processes.processes(nt))
+        for thread in list(processes.threads(nt, process.address))
+    )
+    for_each(session, args, THREAD_ALIAS, f"!thread {THREAD_ALIAS} 2", found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +167,7 @@ class Ready:
     "!ready",
     summary="The threads that wait for a processor.",
     group="processes",
-    params=(Param("flags", "flags", _FLAGS, optional=True),),
+    params=(FLAGS,),
     needs=Caps.READ,
     see_also=("!running", "!thread", "!process"),
 )
@@ -259,10 +272,7 @@ class Running:
     "!running",
     summary="Which thread each processor runs.",
     group="processes",
-    params=(
-        Param("-i", "flags", "idle processors too", optional=True),
-        Param("-t", "flags", "with stacks", optional=True),
-    ),
+    options=(Option("-i", "idle processors too"), Option("-t", "with stacks")),
     needs=Caps.READ,
     see_also=("!ready", "!process", "!thread", "!pcr"),
 )

@@ -84,7 +84,7 @@ def moment(filetime: int) -> str:
 @command(
     "!timer",
     summary="The timers that are set.",
-    group="scheduling",
+    group="processors",
     needs=Caps.READ,
     see_also=("!dpcs", "!pcr"),
 )
@@ -131,7 +131,7 @@ class DpcReport:
 @command(
     "!dpcs",
     summary="The DPC queues.",
-    group="scheduling",
+    group="processors",
     params=(Param("processor", "processor", "none: all", optional=True),),
     needs=Caps.READ,
     see_also=("!timer", "!pcr"),

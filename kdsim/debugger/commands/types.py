@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import in_pieces
-from kdsim.debugger.commands.registry import Param, command
-from kdsim.debugger.commands.type_list import list_types, prefix_matches
+from kdsim.debugger.commands.registry import HELP_LETTER, HELP_SWITCH, Option, Param, command
+from kdsim.debugger.commands.type_list import TypeList, list_types, prefix_matches
 from kdsim.debugger.commands.type_request import TypeRequest, read_request
 from kdsim.debugger.inspect.nt import LIST_LIMIT
 from kdsim.debugger.inspect.typetree import NAME_WIDTH, FieldLine, TypeTree
@@ -19,6 +19,7 @@ from kdsim.debugger.language.conversions import named_type
 from kdsim.debugger.language.numbers import MASK
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.language.typed_text import type_name
+from kdsim.debugger.settings import TypeOption
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.variables import Variable, scope_variables
 from kdsim.errors import ArgumentError, MemoryFault, SymbolError
@@ -32,18 +33,6 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 RULER = "-" * 45
-HELP = """\
-dt [-options] [module!]name [[-n|-y] field ...] [address] [-l field]
-dt [-options] address
-  -a[n]  elements of arrays, each on its line     -n  what follows is a name
-  -b     all inner structures                     -p  the address is physical
-  -c     on one line                              -r[n]  inner structures, n levels
-  -d     each type of a list in full              -s n  list types of this size only
-  -e     name is a type, not a variable           -t  list types only
-  -i     no indentation                           -v  sizes and counts
-  -l f   follow the list that field f links       -y  what follows begins a name
-  -o     no offsets
-  name.  opens a field, name.. two levels; name* lists; name[2] is an element (decimal)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +46,8 @@ class TypeDump:
     indent: bool = True
     compact: bool = False
     problem: str = ""
+    type: str = ""
+    address: int | None = None
 
     def lines(self) -> Iterator[str]:
         yield from self.heading
@@ -69,6 +60,42 @@ class TypeDump:
             yield from texts
         if self.problem:
             yield self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class PlainValue:
+    """What has no fields: a number, a pointer, an array, a function, an enumeration.
+
+    Attributes:
+        texts: its value, or its type where there is no value; one for each element of an array.
+    """
+
+    heading: tuple[str, ...]
+    type: str
+    address: int | None
+    texts: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield from self.heading
+        yield from self.texts
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedValues:
+    """`-l`: the elements of a list, each with its address."""
+
+    field: str
+    elements: tuple[tuple[int, TypeDump], ...]
+
+    def lines(self) -> Iterator[str]:
+        for address, element in self.elements:
+            yield f"{self.field} at 0x{tick(address)}"
+            yield RULER
+            yield from element.lines()
+            yield ""
+
+
+Shown = TypeDump | PlainValue | LinkedValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +118,44 @@ class _Subject:
 @command(
     "dt",
     summary="A type's layout, or memory shown as that type.",
-    group="symbols",
+    group="types",
     params=(
-        Param("options", "flags", "-r[n] nested, -v sizes, -b blocks; dt -h", optional=True),
         Param("type", "type", "nt!_EPROCESS; with * a list of names; or a variable"),
         Param("fields", "field", "only these; name. opens one", optional=True),
         Param("address", "expression", "where the value lies", optional=True),
     ),
+    options=(
+        Option("-r[n]", "inner structures, n levels deep"),
+        Option("-b", "all inner structures"),
+        Option("-a[n]", "elements of arrays, each on its line"),
+        Option("-v", "sizes and counts"),
+        Option("-o", "no offsets"),
+        Option("-i", "no indentation"),
+        Option("-c", "on one line"),
+        Option("-l", "follow the list that this field links", "<field>"),
+        Option("-p", "the address is physical"),
+        Option("-n", "what follows is a name"),
+        Option("-y", "what follows begins a name"),
+        Option("-e", "the name is a type, not a variable"),
+        Option("-t", "list types only"),
+        Option("-s", "list types of this size only", "<size>"),
+        Option("-d", "each type of a list in full"),
+        HELP_LETTER,
+        HELP_SWITCH,
+    ),
     needs=Caps.NONE,
     see_also=("x", "dv", "dx", "??"),
+    examples=("dt nt!_EPROCESS ImageFileName", "dt -r1 nt!_KTHREAD @$thread"),
+    notes="name. opens a field, name.. two levels; name* lists; name[2] is an element (decimal).",
     glued=r"[-/\s]",
     processor_prefix=True,
 )
-def dt(session: Session, args: Arguments, name: str) -> object:
+def dt(session: Session, args: Arguments, name: str) -> Shown | TypeList:
     """Types come from the module's PDB; values from memory at the address given."""
+    session.cursor.display, session.cursor.arguments = name, args.text[args.start :]
     if typed := _typed_register(args):
         return _Display(session, args, TypeRequest()).show(typed)
     request = read_request(args)
-    if request.has("h"):
-        return HELP
     note = _repeated(session, request)
     if request.is_prefix and (found := prefix_matches(session, request)):
         session.out.write("".join(f"{line}\n" for line in found.lines()))
@@ -145,7 +191,7 @@ def _repeated(session: Session, request: TypeRequest) -> tuple[str, ...]:
         return (f"Using sym {request.name}",)
     if request.name:
         cursor.type_name = request.name
-    elif request.address is None and not request.has("h"):
+    elif request.address is None:
         raise ArgumentError("dt needs a type or a variable, for instance dt nt!_EPROCESS")
     return ()
 
@@ -157,8 +203,10 @@ class _Display:
         self._session = session
         self._context = args.context
         self._request = request
+        self._integers = session.settings.integers
         memory = session.physical if request.has("p") else session.memory
-        self._tree = TypeTree(memory, request.style, session.disassembler.symbol)
+        style = dataclasses.replace(request.style, integers=self._integers)
+        self._tree = TypeTree(memory, style, session.disassembler.symbol)
 
     @property
     def _values(self) -> TypeValues:
@@ -185,6 +233,8 @@ class _Display:
             located = self._session.symbols.lookup(name)
         except SymbolError:
             located = []
+        if TypeOption.MATCH_SIZE in self._session.settings.type_options:
+            located = sorted(located, key=lambda found: -found.symbol.extent)
         for found in located:
             if found.symbol.type is not None:
                 return _Subject(found.symbol.type, found.va)
@@ -199,12 +249,12 @@ class _Display:
 
     # -- showing it ------------------------------------------------------------------------------
 
-    def show(self, subject: _Subject) -> object:
+    def show(self, subject: _Subject) -> Shown:
         """The fields of a record, the elements of an array, or a value."""
         request = self._request
         kind, heading = subject.type, subject.heading
         if subject.is_lost:
-            return list(heading)
+            return PlainValue(heading, type_name(kind), None, ())
         place = subject.address if request.address is None else request.address
         if isinstance(kind, Pointer) and isinstance(kind.target, Record):
             value = subject.value
@@ -214,38 +264,40 @@ class _Display:
             if value is not None:
                 kind, place = kind.target, value
                 if not place:
-                    return [*heading, "(null) "] if subject.value is not None else list(heading)
+                    texts = () if subject.value is None else ("(null) ",)
+                    return PlainValue(heading, type_name(kind), place, texts)
         elif subject.value is not None:
-            return [*heading, self._register_value(kind, subject.value)]
+            text = self._register_value(kind, subject.value)
+            return PlainValue(heading, type_name(kind), None, (text,))
         if request.list_field:
             return self._walk(kind, place)
         if isinstance(kind, Record):
             return self._record(kind, place, heading)
-        return self._plain(kind, place, heading)
+        return PlainValue(heading, type_name(kind), place, tuple(self._plain(kind, place)))
 
     def _register_value(self, kind: Type, value: int) -> str:
         if isinstance(kind, Pointer):
             return self._values.pointer(kind, value)
         raw = (value & MASK).to_bytes(8, "little")[: kind.size or 8]
-        return TypeValues(BytesMemory(0, raw)).value(kind, 0)
+        return TypeValues(BytesMemory(0, raw), integers=self._integers).value(kind, 0)
 
-    def _plain(self, kind: Type, place: int | None, heading: tuple[str, ...]) -> list[str]:
+    def _plain(self, kind: Type, place: int | None) -> list[str]:
         """A number, a pointer, an array, an enumeration, a function."""
         request = self._request
         if isinstance(kind, Array) and place is not None:
-            return [*heading, *self._array(kind, place)]
+            return self._array(kind, place)
         if request.arrays is not None and place is not None:
             # `dt -a10 ULONG Address`: the name stands for so many of them in a row.
-            return [*heading, *self._array(Array(kind, request.arrays or 1), place)]
+            return self._array(Array(kind, request.arrays or 1), place)
         if isinstance(kind, Function):
             parameters = ", ".join(map(type_name, kind.parameters)) or "void"
-            return [*heading, f"{request.name}  {type_name(kind.result)} ({parameters})"]
+            return [f"{request.name}  {type_name(kind.result)} ({parameters})"]
         if place is not None:
-            return [*heading, self._values.value(kind, place)]
+            return [self._values.value(kind, place)]
         if isinstance(kind, Enum):
             values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
-            return [*heading, f"Enum {kind.name},  {len(kind.values)} total enums", *values]
-        return [*heading, self._values.type_text(kind)]
+            return [f"Enum {kind.name},  {len(kind.values)} total enums", *values]
+        return [self._values.type_text(kind)]
 
     def _array(self, kind: Array, place: int) -> list[str]:
         """All of an array, each element on its line; text on one."""
@@ -277,7 +329,9 @@ class _Display:
         rows = self._tree.fields(kind, place, request.fields)
         headings = iter([heading])
         found = in_pieces(
-            self._session, rows, lambda piece: self._dump(next(headings, ()), tuple(piece))
+            self._session,
+            rows,
+            lambda piece: self._dump(kind, place, next(headings, ()), tuple(piece)),
         )
         if request.fields and not found.rows:
             raise ArgumentError("Cannot find specified field members.")
@@ -293,7 +347,13 @@ class _Display:
         if text:
             yield f" {text}"
 
-    def _dump(self, heading: tuple[str, ...], rows: tuple[FieldLine, ...]) -> TypeDump:
+    def _dump(
+        self,
+        kind: Record,
+        place: int | None,
+        heading: tuple[str, ...],
+        rows: tuple[FieldLine, ...],
+    ) -> TypeDump:
         request = self._request
         return TypeDump(
             heading,
@@ -302,30 +362,29 @@ class _Display:
             offsets=not request.has("o"),
             indent=not request.has("i"),
             compact=request.has("c"),
+            type=type_name(kind),
+            address=place,
         )
 
-    def _walk(self, kind: Type, place: int | None) -> list[str]:
+    def _walk(self, kind: Type, place: int | None) -> LinkedValues:
         """`-l Field`: this record, then the one its field points at, and so on."""
         field = self._request.list_field
         if not isinstance(kind, Record) or place is None:
             raise ArgumentError("dt -l needs a structure and an address")
         offset, back = _link(kind, field)
-        lines: list[str] = []
+        elements: list[tuple[int, TypeDump]] = []
         start = place
         for _ in range(LIST_LIMIT):
             self._session.check_interrupt()
-            lines += [f"{field} at 0x{tick(place)}", RULER]
-            lines += self._dump(
-                (), tuple(self._tree.fields(kind, place, self._request.fields))
-            ).lines()
-            lines.append("")
+            rows = self._tree.fields(kind, place, self._request.fields)
+            elements.append((place, self._dump(kind, place, (), tuple(rows))))
             place = self._session.memory.u64(place + offset)
             if not place:
                 break
             place -= back
             if place == start:
                 break
-        return lines
+        return LinkedValues(field, tuple(elements))
 
 
 def _read_error(fault: MemoryFault) -> str:

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.disassembly import LONGEST, Line, unreadable
 from kdsim.debugger.language.problems import MEMORY, SYNTAX
 from kdsim.debugger.text import address as tick
@@ -40,8 +40,12 @@ class Listing:
 
     blocks: tuple[Block, ...]
     spaced: bool = False
+    counted: bool = False
 
     def lines(self) -> Iterator[str]:
+        if self.counted:
+            yield f"{sum(len(block.instructions) for block in self.blocks)} instructions scanned"
+            yield ""
         for index, block in enumerate(self.blocks):
             if index and self.spaced:
                 yield ""
@@ -190,13 +194,21 @@ class Calls:
 
 @command(
     "uf",
-    summary="Unassemble a whole function, block by block; /c its calls, /i counts instructions.",
+    summary="Unassemble a whole function, block by block.",
     group="memory",
     params=(Param("address", "symbol", "in the function", optional=True),),
+    options=(
+        Option("/c", "only its calls"),
+        Option("/D", "only its calls, with the links of a graphical debugger"),
+        Option("/i", "with the number of instructions"),
+        Option("/m", "accepted: blocks are always shown by address"),
+        Option("/o", "accepted for the same reason"),
+        Option("/O", "accepted for the same reason"),
+    ),
     needs=Caps.READ,
     see_also=("u", "x"),
 )
-def unassemble_function(session: Session, args: Arguments, name: str) -> object:
+def unassemble_function(session: Session, args: Arguments, name: str) -> Listing | Calls:
     # Blocks are shown by address and links are not: /m, /o and /O change nothing.
     switches = args.switches("c", "D", "m", "o", "O", "i")
     va = args.optional_expression()
@@ -212,11 +224,8 @@ def unassemble_function(session: Session, args: Arguments, name: str) -> object:
     blocks = _function_blocks(session, start, found[0].symbol.size)
     if "c" in switches or "D" in switches:
         return _calls(session, start, blocks)
-    listing = Listing(tuple(_block(session, block) for block in blocks), spaced=True)
-    if "i" in switches:
-        count = sum(len(block) for block in blocks)
-        return [f"{count} instructions scanned", "", *listing.lines()]
-    return listing
+    shown = tuple(_block(session, block) for block in blocks)
+    return Listing(shown, spaced=True, counted="i" in switches)
 
 
 def _block(session: Session, block: list[Line]) -> Block:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect.typevalues import TypeValues
 from kdsim.debugger.language.typed_text import type_name
 from kdsim.debugger.text import address as tick
@@ -29,6 +29,20 @@ NAME_WIDTH = 15
 
 PLACE_WIDTH = 17
 RELATIVE_WIDTH = 12
+SORTING = (
+    Option("/a", "sorted by address"),
+    Option("/A", "sorted by address, highest first"),
+    Option("/n", "sorted by name"),
+    Option("/N", "sorted by name, last first"),
+    Option("/z", "sorted by size"),
+    Option("/Z", "sorted by size, largest first"),
+)
+"""What `dv` and `x` have in common."""
+
+Row = TypeVar("Row")
+Keys = dict[str, Callable[[Row], Any]]
+"""Switch -> what it sorts by."""
+
 UNREADABLE = "<Memory access error>"
 
 
@@ -128,31 +142,43 @@ class Locals:
         return map(str, self.rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Symbols of a module, where the pattern names one."""
+
+    names: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        return self.names
+
+
 @command(
     "dv",
-    summary="Show local variables: /t their types, /i what they are, /v or /V where they lie.",
+    summary="Show local variables.",
     group="stack",
-    params=(
-        Param(
-            "options",
-            "flags",
-            "/r the shadowed ones too; /f address: those of any function; sorted by /a address, "
-            "/n name, /z size, or the other way /A /N /Z",
-            optional=True,
-        ),
-        Param("pattern", "pattern", "names to show", optional=True),
+    params=(Param("pattern", "pattern", "names to show", optional=True),),
+    options=(
+        Option("/t", "with their types"),
+        Option("/i", "what they are: parameter, local, ..."),
+        Option("/v", "where they lie"),
+        Option("/V", "where they lie, and relative to which register"),
+        Option("/r", "those that an inner one of the same name hides, too"),
+        Option("/f", "those of the function at an address", "<address>"),
+        *SORTING,
     ),
     needs=Caps.REGISTERS,
     see_also=(".frame", "k", "dt", "x"),
 )
-def display_variables(session: Session, args: Arguments, name: str) -> Locals | list[str]:
+def display_variables(session: Session, args: Arguments, name: str) -> Locals | Names:
     """Variables need private symbols; optimised code keeps some of them nowhere."""
+    session.cursor.display, session.cursor.arguments = name, args.text[args.start :]
     given = args.switches("f", "i", "r", "t", "v", "V", "a", "A", "n", "N", "z", "Z")
     function = args.address() if "f" in given else None
     pattern = args.pattern() or "*"
     args.at_end()
     if "!" in pattern:
-        return [hit.name for hit in session.symbols.match(pattern) if hit.symbol.kind != "constant"]
+        found_symbols = session.symbols.match(pattern)
+        return Names(tuple(hit.name for hit in found_symbols if hit.symbol.kind != "constant"))
     fits = compile_wildcard(pattern).fullmatch
     if function is not None:
         module = session.symbols.module_at(function)
@@ -168,7 +194,7 @@ def display_variables(session: Session, args: Arguments, name: str) -> Locals | 
             if found
             else "Unable to enumerate locals, no private symbols for this frame"
         )
-    _sort(shown, given)
+    sort_rows(shown, given, _SORTED_BY)
     values = function is None
     return Locals(tuple(_local_row(session, variable, given, values) for variable in shown))
 
@@ -195,13 +221,21 @@ def _declaration(local: Local, base: int) -> Variable:
     )
 
 
-def _sort(shown: list[Variable], given: dict[str, str]) -> None:
-    if "n" in given or "N" in given:
-        shown.sort(key=lambda v: v.name.lower(), reverse="N" in given)
-    elif "z" in given or "Z" in given:
-        shown.sort(key=lambda v: v.type.size, reverse="Z" in given)
-    elif "a" in given or "A" in given:
-        shown.sort(key=lambda v: v.address or 0, reverse="A" in given)
+_SORTED_BY: Keys[Variable] = {
+    "n": lambda variable: variable.name.lower(),
+    "z": lambda variable: variable.type.size,
+    "a": lambda variable: variable.address or 0,
+}
+
+
+def sort_rows(rows: list[Row], given: dict[str, str], keys: Keys[Row], default: str = "") -> None:
+    """By the first switch of `keys` that is given, in upper case the other way; or `default`."""
+    for letter, key in keys.items():
+        if letter in given or letter.upper() in given:
+            rows.sort(key=key, reverse=letter.upper() in given)
+            return
+    if default:
+        rows.sort(key=keys[default])
 
 
 def _local_row(

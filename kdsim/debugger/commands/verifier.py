@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands import verifier_logs
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import modules, pool, verifier
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.language.commands import Message
 from kdsim.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -139,9 +140,20 @@ def _statistics_lines(s: verifier.Statistics) -> Iterator[str]:
         Param(
             "flags",
             "flags",
-            "1 drivers, 2 allocations, 4 faults, 8 IRQLs, 40 pending, 80 pool, 100 IRPs,"
-            " 200 regions, 400 cancelled IRPs, 800 systematic faults; -disable; ?",
+            "what to show besides options and statistics",
             optional=True,
+            bits=(
+                (DRIVERS, "verified drivers"),
+                (ALLOCATIONS, "what they have allocated"),
+                (4, "faults that were injected"),
+                (8, "changes of the IRQL"),
+                (0x40, "requests that are pending"),
+                (0x80, "allocations and frees of pool"),
+                (0x100, "IRPs"),
+                (0x200, "critical regions"),
+                (0x400, "cancelled IRPs"),
+                (0x800, "faults that were injected systematically"),
+            ),
         ),
         Param(
             "image",
@@ -150,15 +162,13 @@ def _statistics_lines(s: verifier.Statistics) -> Iterator[str]:
             optional=True,
         ),
     ),
+    options=(Option("-disable", "clear the settings until the next boot"),),
     needs=Caps.READ,
     see_also=("!poolused", "!analyze"),
 )
-def show_verifier(session: Session, args: Arguments, name: str) -> Verification | list[str]:
+def show_verifier(session: Session, args: Arguments, name: str) -> Verification | Message:
     """Reads: nt!MmVerifierData, nt!VfSuspectDriversList, nt!ViTargetDriversAvl, the logs."""
     nt = Nt(session.symbols, session.memory)
-    if args.take("?", "-?") is not None:
-        args.at_end()
-        return list(HELP)
     if args.take("-disable") is not None:
         args.at_end()
         return _disable(nt)
@@ -173,15 +183,6 @@ def show_verifier(session: Session, args: Arguments, name: str) -> Verification 
         verifier_logs.read(session, nt, bit, None) for bit in verifier_logs.LOGS if flags & bit
     )
     return Verification(report, logs)
-
-
-HELP = (
-    "!verifier [Flags [Image]]           options and statistics; 1 drivers, 2 their allocations",
-    "!verifier 4|8|0x40|0x80|0x100 [Quantity]  one log: faults, IRQLs, pending, pool, IRPs",
-    "!verifier 0x80|0x100 Address        entries of the pool log, of the IRP log",
-    "!verifier 0x200|0x400 [Address]     critical regions, cancelled IRPs",
-    "!verifier -disable                  clear the settings until the next boot",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +221,11 @@ def _report(session: Session, nt: Nt, flags: int, image: str) -> VerifierReport:
     )
 
 
-def _disable(nt: Nt) -> list[str]:
+def _disable(nt: Nt) -> Message:
     """Clear the options of the running kernel; its drivers keep the routines they are bound to."""
     nt.view("_MM_DRIVER_VERIFIER_DATA", nt.address("MmVerifierData")).set("Level", 0)
     nt.memory.write(nt.address("MmVerifyDriverLevel"), NOT_CONFIGURED.to_bytes(4, "little"))
-    return ["Driver Verifier settings are cleared until the next boot."]
+    return Message("Driver Verifier settings are cleared until the next boot.")
 
 
 def _caller(session: Session, nt: Nt, address: int) -> str:

@@ -7,10 +7,11 @@ in there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import Caps
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.paging import KERNEL_START
 from kdsim.errors import SymbolError, Unsupported, UserError
 
@@ -32,7 +33,21 @@ PAGE_NOTE = (
 )
 
 
-def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
+@dataclass(frozen=True, slots=True)
+class WorkRequest:
+    """What the target is to do as soon as it runs."""
+
+    process: int
+    page: int
+    _note: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        return self._note
+
+
+def ask_worker(
+    session: Session, note: tuple[str, ...], process: int = 0, page: int = 0
+) -> WorkRequest:
     """Leave a request for the time the target runs."""
     if Caps.RUN not in session.backend.caps:
         raise Unsupported(session.backend.refusals[Caps.RUN])
@@ -48,6 +63,7 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
     session.memory.write(attach, process.to_bytes(8, "little"))
     session.memory.write(page_in, page.to_bytes(8, "little"))
     session.memory.write(work, REQUESTED.to_bytes(4, "little"))
+    return WorkRequest(process, page, note)
 
 
 @command(
@@ -55,16 +71,18 @@ def ask_worker(session: Session, process: int = 0, page: int = 0) -> None:
     summary="Have the target bring a page into memory: it must run (g) and breaks in again.",
     group="memory manager",
     params=(Param("address", "expression", "in the page"),),
+    options=(
+        Option("/p", "in the memory of this process", "<EPROCESS>"),
+        Option("/f", "an address of the kernel, too"),
+    ),
     needs=Caps.RUN,
     see_also=(".process", "!pte"),
-    notes="/p <EPROCESS> in the memory of a process, /f also for an address of the kernel.",
 )
-def page_in(session: Session, args: Arguments, name: str) -> list[str]:
+def page_in(session: Session, args: Arguments, name: str) -> WorkRequest:
     switches = args.switches("p:", "f")
     address = args.address()
     args.at_end()
     process = session.evaluate(switches["p"]) if "p" in switches else 0
     if address >= KERNEL_START and "f" not in switches:
         raise UserError("Kernel addresses are paged in with /f only")
-    ask_worker(session, process, address)
-    return list(PAGE_NOTE)
+    return ask_worker(session, PAGE_NOTE, process, address)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kdsim.debugger.inspect.typevalues import TypeValues, visible_fields
+from kdsim.debugger.text import PLAIN, IntegerStyle
 from kdsim.errors import MemoryFault
 from kdsim.symbols.memory import Memory
 from kdsim.symbols.types import Array, Field, Pointer, Record, Type
@@ -49,6 +50,7 @@ class Style:
         arrays: elements of an array to show, each on its line; 0 means all, None not at all.
         elements: open the elements of arrays of records too (`-b`).
         verbose: sizes and counts in type texts.
+        integers: what `.typeopt` says.
     """
 
     depth: int = 0
@@ -56,6 +58,7 @@ class Style:
     arrays: int | None = None
     elements: bool = False
     verbose: bool = False
+    integers: IntegerStyle = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,9 @@ class TypeTree:
         self, memory: Memory, style: Style, describe: Callable[[int], str | None] | None = None
     ) -> None:
         self._style = style
-        self.values = TypeValues(memory, verbose=style.verbose, describe=describe)
+        self.values = TypeValues(
+            memory, verbose=style.verbose, integers=style.integers, describe=describe
+        )
 
     @property
     def failure(self) -> MemoryFault | None:

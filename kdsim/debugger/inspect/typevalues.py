@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from uuid import UUID
 
+from kdsim.debugger.text import PLAIN, IntegerStyle, signed
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.text import signed
 from kdsim.errors import MemoryFault
 from kdsim.symbols.memory import Memory
 from kdsim.symbols.types import (
@@ -36,11 +36,6 @@ def visible_fields(record: Record) -> list[Field]:
     return [field for field in record.fields if not field.name.startswith(HIDDEN_PREFIX)]
 
 
-def is_text(kind: BaseType) -> bool:
-    """Whether an array of these is shown as a string."""
-    return kind.kind in CHARACTERS or kind.size == 1
-
-
 class TypeValues:
     """Renders types, and values of them in one memory."""
 
@@ -49,11 +44,13 @@ class TypeValues:
         memory: Memory,
         *,
         verbose: bool = False,
+        integers: IntegerStyle = PLAIN,
         describe: Callable[[int], str | None] | None = None,
     ) -> None:
         """`describe` names the function at an address, for function pointers."""
         self.memory = memory
         self.verbose = verbose
+        self._integers = integers
         self.failure: MemoryFault | None = None
         """The last value that could not be read."""
         self._describe = describe
@@ -84,13 +81,26 @@ class TypeValues:
             self.failure = error
             return UNREADABLE
 
+    def _is_wide_text(self, kind: BaseType) -> bool:
+        return self._integers.unicode and kind.kind == "uint" and kind.size == 2
+
+    def _is_text(self, kind: BaseType) -> bool:
+        """Whether an array of these is shown as a string."""
+        return kind.kind in CHARACTERS or kind.size == 1 or self._is_wide_text(kind)
+
+    def _points_to_text(self, kind: BaseType) -> bool:
+        """Of bytes that are no characters a pointer shows the first one."""
+        return kind.kind in CHARACTERS or kind.name == "UChar" or self._is_wide_text(kind)
+
     def integer(self, place: int, size: int) -> int:
         return int.from_bytes(self.memory.read(place, size), "little")
 
     def _value(self, kind: Type, place: int) -> str:
         match kind:
             case BaseType():
-                return scalar(kind, self.memory.read(place, kind.size)) if kind.size else "Void"
+                if not kind.size:
+                    return "Void"
+                return scalar(kind, self.memory.read(place, kind.size), self._integers)
             case BitField():
                 raw = self.integer(place, kind.size)
                 return bits((raw >> kind.position) & ((1 << kind.length) - 1), kind.length)
@@ -110,7 +120,7 @@ class TypeValues:
             return "(null) "
         target, text = kind.target, f"0x{tick(value)}"
         match target:
-            case BaseType() if target.kind in CHARACTERS or target.name == "UChar":
+            case BaseType() if self._points_to_text(target):
                 return f'{text}  "{self._text(value, target)}"'
             case BaseType() if not target.size:
                 return f"{text} {target.name}"
@@ -163,7 +173,7 @@ class TypeValues:
         """The count and the first element; all of it where it is text."""
         element = kind.element
         head = f"[{kind.count}] "
-        if isinstance(element, BaseType) and is_text(element):
+        if isinstance(element, BaseType) and self._is_text(element):
             step = element.size
             raw = self.memory.read(place, min(kind.size, TEXT_LIMIT * step))
             text = raw.decode("utf-16-le" if step == 2 else "latin-1", "replace")
@@ -206,11 +216,15 @@ def unsigned(value: int) -> str:
     return str(value) if value < 10 else f"0x{value:x}"
 
 
-def scalar(kind: BaseType, raw: bytes) -> str:
+def scalar(kind: BaseType, raw: bytes, integers: IntegerStyle = PLAIN) -> str:
     """A number, character or float in `dt`'s way."""
     if kind.kind == "float":
         return f"{struct.unpack('<f' if kind.size == 4 else '<d', raw)[0]:g}"
     value = int.from_bytes(raw, "little")
+    if kind.kind == "int" or (kind.kind == "uint" and kind.size > 1):
+        text = integers.text(value, kind.size, kind.c_name)
+        if text:
+            return text
     if kind.kind == "int":
         return f"0n{signed(value, 8 * kind.size)}"
     if kind.kind == "wchar":

@@ -15,6 +15,7 @@ from kdsim.debugger.language.numbers import signed
 from kdsim.debugger.language.printf import printf
 from kdsim.debugger.language.problems import SYNTAX
 from kdsim.debugger.language.typed import Typed
+from kdsim.debugger.text import PLAIN, IntegerStyle
 from kdsim.errors import CommandSyntaxError
 
 __all__ = [
@@ -69,6 +70,29 @@ class Message:
         return self.text.splitlines() or [""]
 
 
+@dataclass(frozen=True, slots=True)
+class Radix:
+    """Of numbers without a prefix."""
+
+    radix: int
+
+    def lines(self) -> list[str]:
+        return [f"base is {self.radix}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluators:
+    """The language that expressions are written in; with `/q` the others as well."""
+
+    current: str
+    available: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        names = [EVALUATORS[key] for key in self.available]
+        listed = ["Available expression evaluators:", *names] if names else []
+        return [*listed, f"Current expression evaluator: {EVALUATORS[self.current]}"]
+
+
 def evaluate(arguments: Arguments) -> Evaluation:
     """`? expression`."""
     value = arguments.expression()
@@ -77,13 +101,13 @@ def evaluate(arguments: Arguments) -> Evaluation:
     return Evaluation(value)
 
 
-def evaluate_typed(arguments: Arguments) -> TypedEvaluation:
+def evaluate_typed(arguments: Arguments, integers: IntegerStyle = PLAIN) -> TypedEvaluation:
     """`?? expression`, always in C++."""
     from kdsim.debugger.language.typed_text import typed_text
 
     result = arguments.whole_cpp()
     arguments.context.set_pseudo("$exp", result)
-    return TypedEvaluation(typed_text(arguments.context, result), result)
+    return TypedEvaluation(typed_text(arguments.context, result, integers), result)
 
 
 def formats(arguments: Arguments) -> Formats:
@@ -100,7 +124,7 @@ def echo(arguments: Arguments) -> Message:
     return Message(text[1:-1] if quoted else text)
 
 
-def radix(arguments: Arguments) -> Message:
+def radix(arguments: Arguments) -> Radix:
     """`n [8|10|16]`; the argument is decimal whatever the radix is."""
     context = arguments.context
     if not arguments.done:
@@ -110,10 +134,10 @@ def radix(arguments: Arguments) -> Message:
             raise CommandSyntaxError(SYNTAX, arguments.text, column)
         context.radix = int(word)
     arguments.at_end()
-    return Message(f"base is {context.radix}")
+    return Radix(context.radix)
 
 
-def expression_evaluator(arguments: Arguments) -> Message:
+def expression_evaluator(arguments: Arguments) -> Evaluators:
     """`.expr [/s masm|c++] [/q]`."""
     context = arguments.context
     given = arguments.switches("s:", "q")
@@ -123,10 +147,7 @@ def expression_evaluator(arguments: Arguments) -> Message:
             raise arguments.error()
         context.evaluator = chosen.lower()
     arguments.at_end()
-    current = f"Current expression evaluator: {_evaluator_name(context)}"
-    if "q" in given:
-        current = "\n".join(("Available expression evaluators:", *EVALUATORS.values(), current))
-    return Message(current)
+    return Evaluators(context.evaluator, tuple(EVALUATORS) if "q" in given else ())
 
 
 def _evaluator_name(context: Context) -> str:

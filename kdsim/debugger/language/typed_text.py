@@ -6,7 +6,7 @@ from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.conversions import is_signed
 from kdsim.debugger.language.strings import decode, zero_terminated
 from kdsim.debugger.language.typed import Typed
-from kdsim.debugger.text import address
+from kdsim.debugger.text import PLAIN, IntegerStyle, address
 from kdsim.errors import MemoryFault
 from kdsim.symbols.types import Array, BaseType, BitField, Enum, Function, Pointer, Record, Type
 
@@ -28,19 +28,19 @@ def type_name(kind: Type) -> str:
     return kind.c_name
 
 
-def typed_text(context: Context, value: Typed) -> str:
+def typed_text(context: Context, value: Typed, integers: IntegerStyle = PLAIN) -> str:
     """Type and value on one line; of a record only the type."""
     name = type_name(value.type)
     if isinstance(value.type, Record):
         return name
-    return f"{name} {value_text(context, value)}".rstrip()
+    return f"{name} {value_text(context, value, integers)}".rstrip()
 
 
-def value_text(context: Context, value: Typed) -> str:
+def value_text(context: Context, value: Typed, integers: IntegerStyle = PLAIN) -> str:
     """The value alone."""
     kind = value.type
     if isinstance(kind, BitField):
-        return value_text(context, Typed(kind.base, value.value))
+        return value_text(context, Typed(kind.base, value.value), integers)
     if isinstance(kind, Enum):
         name = kind.name_of(value.number())
         return f"{name} (0n{value.number()})" if name else f"0n{value.number()}"
@@ -55,7 +55,7 @@ def value_text(context: Context, value: Typed) -> str:
     number = value.number()
     text = f"0n{number}" if is_signed(kind) else _unsigned(number)
     if kind.c_name not in _CHARACTERS:
-        return text
+        return integers.text(number, kind.size, kind.c_name) or text
     if not is_signed(kind):
         text = f"0x{number:02x}"
     character = number & 0xFFFF

@@ -99,6 +99,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     "breakpoint": ("breakpoint",),
     "processor": ("processor",),
     "flags": ("flags",),
+    "word": ("flags",),
     "field": ("field",),
     "process": ("process", "register", "symbol"),
     "thread": ("thread", "register", "symbol"),
@@ -177,7 +178,7 @@ class Places:
         first, last = tokens[0], tokens[-1]
         begin, end = first.start_pos or 0, first.end_pos or 0
         match first.type:
-            case "TEXT" | "SHELL" | "FIXED_ALIAS":
+            case "TEXT" | "SHELL" | "PATHS" | "FIXED_ALIAS":
                 return self._arguments(text[begin:])
             case "_IF" | "_ELSIF" | "_WHILE" | "Z":
                 return self._expression(text[end:], self._default)
@@ -223,19 +224,18 @@ class Places:
             return None
         start = len(text) - len(match.rest)
         quote = _open_quote(text, start)
-        if quote is not None and any(p.kind == "commands" for p in match.command.params):
+        if quote is not None and match.command.takes_commands:
             return self.at(text[quote + 1 :].replace('\\"', '"'))
         return self._walk(match, text, start)
 
     def _walk(self, match: Match, text: str, position: int) -> Place | None:
         """Pass over the arguments in front of the cursor."""
-        given = [p for p in match.command.params if not _floats(p)]
-        optional = bool(match.command.options) or len(given) < len(match.command.params)
+        given = match.command.params
         language = "cpp" if _name(match) in CPP_COMMANDS else self._default
         passed: list[str] = []
         while True:
             position = _behind(_BLANKS, text, position)
-            option = _OPTION.match(text, position) if optional else None
+            option = _OPTION.match(text, position) if match.command.options else None
             if option:
                 if option.end() == len(text):
                     return Place(("option",), option[0], match)
@@ -458,11 +458,6 @@ def _word(text: str, language: str) -> str:
 def _behind(pattern: re.Pattern[str], text: str, position: int) -> int:
     found = pattern.match(text, position)
     return found.end() if found else position
-
-
-def _floats(param: Param) -> bool:
-    """Switches such as `-f` stand anywhere; a number of flags has its place."""
-    return param.kind == "flags" and param.name.startswith(("option", "-"))
 
 
 def _name(match: Match) -> str:

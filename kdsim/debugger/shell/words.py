@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from kdsim.symbols.types import Field, Pointer, Type
 
 if TYPE_CHECKING:
     from kdsim.debugger.commands.engine import Engine
-    from kdsim.debugger.commands.registry import Param
     from kdsim.symbols.views import View
 
 MASM_OPERATORS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -73,8 +71,6 @@ _MARKS = ".!"
 PROCESS_LIMIT = 256
 PATIENCE = 0.3
 """Seconds that a list read from the target may take; what came by then is offered."""
-
-_SPELT_OUT = re.compile(r"(?:^|[,;]\s+)([-/]\w+\??|[0-9a-f]{1,8}|\w)(?:\[\w+\])?\s+([^,;]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,27 +275,18 @@ def _options(place: Place) -> Iterator[Word]:
     """Switches: `/f` and `-f` are the same to kd, so the one that is typed is offered."""
     if place.match is None:
         return
-    declared = [(o.switch, o.summary) for o in place.match.command.options]
-    for param in place.match.command.params:
-        if param.kind == "flags":
-            declared += [row for row in spelt_out(param) if row[0][0] in "-/"]
     mark = place.word[:1]
-    rows = [(f"{mark}{switch.lstrip('-/')}", meta) for switch, meta in declared]
-    yield from (Word(text, meta) for text, meta in rows if text.startswith(place.word))
+    for option in place.match.command.options:
+        # `-r[n]`: a number may follow.
+        text = mark + option.switch[1:].partition("[")[0]
+        if option.switch[0] in "-/" and text.startswith(place.word):
+            yield Word(text, option.summary)
 
 
 def _flags(place: Place) -> Iterator[Word]:
-    """Bits of a number, or letters, as the declaration of the argument explains them."""
+    """Bits of a number, or words, as the declaration of the argument explains them."""
     if place.param is not None:
-        rows = [(f"{bit:x}", meta) for bit, meta in place.param.bits]
-        for text, meta in rows or spelt_out(place.param):
-            if text.startswith(place.word):
-                yield Word(text, meta)
-
-
-def spelt_out(param: Param) -> list[tuple[str, str]]:
-    """`-f file headers, -s sections` and `1 verbose, 2 sort by size` as words and meanings."""
-    return [(word, meaning.strip()) for word, meaning in _SPELT_OUT.findall(param.summary)]
+        yield from _beginning(place.word, place.param.choices())
 
 
 # ---- files ----------------------------------------------------------------------------------
