@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +66,8 @@ COFF_FIELDS = (
     "number of relocations",
     "number of line numbers",
 )
+TRAILING = re.compile(r"\s+-([fsah])$")
+
 HELP = """\
 !dh [-f|-s|-a] address or module
   -f  file headers     -s  section headers     -a  both, as without an option"""
@@ -216,10 +219,14 @@ def _section_lines(number: int, section: Section) -> Iterator[str]:
 )
 def dh(session: Session, args: Arguments, name: str) -> Headers | str:
     """Reads the mapped image."""
-    given = args.switches("f", "s", "a", "h")
+    given = set(args.switches("f", "s", "a", "h"))
+    text = args.rest()
+    while (after := TRAILING.search(text)) is not None:
+        # `!dh nt -f` is what most people type.
+        given.add(after[1])
+        text = text[: after.start()]
     if "h" in given:
         return HELP
-    text = args.rest()
     if not text:
         raise ArgumentError("!dh needs a module's name or base address")
     base = session.symbols.module_named(text)

@@ -9,7 +9,9 @@ from kdsim.debugger import events
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registers import register_lines
 from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.threadreport import check_object
 from kdsim.debugger.commands.worker import SWITCH_NOTE, ask_worker
+from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.threads import (
@@ -18,12 +20,15 @@ from kdsim.debugger.threads import (
     thread_registers,
     trap_registers,
 )
-from kdsim.errors import ArgumentError, Unsupported, UserError
+from kdsim.errors import ArgumentError, SymbolError, Unsupported, UserError
 from kdsim.wire.context import CONTEXT_SIZE
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+
+MOST_IDS = 0x10000
+"""Smaller numbers are no addresses of the kernel's, and process ids are seldom larger."""
 
 
 @command(
@@ -49,6 +54,7 @@ def choose_thread(session: Session, args: Arguments, name: str) -> list[str]:
         session.scope.thread = 0
         shown = [f"Implicit thread is now {tick(session.current_thread())}"]
         return [*shown, *decoding.end(session)]
+    _check(session, thread, "thread", "Thread")
     registers = thread_registers(session, thread)
     lines = []
     if decoding.wanted:
@@ -81,13 +87,14 @@ def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
         raise Unsupported("/p, /P and /i are not available: a dump's memory is read by page tables")
     if "i" in switches:
         if process:
-            directory_base(session, process)
+            _check(session, process, "process", "ProcessObject")
         ask_worker(session, process=process or session.current_process())
         return list(SWITCH_NOTE)
     if not process:
         session.scope.process = 0
         shown = [f"Implicit process is now {tick(session.current_process())}"]
         return [*shown, *decoding.end(session)]
+    _check(session, process, "process", "ProcessObject")
     base = directory_base(session, process)
     session.scope.process = process
     shown = [f"Implicit process is now {tick(process)}"]
@@ -97,6 +104,20 @@ def choose_process(session: Session, args: Arguments, name: str) -> list[str]:
     if not decoding.wanted and session.memory.process_cr3 is None:
         return [*shown, "WARNING: .cache forcedecodeuser is not enabled"]
     return [*shown, *decoding.begin(session, process)]
+
+
+def _check(session: Session, address: int, word: str, kind: str) -> None:
+    """ArgumentError for an address without such an object; ids are the likeliest mistake."""
+    try:
+        check_object(Nt(session.symbols, session.memory), address, word, kind)
+    except SymbolError:
+        # Without the kernel's types nobody can tell.
+        return
+    except ArgumentError as error:
+        if address >= MOST_IDS:
+            raise
+        search = {"process": f"!process {address:x} 0", "thread": f"!thread -t {address:x}"}[word]
+        raise ArgumentError(f"{error} (an id? {search} tells its address)") from error
 
 
 @dataclass(frozen=True, slots=True)
