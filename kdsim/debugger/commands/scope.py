@@ -20,7 +20,7 @@ from kdsim.debugger.threads import (
     thread_registers,
     trap_registers,
 )
-from kdsim.errors import ArgumentError, SymbolError, Unsupported, UserError
+from kdsim.errors import ArgumentError, MemoryFault, SymbolError, Unsupported, UserError
 from kdsim.wire.context import CONTEXT_SIZE
 
 if TYPE_CHECKING:
@@ -191,7 +191,11 @@ def choose_trap(session: Session, args: Arguments, name: str) -> list[str]:
         "NOTE: The trap frame does not contain all registers.",
         "Some register values may be zeroed or incorrect.",
     ]
-    return lines + _use(session, trap_registers(session, address))
+    try:
+        registers = trap_registers(session, address)
+    except MemoryFault as error:
+        raise ArgumentError(f"Unable to read trap frame at {tick(address)}") from error
+    return lines + _use(session, registers)
 
 
 @command(
@@ -219,7 +223,11 @@ def choose_context(session: Session, args: Arguments, name: str) -> list[str]:
     if not address_or_none or address_or_none == (1 << 64) - 1:
         session.scope.reset_registers()
         return ["Resetting default scope"]
-    return _use(session, record_registers(session, address_or_none))
+    try:
+        registers = record_registers(session, address_or_none)
+    except MemoryFault as error:
+        raise ArgumentError(f"Unable to read context at {tick(address_or_none)}") from error
+    return _use(session, registers)
 
 
 @command(
@@ -234,11 +242,15 @@ def exception_record(session: Session, args: Arguments, name: str) -> list[str]:
     address = args.expression()
     args.at_end()
     if address == (1 << 64) - 1:
-        event = session.event
+        event = session.stopped_by
         if not isinstance(event, StopEvent):
             raise UserError("Last event was not an exception")
         return _exception_lines(session, event.address, event.code, event.flags, event.parameters)
     record = session.nt_view("_EXCEPTION_RECORD", address)
+    try:
+        record = record.snapshot()
+    except MemoryFault as error:
+        raise ArgumentError(f"Cannot read Exception record @ {address:016x}") from error
     count = min(int(record.NumberParameters), len(record.ExceptionInformation))
     return _exception_lines(
         session,
