@@ -305,6 +305,7 @@ class Session:
     def flush_memory(self) -> None:
         self.memory.flush()
         self.physical.flush()
+        self.modules.forget_unloaded()
         self.code_at_stop = b""
 
     def require_execution(self) -> None:
