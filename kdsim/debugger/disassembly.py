@@ -112,7 +112,7 @@ class Disassembler:
 
     def line(self, va: int) -> Line:
         """The instruction at an address; MemoryFault when not a byte is readable."""
-        data = self._session.memory.read_some(va, LONGEST)
+        data = self._session.code_told(va, LONGEST) or self._session.memory.read_some(va, LONGEST)
         if not data:
             raise MemoryFault(va)
         return self.decode(va, data)

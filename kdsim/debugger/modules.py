@@ -6,12 +6,18 @@ import re
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.backends.base import ModuleEvent
+from kdsim.debugger.paging import USER_END
 from kdsim.debugger.progress import Progress
 from kdsim.errors import FormatError, MemoryFault, SymbolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from kdsim.debugger.session import Session
     from kdsim.symbols.space import Module, SymbolSpace
+
+Gone = tuple[str, int, int]
+"""Name, start and end of a driver that was unloaded."""
 
 KERNEL = "nt"
 SYMOPT_LOAD_ANYTHING = 0x40
@@ -28,6 +34,9 @@ class Modules:
         self._listed = False
         self._awaited = ""
         self._notices: list[str] = []
+        self._gone: tuple[Gone, ...] | None = None
+        self.unloaded: Callable[[], Iterable[Gone]] = tuple
+        """Drivers that are gone, newest first; the commands package knows how to tell."""
 
     def prepare(self) -> None:
         """Import what symbols need; costs nothing later."""
@@ -43,6 +52,7 @@ class Modules:
             path = SymbolPath.parse(self._session.symbol_path)
             path.waiting = self._waiting
             self._space = SymbolSpace(path, self._session.memory)
+            self._space.unnamed = self.name_outside
             self._space.on_load(self._loaded)
             self.use_image_path(self._session.image_path)
         return self._space
@@ -92,6 +102,22 @@ class Modules:
     def space_for(self, va: int) -> SymbolSpace:
         """The symbol space for questions about one address: no listing for a module we know."""
         return self.kernel_space if self.kernel_space.module_at(va) else self.space
+
+    def name_outside(self, va: int) -> str:
+        """`<Unloaded_leaky.sys>+0x1234` where a driver was."""
+        if va < USER_END:
+            return f"0x{va:x}"
+        if self._gone is None:
+            self._gone = ()  # Reading the table may ask for names, too.
+            self._gone = tuple(self.unloaded())
+        for name, start, end in self._gone:
+            if start <= va < end:
+                return f"<Unloaded_{name}>+0x{va - start:x}"
+        return f"0x{va:x}"
+
+    def forget_unloaded(self) -> None:
+        """The target's table may have changed."""
+        self._gone = None
 
     def add_kernel(self) -> None:
         """The kernel alone: its base comes from the version reply, the rest from its headers."""

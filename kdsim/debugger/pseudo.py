@@ -69,7 +69,7 @@ def _peb(session: Session) -> int:
 
 
 def _event_ip(session: Session) -> int | None:
-    return session.event.pc if session.event else None
+    return session.stopped_by.pc if session.stopped_by else None
 
 
 def _processor_block(session: Session) -> int:
@@ -145,7 +145,7 @@ def pseudo_names() -> list[str]:
 
 
 def _exception(session: Session, name: str) -> int | None:
-    event = session.event
+    event = session.stopped_by
     if not isinstance(event, StopEvent):
         return None
     if name == "chance":

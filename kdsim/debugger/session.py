@@ -15,7 +15,7 @@ from kdsim.debugger.backends.base import (
     Halt,
     TargetVersion,
 )
-from kdsim.debugger.breakpoints import Breakpoints
+from kdsim.debugger.breakpoints import INT3, Breakpoints
 from kdsim.debugger.control import RunControl, SessionEnded
 from kdsim.debugger.disassembly import Disassembler
 from kdsim.debugger.driver_map import DriverMap
@@ -294,9 +294,17 @@ class Session:
         self.flush_memory()
         self.halted = False
 
+    def code_told(self, va: int, size: int) -> bytes:
+        """What the stop itself told of the code there, which saves a step the read; or nothing."""
+        stop, code = self.stopped_by, self.code_at_stop[:size]
+        whole = stop is not None and stop.pc == va and len(code) == size
+        # A breakpoint of ours that the target left in would look like code.
+        return code if whole and INT3 not in code and self.memory.tables(va) is None else b""
+
     def flush_memory(self) -> None:
         self.memory.flush()
         self.physical.flush()
+        self.modules.forget_unloaded()
         self.code_at_stop = b""
 
     def require_execution(self) -> None:

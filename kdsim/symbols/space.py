@@ -54,6 +54,8 @@ class SymbolSpace:
         self.memory = memory
         self.modules: list[Module] = []
         """In the order they were added."""
+        self.unnamed: Callable[[int], str] = "0x{:x}".format
+        """What `format` calls an address outside of all modules."""
         self._loader = ModuleLoader(path, memory)
         self._by_base: list[tuple[int, Module]] = []
         self._by_name: dict[str, Module] = {}
@@ -284,7 +286,7 @@ class SymbolSpace:
         else:
             module = self.module_at(va)
             if module is None:
-                return f"0x{va:x}"
+                return self.unnamed(va)
             name, distance = module.name, va - module.base
         return f"{name}+0x{distance:x}" if distance else name
 

@@ -33,6 +33,8 @@ PROCESS = 0xFFFFA000_00002000
 EXIT = 0xFFFFF807_11F00000
 
 BREAKPOINT, SINGLE_STEP = 0x80000003, 0x80000004
+WAKE_SYSTEM_DEBUGGER = 0x80000007
+"""How a processor answers that the debugger switched to."""
 
 
 class FakePages:
@@ -203,7 +205,7 @@ class FakeBackend:
 
     def switch_processor(self, number: int) -> None:
         self.current = number
-        self.events.insert(0, self.stop_event(BREAKPOINT))
+        self.events.insert(0, self.stop_event(WAKE_SYSTEM_DEBUGGER))
 
     # -- state ---------------------------------------------------------------------------------
 

@@ -122,6 +122,27 @@ def test_compiled_in_break_of_another_processor_is_passed(kd: Kd) -> None:
     assert kd.run("g nt!Loop+b").startswith("nt!Loop+0xb:")
 
 
+def test_the_exception_to_continue_is_that_of_the_stop(
+    kd: Kd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of a processor that `~Ns` chose is none: `g` after it is no `gn`."""
+    statuses: list[int] = []
+    resume = kd.backend.resume
+
+    def spy(how: Resume) -> None:
+        statuses.append(how.status)
+        resume(how)
+
+    monkeypatch.setattr(kd.backend, "resume", spy)
+    kd.run("~1s")
+    assert kd.run("? @$exr_code") == "Evaluate expression: 2147483651 = 00000000`80000003\n"
+    assert "   ExceptionCode: 80000003 (Break" in kd.run(".exr -1")
+    kd.backend.contexts[1].set("rsp", 0)
+    kd.backend.on_resume = lambda: setattr(kd.backend, "current", 0)
+    kd.run("g nt!Loop+b")
+    assert set(statuses) == {CONTINUE}
+
+
 def test_switching_keeps_what_was_changed(kd: Kd) -> None:
     kd.run("r rbx=1234;~1s;r rbx=5678;~0s")
     assert kd.run("r rbx") == "rbx=0000000000001234\n"

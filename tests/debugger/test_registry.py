@@ -222,9 +222,9 @@ def test_every_command_is_described_and_refers_to_commands() -> None:
         pytest.param("dd", Caps.READ, None, id="allowed"),
         pytest.param("g", Caps.READ, "No runnable debuggees error in 'g': it runs", id="run"),
         pytest.param(
-            "r",
+            "k",
             Caps.READ,
-            "Operation not supported by current debuggee error in 'r'",
+            "Operation not supported by current debuggee error in 'k'",
             id="no reason",
         ),
     ],

@@ -143,6 +143,9 @@ def test_question_of_the_target_is_passed_on(kd: Kd) -> None:
     assert "answer yes to Break?" in kd.backend.log
 
 
+EVALUATED_1 = "Evaluate expression: 1 = 00000000`00000001\n"
+
+
 class LocalFake(FakeBackend):
     """A machine that runs while we look at it."""
 
@@ -170,6 +173,8 @@ def local(backend: FakeBackend) -> Session:
             "Operation not supported by current debuggee error in 'r': the machine runs\n",
             id="r",
         ),
+        pytest.param("r $t0 = 5; r $t0", "$t0=0000000000000005\n", id="r-of-a-variable"),
+        pytest.param("r? $t0 = 1 + 1; ? @$t0 = 2", EVALUATED_1, id="r-typed"),
         pytest.param(
             "kb",
             "Operation not supported by current debuggee error in 'kb': the machine runs\n",

@@ -379,6 +379,21 @@ def test_unloaded_modules(unloaded: Kd, command: str, shown: bool) -> None:
     assert (unloaded.lines(command)[-3:] == GONE) == shown
 
 
+@pytest.mark.parametrize(
+    ("va", "name"),
+    [
+        pytest.param(BASE, "<Unloaded_gone.sys>+0x0", id="start"),
+        pytest.param(BASE + 0x1234, "<Unloaded_gone.sys>+0x1234", id="inside"),
+        pytest.param(BASE + 0x5000, f"0x{BASE + 0x5000:x}", id="behind"),
+        pytest.param(0x1000, "0x1000", id="user address"),
+    ],
+)
+def test_name_of_an_address_in_an_unloaded_module(unloaded: Kd, va: int, name: str) -> None:
+    modules = unloaded.session.modules
+    modules.forget_unloaded()
+    assert modules.name_outside(va) == name
+
+
 def test_symbols_of_an_unloaded_module(unloaded: Kd) -> None:
     """`.reload /unl` puts it back where it was."""
     assert unloaded.run(".reload /unl gone.sys") == ""

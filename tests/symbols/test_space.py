@@ -159,6 +159,8 @@ def test_formats(space):
     assert space.format(BASE + 0x1045) == "sample!helper+0x5"
     assert space.format(BASE + 0x1000) == "sample!Outer"
     assert space.format(5) == "0x5"
+    space.unnamed = "somewhere near {}".format
+    assert space.format(5) == "somewhere near 5"
     found = space.nearest(BASE + 0x1045)
     assert found is not None
     assert (found[0].name, found[0].va, found[1]) == ("sample!helper", BASE + 0x1040, 5)

@@ -43,6 +43,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
     "files": ("!fileobj",),
     "filters": ("sx", "sxe", "sxd", "sxn", "sxi", "sx-", "sxr"),
+    "findthreads": ("!findthreads",),
     "function_entry": (".fnent",),
     "gflag": ("!gflag", "!dbgprint"),
     "handles": ("!handle",),

@@ -104,7 +104,7 @@ def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, *, ac
 
 def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:
     version = session.version
-    event = session.event
+    event = session.stopped_by
     exception = DumpException()
     if isinstance(event, StopEvent):
         exception = DumpException(event.code, event.flags, event.address, event.parameters)

@@ -2,7 +2,7 @@ r"""Drivers and devices: `!drvobj`, `!devobj`, `!devstack`, `!vpb`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,21 +43,30 @@ EXTENSION_FLAGS = {
 
 
 def _object_argument(nt: Nt, args: Arguments, directory: str, kind: str) -> int:
-    r"""A name (`leaky` means `\Driver\leaky`), a path or an address -> the object's address.
-
-    Names go first, as in kd: a driver may be called `add`.
-    """
+    """The next argument as the address of an object, see `object_named`."""
     if args.done:
         raise ArgumentError(f"a {kind} object's name or address is needed")
     start = args.position
     text = args.word() or ""
+
+    def evaluate() -> int:
+        args.position = start
+        return args.expression()
+
+    return object_named(nt, text, directory, kind, evaluate)
+
+
+def object_named(nt: Nt, text: str, directory: str, kind: str, evaluate: Callable[[], int]) -> int:
+    r"""A name (`leaky` means `\Driver\leaky`), a path or an address -> the object's address.
+
+    Names go first, as in kd: a driver may be called `add`.
+    """
     path = text if text.startswith("\\") else f"\\{directory}\\{text}"
     found = objects.lookup(nt, path)
     if found is not None:
         return found.address
-    args.position = start
     try:
-        address = args.expression()
+        address = evaluate()
         info = objects.object_at(nt, address)
     except KdsimError as error:
         raise ArgumentError(f"{text} is neither a {kind} object's name nor its address") from error

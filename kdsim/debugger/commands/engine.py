@@ -18,6 +18,7 @@ from kdsim.debugger.language.interpreter import Interpreter
 from kdsim.errors import KdsimError, UnknownCommand
 
 if TYPE_CHECKING:
+    from kdsim.debugger.modules import Gone
     from kdsim.debugger.session import Session
 
 
@@ -115,4 +116,13 @@ def equip(session: Session) -> Engine:
     session.evaluate_cpp = lambda text: evaluator.cpp(text).number()
     session.aliases = engine.aliases
     session.register_lines = lambda: _register_lines(session)
+    session.modules.unloaded = lambda: _unloaded(session)
     return engine
+
+
+def _unloaded(session: Session) -> list[Gone]:
+    from kdsim.debugger.commands.modules import unloaded_drivers
+
+    if session.facts is None:
+        return []
+    return [(gone.name, gone.start, gone.end) for gone in unloaded_drivers(session)]

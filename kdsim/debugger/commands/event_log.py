@@ -96,9 +96,9 @@ class EventCode:
 def event_code(session: Session, args: Arguments, name: str) -> EventCode:
     args.at_end()
     session.require_halted()
-    if session.event is None:
+    if session.stopped_by is None:
         raise UserError("No event has happened yet")
-    pc = session.event.pc
+    pc = session.stopped_by.pc
     code = session.memory.read_some(pc, CODE_BYTES) or session.code_at_stop
     if not code:
         raise UserError(f"The code at {tick(pc)} cannot be read")

@@ -93,7 +93,8 @@ def _go(session: Session, status: int) -> Motion:
 
 
 def _status(session: Session, name: str) -> int:
-    event = session.event
+    # Not `session.event`: a processor that `~Ns` chose answers with an event of its own.
+    event = session.stopped_by
     exception = isinstance(event, StopEvent) and event.code not in (
         events.STATUS_BREAKPOINT,
         events.STATUS_SINGLE_STEP,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ COFF_FIELDS = (
     "number of relocations",
     "number of line numbers",
 )
+TRAILING = re.compile(r"\s+-([fsa])$")
 ALIGNMENT = 0x00F00000
 """IMAGE_SCN_ALIGN_*; linked images leave it empty."""
 SUBSYSTEMS = {1: "Native", 2: "Windows GUI", 3: "Windows CUI"}
@@ -216,8 +218,12 @@ def _section_lines(number: int, section: Section) -> Iterator[str]:
 )
 def dh(session: Session, args: Arguments, name: str) -> Headers:
     """Reads the mapped image."""
-    given = args.switches("f", "s", "a")
+    given = set(args.switches("f", "s", "a"))
     text = args.rest()
+    while (after := TRAILING.search(text)) is not None:
+        # `!dh nt -f` is what most people type.
+        given.add(after[1])
+        text = text[: after.start()]
     if not text:
         raise ArgumentError("!dh needs a module's name or base address")
     base = session.symbols.module_named(text)

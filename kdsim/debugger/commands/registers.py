@@ -17,7 +17,7 @@ from kdsim.debugger.commands.registers_vector import (
     float_lines,
     typed_text,
 )
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Param, command, require
 from kdsim.debugger.registers import SLOTS, RegisterFile, slot_of
 from kdsim.debugger.text import address as tick
 from kdsim.errors import ArgumentError, KdsimError, Unsupported
@@ -164,17 +164,22 @@ class RegisterValues:
     summary="Show or set registers, flags and pseudo-registers.",
     group="registers",
     params=(Param("register", "register", "one or more, reg=value to set", optional=True),),
-    needs=Caps.REGISTERS,
+    needs=Caps.READ,
     glued=GLUED,
     processor_prefix=True,
     see_also=("rm", "k", ".trap", ".cxr"),
     notes="rM <mask> shows the groups of a mask, as rm lists them. r? $t0 = <expr> keeps the type.",
 )
 def registers(session: Session, args: Arguments, name: str) -> RegisterDump | RegisterValues | None:
+    if not args.peek().startswith(("$", "?")):
+        # The variables of the debugger itself are there without a processor to look at.
+        require(Caps.REGISTERS, name, session.backend.caps, session.backend.refusals)
     if args.done:
         return _all(session, session.settings.register_mask)
-    if args.peek().startswith("."):
-        args.take(".")
+    if args.take("."):
+        if args.text[: args.position].endswith(" ."):
+            # `r.` is a command; `.` is RIP, which `r` does not take under that name.
+            raise args.error("Bad register error", args.position - 1)
         args.at_end()
         return _instruction_registers(session)
     if args.take("?"):

@@ -433,9 +433,14 @@ def _without_extension(text: str) -> str:
 
 def refuse(declaration: Command, name: str, caps: Caps, refusals: dict[Caps, str]) -> None:
     """Raise Unsupported, with the backend's reason, when it lacks what the command needs."""
-    if declaration.needs in caps:
+    require(declaration.needs, name, caps, refusals)
+
+
+def require(needs: Caps, name: str, caps: Caps, refusals: dict[Caps, str]) -> None:
+    """The same for one use of a command that does not always need it."""
+    missing = [flag for flag in Caps if flag in needs and flag not in caps]
+    if not missing:
         return
-    missing = [flag for flag in Caps if flag in declaration.needs and flag not in caps]
     reason = next((refusals[flag] for flag in missing if flag in refusals), "")
     if Caps.RUN in missing:
         text = f"No runnable debuggees error in '{name}'"

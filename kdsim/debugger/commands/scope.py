@@ -10,7 +10,9 @@ from kdsim.debugger import events
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registers import RegisterDump, register_dump
 from kdsim.debugger.commands.registry import Option, Param, command
+from kdsim.debugger.commands.threadreport import check_object
 from kdsim.debugger.commands.worker import SWITCH_NOTE, WorkRequest, ask_worker
+from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
 from kdsim.debugger.threads import (
@@ -19,12 +21,15 @@ from kdsim.debugger.threads import (
     thread_registers,
     trap_registers,
 )
-from kdsim.errors import ArgumentError, Unsupported, UserError
+from kdsim.errors import ArgumentError, MemoryFault, SymbolError, Unsupported, UserError
 from kdsim.wire.context import CONTEXT_SIZE
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+
+MOST_IDS = 0x10000
+"""Smaller numbers are no addresses of the kernel's, and process ids are seldom larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ def choose_thread(session: Session, args: Arguments, name: str) -> Implicit:
         session.scope.reset_registers()
         session.scope.thread = 0
         return Implicit("thread", session.current_thread(), decoding.end(session))
+    _check(session, thread, "thread", "Thread")
     registers = thread_registers(session, thread)
     notes: tuple[str, ...] = ()
     if decoding.wanted:
@@ -101,11 +107,12 @@ def choose_process(session: Session, args: Arguments, name: str) -> Implicit | W
         raise Unsupported("/p, /P and /i are not available: a dump's memory is read by page tables")
     if "i" in switches:
         if process:
-            directory_base(session, process)
+            _check(session, process, "process", "ProcessObject")
         return ask_worker(session, SWITCH_NOTE, process or session.current_process())
     if not process:
         session.scope.process = 0
         return Implicit("process", session.current_process(), decoding.end(session))
+    _check(session, process, "process", "ProcessObject")
     base = directory_base(session, process)
     session.scope.process = process
     notes: tuple[str, ...] = ()
@@ -116,6 +123,20 @@ def choose_process(session: Session, args: Arguments, name: str) -> Implicit | W
     else:
         notes = decoding.begin(session, process)
     return Implicit("process", process, notes)
+
+
+def _check(session: Session, address: int, word: str, kind: str) -> None:
+    """ArgumentError for an address without such an object; ids are the likeliest mistake."""
+    try:
+        check_object(Nt(session.symbols, session.memory), address, word, kind)
+    except SymbolError:
+        # Without the kernel's types nobody can tell.
+        return
+    except ArgumentError as error:
+        if address >= MOST_IDS:
+            raise
+        search = {"process": f"!process {address:x} 0", "thread": f"!thread -t {address:x}"}[word]
+        raise ArgumentError(f"{error} (an id? {search} tells its address)") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +229,13 @@ def choose_trap(session: Session, args: Arguments, name: str) -> ChosenContext:
     if not address:
         session.scope.reset_registers()
         return ChosenContext()
+    try:
+        registers = trap_registers(session, address)
+    except MemoryFault as error:
+        raise ArgumentError(f"Unable to read trap frame at {tick(address)}") from error
     return _use(
         session,
-        trap_registers(session, address),
+        registers,
         "NOTE: The trap frame does not contain all registers.",
         "Some register values may be zeroed or incorrect.",
     )
@@ -252,7 +277,11 @@ def choose_context(session: Session, args: Arguments, name: str) -> ChosenContex
     if not address_or_none or address_or_none == (1 << 64) - 1:
         session.scope.reset_registers()
         return ChosenContext()
-    return _use(session, record_registers(session, address_or_none))
+    try:
+        registers = record_registers(session, address_or_none)
+    except MemoryFault as error:
+        raise ArgumentError(f"Unable to read context at {tick(address_or_none)}") from error
+    return _use(session, registers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,11 +320,15 @@ def exception_record(session: Session, args: Arguments, name: str) -> ExceptionR
     address = args.expression()
     args.at_end()
     if address == (1 << 64) - 1:
-        event = session.event
+        event = session.stopped_by
         if not isinstance(event, StopEvent):
             raise UserError("Last event was not an exception")
         return _exception(session, event.address, event.code, event.flags, event.parameters)
     record = session.nt_view("_EXCEPTION_RECORD", address)
+    try:
+        record = record.snapshot()
+    except MemoryFault as error:
+        raise ArgumentError(f"Cannot read Exception record @ {address:016x}") from error
     count = min(int(record.NumberParameters), len(record.ExceptionInformation))
     return _exception(
         session,
