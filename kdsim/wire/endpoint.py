@@ -186,8 +186,12 @@ class Endpoint:
             return []
         kind = PacketType(frame.type)
         if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+            self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
+
+    def _proved(self) -> None:
+        """The peer seems to have the outstanding packet, without an ACK."""
 
     def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
         if frame.type == PacketType.ACK:

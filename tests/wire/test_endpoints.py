@@ -293,6 +293,18 @@ def test_kdcom_stub_that_restarts_its_ids_at_every_stop():
             host.outgoing()
 
 
+def test_kdcom_request_before_the_first_state_change_is_seen():
+    """The debugger's ids start over when it has; its next request is no repetition."""
+    target = KdcomTarget()
+    target.link_up(0.0)
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    early = Frame(PacketType.MANIPULATE, INITIAL_ID, b"early").pack() + TRAILER
+    assert [e.payload for e in target.receive(early, 0.0)] == [b"early"]
+    target.receive(Frame(PacketType.ACK, INITIAL_ID | SYNC, control=True).pack(), 0.0)
+    first = Frame(PacketType.MANIPULATE, INITIAL_ID, b"first").pack() + TRAILER
+    assert [e.payload for e in target.receive(first, 0.0)] == [b"first"]
+
+
 def test_kdcom_unfinished_packet_is_asked_for_again():
     network = connected(kdcom)
     host, target = network.ends
