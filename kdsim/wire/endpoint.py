@@ -67,13 +67,14 @@ _DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_
 class _Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
-    __slots__ = ("due", "payload", "tries", "type")
+    __slots__ = ("due", "payload", "sent", "tries", "type")
 
     def __init__(self, kind: PacketType, payload: bytes, tries: int | None) -> None:
         self.type = kind
         self.payload = payload
         self.tries = tries
         self.due = 0.0
+        self.sent = False
 
 
 class Endpoint:
@@ -89,6 +90,8 @@ class Endpoint:
     """When the peer last gave a sign of life."""
 
     def __init__(self) -> None:
+        self.repetitions = 0
+        """Transmissions of packets that had been sent before."""
         self._out: list[bytes] = []
         self._queue: deque[_Outgoing] = deque()
         self._outstanding: _Outgoing | None = None
@@ -218,6 +221,8 @@ class Endpoint:
             self._transmit(self._outstanding, now)
 
     def _transmit(self, packet: _Outgoing, now: float) -> None:
+        self.repetitions += packet.sent
+        packet.sent = True
         packet.due = now + self.retry
         self._put(Frame(packet.type, self._next_id, packet.payload))
 

@@ -71,7 +71,7 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-def _milliseconds(timeout: float | None) -> float | None:
+def milliseconds(timeout: float | None) -> float | None:
     # Rounded up, so that a deadline has passed when the wait for it ends.
     return None if timeout is None else max(0, int(timeout * 1000 + 0.999))
 
@@ -91,7 +91,7 @@ class UdpLink:
         self.local: Address = sock.getsockname()
 
     def wait(self, timeout: float | None) -> bool:
-        return self._refused or bool(self._poll.poll(_milliseconds(timeout)))
+        return self._refused or bool(self._poll.poll(milliseconds(timeout)))
 
     def receive(self) -> list[Arrival]:
         arrivals: list[Arrival] = []
@@ -179,18 +179,28 @@ def _why_no_port(kind: str, port: int, error: OSError) -> str:
     return f"{kind} port {port} cannot be opened: {error.strerror}"
 
 
+class Connected(Protocol):
+    """What a stream needs of a connected socket."""
+
+    def fileno(self) -> int: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes, /) -> int: ...
+    def close(self) -> None: ...
+
+
 class _Stream:
     """One connected stream socket with a buffer for what could not be sent at once."""
 
-    def __init__(self, sock: socket.socket, poll: select.poll) -> None:
+    def __init__(self, sock: Connected, poll: select.poll) -> None:
         sock.setblocking(False)
-        if sock.family == socket.AF_INET:
+        if isinstance(sock, socket.socket) and sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = sock.fileno()
         self._socket = sock
         self._poll = poll
         self._unsent = bytearray()
-        poll.register(sock, select.POLLIN)
+        poll.register(self.fd, select.POLLIN)
 
     def send(self, data: bytes) -> None:
         self._unsent += data
@@ -199,7 +209,7 @@ class _Stream:
 
     def _flush(self) -> None:
         try:
-            sent = self._socket.send(self._unsent)
+            sent = self._socket.send(bytes(self._unsent))
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -276,7 +286,7 @@ class StreamListener(_StreamLink):
         self.local = sock.getsockname()
 
     def wait(self, timeout: float | None) -> bool:
-        return bool(self._poll.poll(_milliseconds(timeout)))
+        return bool(self._poll.poll(milliseconds(timeout)))
 
     def receive(self) -> list[Arrival]:
         ready = dict(self._poll.poll(0))
@@ -323,9 +333,7 @@ class StreamConnector(_StreamLink):
     """Seconds between two tries to connect."""
     _peer = "target"
 
-    def __init__(
-        self, connect: Callable[[], socket.socket], description: str, reconnect: bool
-    ) -> None:
+    def __init__(self, connect: Callable[[], Connected], description: str, reconnect: bool) -> None:
         super().__init__(description)
         self.reconnects = reconnect
         self._connect = connect
@@ -349,12 +357,12 @@ class StreamConnector(_StreamLink):
             if left <= 0:
                 return False
             # Nothing can wake us while there is no socket: this is the pace of trying.
-            self._poll.poll(_milliseconds(left))
+            self._poll.poll(milliseconds(left))
             self._try()
         if self._up:
             return True
         rest = None if end is None else end - time.monotonic()
-        return bool(self._poll.poll(_milliseconds(rest)))
+        return bool(self._poll.poll(milliseconds(rest)))
 
     def receive(self) -> list[Arrival]:
         arrivals: list[Arrival] = []

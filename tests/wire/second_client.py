@@ -6,13 +6,16 @@ meaning, Continue instead of Continue2, requests before the first state change, 
 first datagram. It is slow and simple: one packet is sent, then whatever comes is looked at.
 """
 
+import functools
 import hashlib
 import hmac
 import os
 import select
 import socket
 import struct
+import termios
 import time
+import tty
 from collections import deque
 from typing import NamedTuple
 
@@ -24,6 +27,7 @@ READ, GET_CONTEXT, SET_CONTEXT, RESTORE_BREAKPOINT = 0x3130, 0x3132, 0x3133, 0x3
 WRITE_BREAKPOINT, CONTINUE, READ_CONTROL, CONTINUE2 = 0x3134, 0x3136, 0x3137, 0x313C
 GET_VERSION, SWITCH = 0x3146, 0x3150
 VERSION_REQUEST = struct.pack("<IHHII", GET_VERSION, 0, 0xFFFF, 0x103, 0) + bytes(40)
+TRAP = 0x100
 PATIENCE = 20.0
 AGAIN = 0.5
 
@@ -189,12 +193,10 @@ class ComLine:
     @classmethod
     def serial(cls, path):
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
-        return cls(
-            lambda size: os.read(fd, size),
-            lambda data: os.write(fd, data),
-            fd,
-            lambda: os.close(fd),
-        )
+        tty.setraw(fd)
+        termios.tcflush(fd, termios.TCIFLUSH)
+        read, write = functools.partial(os.read, fd), functools.partial(os.write, fd)
+        return cls(read, write, fd, functools.partial(os.close, fd))
 
     def put(self, body):
         data = body[:4] == DATA
@@ -231,6 +233,8 @@ class SecondClient:
         self.toggling = toggling
         self.next_id = 0x80800000 if toggling else line.first_id
         self.last_id = None
+        self.in_step = False
+        """The target began its ids anew for us."""
         self.acks = set()
         self.stops = deque()
         self.replies = deque()
@@ -266,6 +270,7 @@ class SecondClient:
         if number & 0x800 and isinstance(self.line, ComLine):
             # The target restarted its ids and expects ours to do so.
             self.next_id = 0x80800000
+            self.in_step = True
             number ^= 0x800
         self.last_id = number
         self._take(kind, payload)
@@ -361,7 +366,10 @@ class SecondClient:
         if self.habits.early:
             self._ask_early()
         stop = self.break_in()
-        if self.habits.early and isinstance(self.line, NetLine):
+        if isinstance(self.line, ComLine) and not self.in_step:
+            # The line has no ends: the target may still count with whoever was here before us.
+            stop = self.reset()
+        elif self.habits.early and isinstance(self.line, NetLine):
             # Not acknowledged yet, perhaps; on a serial line the ids have started over.
             self._send(MANIPULATE, VERSION_REQUEST)
         for handle in range(1, 33):
@@ -385,35 +393,21 @@ class SecondClient:
         assert actual == len(reply.data)
         return reply.data
 
-    def go(self):
+    def go(self, flags=0):
         """Continue, one byte on when the target stands at an `int 3` of its own."""
-        context = bytearray(self.ask(GET_CONTEXT, processor=self.processor()).data)
+        context = bytearray(self.ask(GET_CONTEXT, processor=self.processor).data)
         (rip,) = struct.unpack_from("<Q", context, 0xF8)
         if self.read(rip, 1) == b"\xcc":
             struct.pack_into("<Q", context, 0xF8, rip + 1)
-            assert (
-                self.ask(SET_CONTEXT, data=bytes(context), processor=self.processor()).status == 0
-            )
+        struct.pack_into("<I", context, 0x44, struct.unpack_from("<I", context, 0x44)[0] | flags)
+        assert self.ask(SET_CONTEXT, data=bytes(context), processor=self.processor).status == 0
         self.stops.clear()
         self.post(CONTINUE, struct.pack("<I", 0x10002))
 
     def step(self):
         """One instruction by the trap flag in the context: Continue has none of its own."""
-        context = bytearray(self.ask(GET_CONTEXT, processor=self.processor()).data)
-        (rip,) = struct.unpack_from("<Q", context, 0xF8)
-        if self.read(rip, 1) == b"\xcc":
-            struct.pack_into("<Q", context, 0xF8, rip + 1)
-        (flags,) = struct.unpack_from("<I", context, 0x44)
-        struct.pack_into("<I", context, 0x44, flags | 0x100)
-        assert self.ask(SET_CONTEXT, data=bytes(context), processor=self.processor()).status == 0
-        self.stops.clear()
-        self.post(CONTINUE, struct.pack("<I", 0x10002))
+        self.go(TRAP)
         return self.stop()
 
-    _processor = 0
-
-    def processor(self):
-        return self._processor
-
-    def look_at(self, stop):
-        self._processor = stop.processor
+    processor = 0
+    """The one whose context is meant."""

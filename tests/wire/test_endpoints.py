@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset
 from kdsim.wire.kdcom import INITIAL_ID, SYNC, KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
 from kdsim.wire.packets import TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_data_key, derive_hmac_key, parse_key
 from tests.wire.network import HOST, TARGET, Faults, Network
@@ -389,7 +389,7 @@ def test_kdnet_wrong_key_is_silence():
     network.run(limit=20.0)
     assert network.events == ([], [])
     assert network.sent[HOST] == []
-    assert network.ends[HOST].foreign > 30
+    assert network.ends[HOST].dropped[Drop.FOREIGN] > 30
 
 
 def test_kdnet_keep_alive_pokes_are_not_answered():

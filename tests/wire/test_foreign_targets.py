@@ -23,8 +23,9 @@ def debug(folder, commands, *, kind=None, payload=b""):
         target.contexts[0].set("rsp", BASE + 2 * PAGE - 16)
         target.say(kind, payload) if kind is not None else target.say(9, bytes(64))
         transport = f"com:pipe,port={folder}/kd"
+        arguments = ["-k", transport, "-y", str(folder), "-c", f"{commands};qd"]
         done = subprocess.run(
-            [sys.executable, "-m", "kdsim", "kd", "-k", transport, "-y", str(folder), "-c", f"{commands};qd"],
+            [sys.executable, "-m", "kdsim", "kd", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -46,18 +46,23 @@ class Machine:
             "net": ("--port", str(self.port)),
             "unix": ("--com", f"unix:{folder}/kd"),
             "tcp": ("--com", f"tcp:{self.port}"),
+            "pty": ("--com", "pty"),
         }[way]
         self.process = TargetProcess(folder, str(folder / "calm.toml"), *place, key=KEY)
-        self.process.banner()
+        self.line = self.process.banner().strip().rpartition("=")[2]
 
     def client(self, habits):
         if self.way == "net":
             return SecondClient(NetLine(self.port, KEY, habits), habits)
-        line = ComLine.unix(self.folder / "kd") if self.way == "unix" else ComLine.tcp(self.port)
-        return SecondClient(line, habits)
+        line = {
+            "unix": lambda: ComLine.unix(self.folder / "kd"),
+            "tcp": lambda: ComLine.tcp(self.port),
+            "pty": lambda: ComLine.serial(self.line),
+        }
+        return SecondClient(line[self.way](), habits)
 
 
-@pytest.fixture(scope="module", params=["net", "unix", "tcp"])
+@pytest.fixture(scope="module", params=["net", "unix", "tcp", "pty"])
 def machine(request, tmp_path_factory):
     machine = Machine(tmp_path_factory.mktemp("second"), request.param)
     with machine.process:
@@ -72,7 +77,7 @@ def test_a_session_and_the_one_after_it(machine, habits):
         client = machine.client(habits)
         with closing(client.line):
             stop = client.attach()
-            client.look_at(stop)
+            client.processor = stop.processor
             assert (stop.state, stop.code) in ((0x3030, BREAKPOINT), (0x3030, SINGLE_STEP))
             major, minor, protocol, _, flags, machine_type = struct.unpack_from(
                 "<HHBBHH", (version := client.ask(GET_VERSION)).union
@@ -96,12 +101,12 @@ def test_a_session_and_the_one_after_it(machine, habits):
 def test_break_in_and_go(machine):
     client = machine.client(Habits(garbage=1))
     with closing(client.line):
-        client.look_at(client.attach())
+        client.processor = client.attach().processor
         for _ in range(5):
             client.go()
             stop = client.break_in()
             assert stop.state == 0x3030
-            client.look_at(stop)
+            client.processor = stop.processor
         client.go()
 
 
