@@ -188,6 +188,7 @@ class ComLine:
     @classmethod
     def tcp(cls, port):
         sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(sock.recv, sock.sendall, sock.fileno(), sock.close)
 
     @classmethod
