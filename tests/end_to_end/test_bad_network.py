@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.properties.patience import FUZZ_SECONDS
 from tests.target.process import TargetProcess, free_port
 from tests.wire.network import Faults
 from tests.wire.relay import Relay
@@ -75,6 +76,7 @@ def test_a_short_script(tmp_path, chance):
 
 
 @pytest.mark.fuzz
+@pytest.mark.skipif(FUZZ_SECONDS < 60, reason="minutes: KDSIM_FUZZ_SECONDS=300")
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("chance", [0.05, 0.1, 0.2, 0.3])
 def test_five_hundred_commands(tmp_path, chance):

@@ -219,8 +219,10 @@ def pdbs(damage: Damage, folder: Path) -> None:
 
 def _dump(bitmap: bool) -> bytes:
     stream = io.BytesIO()
-    for _ in write_bitmap(stream, HEADER, [7, 1, 2], memory) if bitmap else write_full(
-        stream, HEADER, memory
+    for _ in (
+        write_bitmap(stream, HEADER, [7, 1, 2], memory)
+        if bitmap
+        else write_full(stream, HEADER, memory)
     ):
         pass
     return stream.getvalue()
@@ -231,8 +233,7 @@ DUMPS = (_dump(False), _dump(True))
 IMAGE = driver().file()
 PDB = (lambda made: made[0].build(made[1]))(sample())
 READERS = {
-    reader.__name__: reader
-    for reader in (streams, sessions, codecs, captures, dumps, images, pdbs)
+    reader.__name__: reader for reader in (streams, sessions, codecs, captures, dumps, images, pdbs)
 }
 
 
