@@ -152,7 +152,7 @@ class KdnetTarget(_Kdnet):
 
     Args:
         key: the key text.
-        host: where the debugger listens, as an IPv4 address and a port.
+        host: where the debugger listens, as an IPv4 or IPv6 address and a port.
         local: our own address; it only stands in the pokes.
         version: KDNET version; the debugger copies it.
         random: source of the client key's bytes.
@@ -248,8 +248,8 @@ class KdnetTarget(_Kdnet):
         self._start_session(body[:RESPONSE_SIZE])
         self._alone = False
         self._poke_due = now + self.poke_period
-        address = socket.inet_aton(self._host[0])
-        self._put_body(bytes(8) + address[::-1])
+        # Of an IPv6 address, for which nothing is known, its last four bytes.
+        self._put_body(bytes(8) + _packed(self._host[0])[:-5:-1])
         self._sessions += 1
         return [Connected(again=self._sessions > 1)]
 
@@ -382,5 +382,11 @@ class KdnetHost(_Kdnet, HostEndpoint):
 
 def _place(address: Address) -> bytes:
     """An address as pokes carry it: IPv6-mapped, port big-endian."""
-    packed = socket.inet_aton(address[0])
-    return bytes(10) + b"\xff\xff" + packed + address[1].to_bytes(2, "big")
+    return _packed(address[0]) + address[1].to_bytes(2, "big")
+
+
+def _packed(address: str) -> bytes:
+    """The 16 bytes of an IPv6 address, or of an IPv4 address mapped into one."""
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
+    return bytes(10) + b"\xff\xff" + socket.inet_aton(address)

@@ -24,6 +24,8 @@ CHUNK = 65536
 CONNECT_TIMEOUT = 5.0
 LOOPBACK = "127.0.0.1"
 ANYWHERE = "0.0.0.0"
+MAPPED = "::ffff:"
+"""In front of an IPv4 address where IPv6 is spoken."""
 
 
 class Data(NamedTuple):
@@ -88,7 +90,7 @@ class UdpLink:
         self._poll.register(sock, select.POLLIN)
         self._refused = False
         self.description = description
-        self.local: Address = sock.getsockname()
+        self.local: Address = _plain(sock.getsockname())
 
     def wait(self, timeout: float | None) -> bool:
         return self._refused or bool(self._poll.poll(milliseconds(timeout)))
@@ -100,7 +102,8 @@ class UdpLink:
             arrivals.append(Refused())
         while True:
             try:
-                arrivals.append(Data(*self._socket.recvfrom(CHUNK)))
+                data, source = self._socket.recvfrom(CHUNK)
+                arrivals.append(Data(data, _plain(source)))
             except BlockingIOError:
                 return arrivals
             except ConnectionRefusedError:
@@ -115,7 +118,8 @@ class UdpLink:
             if to is None:
                 self._socket.send(data)
             else:
-                self._socket.sendto(data, to)
+                mapped = self._socket.family == socket.AF_INET6 and ":" not in to[0]
+                self._socket.sendto(data, (MAPPED + to[0] if mapped else to[0], to[1]))
         except ConnectionRefusedError:
             # The answer to an earlier datagram; this one was not sent.
             self._refused = True
@@ -140,13 +144,31 @@ def udp_listen(port: int, address: str = ANYWHERE) -> UdpLink:
     Raises:
         TargetError: the port is in use or may not be used.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.bind((address, port))
+        sock = _bound(port, address)
     except OSError as error:
-        sock.close()
         raise TargetError(_why_no_port("UDP", port, error)) from error
     return UdpLink(sock, f"net:port={sock.getsockname()[1]}")
+
+
+def _bound(port: int, address: str) -> socket.socket:
+    """A socket that hears IPv6 as well where we listen anywhere and the system has it."""
+    if address == ANYWHERE and socket.has_dualstack_ipv6():
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        address = "::"
+    else:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _plain(address: tuple[str, int, int, int] | Address) -> Address:
+    return address[0].removeprefix(MAPPED), address[1]
 
 
 def udp_connect(host: Address) -> UdpLink:
@@ -156,7 +178,8 @@ def udp_connect(host: Address) -> UdpLink:
         TargetError: the host name does not resolve.
     """
     address = resolve(host[0])
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.connect((address, host[1]))
     except OSError as error:
@@ -166,9 +189,11 @@ def udp_connect(host: Address) -> UdpLink:
 
 
 def resolve(name: str) -> str:
-    """The IPv4 address of a host name."""
+    """The address of a host name, IPv4 where it has one."""
     try:
-        return socket.gethostbyname(name)
+        found = socket.getaddrinfo(name.removeprefix(MAPPED), None, type=socket.SOCK_DGRAM)
+        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+        return str(found[0][4][0])
     except OSError as error:
         raise TargetError(f"host '{name}' is unknown: {error.strerror}") from error
 
@@ -398,7 +423,7 @@ def tcp_listen(port: int, host: str = LOOPBACK) -> StreamListener:
         TargetError: the port is in use or may not be used.
     """
     address = resolve(host)
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((address, port))

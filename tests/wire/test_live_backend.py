@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -27,6 +28,7 @@ from kdsim.wire.manipulate import Api
 from kdsim.wire.messages import CommandStringChange, LoadSymbolsChange
 from kdsim.wire.serial import PseudoTerminal
 from kdsim.wire.transport import open_target_net
+from tests.target.process import free_port
 from tests.wire.fake_target import BASE, PAGE, PHYSICAL, SIZE, VERSION, FakeTarget
 
 KEY = "1.2.3.4"
@@ -539,3 +541,29 @@ def test_only_one_debugger_at_a_time_on_a_line(tmp_path):
 def test_no_serial_line(place, complaint):
     with pytest.raises(TargetGone, match=complaint):
         LiveBackend.from_text(f"com:port={place}")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "::1"])
+def test_any_kind_of_address(address):
+    port = free_port(socket.SOCK_DGRAM)
+    backend = LiveBackend.from_text(f"net:port={port}", key=KEY)
+    with FakeTarget(open_target_net(address, port, KEY)):
+        backend.connect(5)
+        backend.break_in()
+        assert isinstance(backend.wait(5), StopEvent)
+        assert backend.read_virtual(BASE, 4) == bytes(range(4))
+        assert backend.peer == address.removeprefix("::ffff:")
+        backend.close()
+
+
+def test_a_target_that_goes_on_from_another_port():
+    """As after a restart: the debugger answers where the last handshake came from."""
+    backend = LiveBackend.from_text("net:port=0", key=KEY)
+    for _ in range(2):
+        with FakeTarget(open_target_net("127.0.0.1", backend.port, KEY), halted=True):
+            backend.connect(5)
+            while not isinstance(backend.wait(5), StopEvent):
+                pass
+            assert backend.read_virtual(BASE, 4) == bytes(range(4))
+    backend.close()
