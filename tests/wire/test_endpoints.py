@@ -42,6 +42,11 @@ def connected(make, faults=None):
 PAIRS = pytest.mark.parametrize("make", [kdnet, kdcom])
 
 
+def acknowledge(endpoint):
+    """As if the peer's ACK had come."""
+    endpoint._receive_control(Frame(PacketType.ACK, endpoint._next_id, control=True), 0.0)
+
+
 def converse(network, rounds):
     """The host asks `rounds` times; now and then the target says something itself."""
     host, target = network.ends
@@ -220,6 +225,38 @@ def test_state_change_is_repeated_for_ever(make):
     network.faults.loss = 0.0
     network.run(lambda: network.packets(HOST) == [b"stop"], 2.0)
     assert network.packets(HOST) == [b"stop"]
+
+
+@PAIRS
+def test_a_line_that_loses_is_asked_sooner(make):
+    """A clean one is given Windows' time; what was lost once tells that this one is not."""
+    target = connected(make).ends[TARGET]
+    waits = []
+    for now in (10.0, 20.0):
+        target.send(PacketType.STATE_CHANGE64, b"stop", now)
+        first = target._outstanding.due
+        target.tick(first)
+        waits += [first - now, target._outstanding.due - first]
+        acknowledge(target)
+    assert waits[0] == pytest.approx(target.retry)
+    assert waits[2] < waits[0]
+    assert waits[3] == pytest.approx(2 * waits[2])
+
+
+@PAIRS
+def test_a_repeated_request_gets_the_reply_again(make):
+    """Its ACK was lost, and so may be the reply that travelled with it."""
+    network = connected(make)
+    host, target = network.ends
+    host.send(PacketType.MANIPULATE, b"ask", network.now)
+    (request,) = host.outgoing()
+    target.receive(request, network.now)
+    target.send(PacketType.MANIPULATE, b"reply", network.now)
+    assert len(target.outgoing()) == 2
+    host.tick(network.now + host.retry)
+    for data in host.outgoing():
+        target.receive(data, network.now + host.retry)
+    assert len(target.outgoing()) == 2
 
 
 @PAIRS
