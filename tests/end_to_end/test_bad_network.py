@@ -78,6 +78,6 @@ def test_a_short_script(tmp_path, chance):
 @pytest.mark.fuzz
 @pytest.mark.skipif(FUZZ_SECONDS < 60, reason="minutes: KDSIM_FUZZ_SECONDS=300")
 @pytest.mark.timeout(2 * PATIENCE)
-@pytest.mark.parametrize("chance", [0.05, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("chance", [0.05, 0.1])
 def test_five_hundred_commands(tmp_path, chance):
     compare(tmp_path, COMMANDS * 25, chance, seed=2)
