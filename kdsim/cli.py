@@ -57,6 +57,7 @@ def _kd(options: argparse.Namespace) -> int:
     from kdsim.debugger.shell.start import KdOptions, run
 
     _check_kd(options)
+    _hide(options.transport)
     key = os.environ.get(KEY_VARIABLE, "")
     if options.key_file:
         key = _read_key(options.key_file)
@@ -81,6 +82,15 @@ def _kd(options: argparse.Namespace) -> int:
             seed=options.seed,
         )
     )
+
+
+def _hide(text: str | None) -> None:
+    """Take the key out of the process list; KDSIM_KEY and --key-file never put it there."""
+    _, given, key = (text or "").partition("key=")
+    if given:
+        from kdsim.processlist import hide
+
+        hide(key.partition(",")[0])
 
 
 def _check_kd(options: argparse.Namespace) -> None:
@@ -138,6 +148,8 @@ def _wire(options: argparse.Namespace) -> int:
 def _key(options: argparse.Namespace) -> str:
     if options.key_file:
         return _read_key(options.key_file)
+    if options.key:
+        _hide(f"key={options.key}")
     return options.key or os.environ.get(KEY_VARIABLE, "")
 
 
@@ -171,7 +183,7 @@ def _kd_options(kd: argparse.ArgumentParser) -> None:
         "-k",
         dest="transport",
         metavar="TRANSPORT",
-        help="net:port=N,key=K | com:pipe,port=PATH[,reconnect] | com:ipport=N,port=HOST",
+        help="net:port=N[,key=K] | com:pipe,port=PATH[,reconnect] | com:ipport=N,port=HOST",
     )
     add("-kl", dest="local", action="store_true", help="local kernel debugging")
     add("--machine", metavar="NAME", help="with -kl: which running machine")
@@ -187,7 +199,7 @@ def _kd_options(kd: argparse.ArgumentParser) -> None:
     add("-v", dest="verbose", action="store_true", help="say more")
     add("--json", action="store_true", help="records as JSON, one per line")
     add("--timeout", type=float, metavar="SECONDS", help="give up when no target answers")
-    add("--key-file", metavar="FILE", help="KDNET key from a file")
+    add("--key-file", metavar="FILE", help=f"KDNET: the key, from a file; also ${KEY_VARIABLE}")
     add("--seed", type=int, metavar="N", help="private machine: its seed")
 
 
@@ -197,8 +209,8 @@ def _target_options(target: argparse.ArgumentParser) -> None:
     add("--host", metavar="IP", help="KDNET: where the debugger listens")
     add("--port", type=int, metavar="N", help="KDNET: the debugger's UDP port")
     add("--key", metavar="K", help="KDNET: the key w.x.y.z")
-    add("--key-file", metavar="FILE", help="KDNET: the key, from a file")
-    add("--com", metavar="unix:PATH|tcp:PORT", help="KDCOM over a socket (listens)")
+    add("--key-file", metavar="FILE", help=f"KDNET: the key, from a file; also ${KEY_VARIABLE}")
+    add("--com", metavar="unix:PATH|tcp:PORT|pty", help="KDCOM: listens, or opens a line")
     add("--seed", type=int, metavar="N", help="fixes every address; counts time by instructions")
     add("--cpus", type=int, metavar="N", help="processors")
     add("--ram", metavar="SIZE", help="for instance 512M")
@@ -211,6 +223,6 @@ def _wire_options(wire: argparse.ArgumentParser) -> None:
     add = wire.add_argument
     add("file", metavar="FILE", help="a pcap or pcapng file, for instance of --pcap")
     add("--key", metavar="K", help="KDNET: the key w.x.y.z; without it datagrams stay sealed")
-    add("--key-file", metavar="FILE", help="KDNET: the key, from a file")
+    add("--key-file", metavar="FILE", help=f"KDNET: the key, from a file; also ${KEY_VARIABLE}")
     add("--short", action="store_true", help="one line a packet")
     add("--data", action="store_true", help="also the data of messages, as bytes")

@@ -26,7 +26,7 @@ from kdsim.wire.local import DATA_LIMIT, LocalServer
 from kdsim.wire.manipulate import NO_REPLY, Manipulate
 from kdsim.wire.messages import LoadSymbolsChange
 from kdsim.wire.transport import (
-    PipeTransport,
+    TcpTransport,
     open_target_com,
     open_target_net,
     parse_com_listener,
@@ -68,7 +68,7 @@ def run_target(options: TargetOptions) -> int:
         stack.callback(connection.close)
         runner = Runner(lab, connection, options, watched)
         stack.callback(runner.close)
-        _write(sys.stdout, _banner(lab, options, runner.name))
+        _write(sys.stdout, _banner(lab, options, runner.name, connection.description))
         try:
             return runner.run()
         except _ParentGone:
@@ -241,15 +241,14 @@ def _capture(options: TargetOptions) -> BinaryIO | None:
         raise UserError(f"cannot write {options.capture}: {error.strerror}") from error
 
 
-def _banner(lab: Lab, options: TargetOptions, name: str) -> str:
+def _banner(lab: Lab, options: TargetOptions, name: str, line: str) -> str:
     size = lab.ram >> 20
     plural = "s" if lab.processors > 1 else ""
     if options.com is not None:
         transport = parse_com_listener(options.com)
-        if isinstance(transport, PipeTransport):
-            way = f"kdsim kd -k com:pipe,port={transport.path}"
-        else:
-            way = f"kdsim kd -k com:ipport={transport.port},port={transport.host}"
+        if isinstance(transport, TcpTransport):
+            line = f"com:ipport={transport.port},port={transport.host}"
+        way = f"kdsim kd -k {line}"
     elif options.port is not None:
         way = f"kdsim kd -k net:port={options.port},key=KEY"
     else:

@@ -15,7 +15,7 @@ from kdsim.errors import ProtocolError, TargetEnded, TargetGone
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
 from kdsim.wire.links import Address, Data, Link, LinkUp, Refused
 from kdsim.wire.manipulate import HEADER_SIZE, PROMPT, Manipulate, Status
 from kdsim.wire.messages import (
@@ -363,7 +363,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._events = deque(e for e in self._events if not isinstance(e, Connected))
 
     def _hint(self) -> str:
-        if isinstance(self.endpoint, KdnetHost) and self.endpoint.foreign:
+        if isinstance(self.endpoint, KdnetHost) and self.endpoint.dropped[Drop.FOREIGN]:
             return "; datagrams came that were sealed with another key"
         return ""
 

@@ -9,6 +9,7 @@ sends what `outgoing` hands out after any other call.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -64,16 +65,22 @@ _PROVES = {
 _DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_IN}
 
 
+SOONEST = 0.03
+ROUND_TRIPS = 8
+"""Until an ACK that has not come is likely never to come, and the least of it in seconds."""
+
+
 class _Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
-    __slots__ = ("due", "payload", "tries", "type")
+    __slots__ = ("due", "first", "last", "payload", "sent", "tries", "type")
 
     def __init__(self, kind: PacketType, payload: bytes, tries: int | None) -> None:
         self.type = kind
         self.payload = payload
         self.tries = tries
-        self.due = 0.0
+        self.due = self.first = self.last = 0.0
+        self.sent = 0
 
 
 class Endpoint:
@@ -89,6 +96,9 @@ class Endpoint:
     """When the peer last gave a sign of life."""
 
     def __init__(self) -> None:
+        self.repetitions = 0
+        """Transmissions of packets that had been sent before."""
+        self._round_trip = 0.0
         self._out: list[bytes] = []
         self._queue: deque[_Outgoing] = deque()
         self._outstanding: _Outgoing | None = None
@@ -104,7 +114,7 @@ class Endpoint:
         raise NotImplementedError
 
     def send(self, kind: PacketType, payload: bytes, now: float, tries: int | None = None) -> None:
-        """Queue a data packet, sent until acknowledged (at most `tries` times if given)."""
+        """Queue a data packet, sent until acknowledged (for at most `tries` retries if given)."""
         if not self.connected:
             return
         self._queue.append(_Outgoing(kind, payload, tries))
@@ -120,10 +130,8 @@ class Endpoint:
         packet = self._outstanding
         if packet is None or now < packet.due:
             return []
-        if packet.tries is not None and packet.tries <= 1:
+        if now >= packet.first + self._most(packet):
             return self.give_up(now, "no acknowledgement")
-        if packet.tries is not None:
-            packet.tries -= 1
         self._transmit(packet, now)
         return []
 
@@ -182,12 +190,25 @@ class Endpoint:
         if frame.control:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
-        if not self._accepts(frame) or frame.type not in _DATA_TYPES:
+        if not self._accepts(frame):
+            self._on_repetition(now)
+            return []
+        if frame.type not in _DATA_TYPES:
             return []
         kind = PacketType(frame.type)
         if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+            self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
+
+    def _proved(self) -> None:
+        """The peer seems to have the outstanding packet, without an ACK."""
+
+    def _on_repetition(self, now: float) -> None:
+        """The peer has not seen our ACK, nor what may have travelled with it."""
+        packet = self._outstanding
+        if packet is not None and now >= packet.last + self._patience(0) / 2:
+            self._transmit(packet, now)
 
     def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
         if frame.type == PacketType.ACK:
@@ -201,6 +222,9 @@ class Endpoint:
         return []
 
     def _acknowledged(self, now: float) -> None:
+        packet = self._outstanding
+        if packet is not None and packet.sent == 1:
+            self._round_trip += (now - packet.first - self._round_trip) / 8
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
@@ -213,8 +237,29 @@ class Endpoint:
             self._outstanding = self._queue.popleft()
             self._transmit(self._outstanding, now)
 
+    def _patience(self, sent: int) -> float:
+        """Seconds until a packet that was sent so often before is sent again.
+
+        As long as a line lost nothing it is Windows' own time. On one that loses we wait for some
+        round trips, twice as many each time.
+        """
+        if not self.repetitions:
+            return self.retry
+        soon = max(SOONEST, ROUND_TRIPS * self._round_trip)
+        return float(min(self.retry, soon * 2 ** min(sent, 10)))
+
+    def _most(self, packet: _Outgoing) -> float:
+        """Seconds after which a packet is given up."""
+        return math.inf if packet.tries is None else packet.tries * self.retry
+
     def _transmit(self, packet: _Outgoing, now: float) -> None:
-        packet.due = now + self.retry
+        if packet.sent:
+            self.repetitions += 1
+        else:
+            packet.first = now
+        packet.last = now
+        packet.due = min(now + self._patience(packet.sent), packet.first + self._most(packet))
+        packet.sent += 1
         self._put(Frame(packet.type, self._next_id, packet.payload))
 
 

@@ -134,6 +134,8 @@ class _Kdcom(Endpoint):
 class KdcomTarget(_Kdcom):
     """The target's end of a stream."""
 
+    _sync_proved = False
+
     def restart(self) -> None:
         """The machine restarts on the same line: the ids begin anew."""
         self._forget()
@@ -145,6 +147,17 @@ class KdcomTarget(_Kdcom):
 
     def _abandoned(self) -> None:
         self._start_ids()
+
+    def _proved(self) -> None:
+        self._sync_proved = bool(self._next_id & SYNC)
+
+    def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
+        if frame.type == PacketType.ACK:
+            if self._sync_proved and frame.id & SYNC:
+                # It asked before it had seen that our ids start over; now it has, and so do its.
+                self._last_id = None
+            self._sync_proved = False
+        return super()._receive_control(frame, now)
 
     def _acknowledged(self, now: float) -> None:
         if self._next_id & SYNC:

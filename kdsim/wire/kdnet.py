@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from enum import Enum
 
 from kdsim.errors import ProtocolError
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, HostEndpoint, Reset, WireEvent
@@ -30,13 +31,25 @@ POKE = b"\x01\x01"
 RESPONSE = b"\x01\x02"
 POKE_SIZE = 344
 CLIENT_KEY = slice(2, 34)
+BOOT = slice(4, 32)
+"""What of a client key stays the same from one power-on to the next; the rest counts pokes."""
 CONNECTED_PORT = slice(0x56, 0x58)
 POKE_STEP = 3
 """Windows' pokes are numbered 3, 6, 9 ...; nobody needs the number but to echo it."""
 KEPT_CLIENT_KEYS = 8
+KEPT_BOOTS = 64
 FIRST_HOST_ID = 0x80000000
 PAYLOAD_LIMIT = 1416
 """What fits one Ethernet frame: 1472 bytes of UDP, less the seal, whole AES blocks, two headers."""
+
+
+class Drop(Enum):
+    """Why a datagram was dropped."""
+
+    FOREIGN = "sealed with another key, forged or damaged"
+    REFLECTED = "one of our own kind"
+    REPLAYED = "not newer than what came before"
+    EARLY = "without a session"
 
 
 class _Kdnet(Endpoint):
@@ -50,8 +63,8 @@ class _Kdnet(Endpoint):
     def __init__(self, key: str, version: int) -> None:
         super().__init__()
         self.version = version
-        self.foreign = 0
-        """Control datagrams that our key does not open."""
+        self.dropped: Counter[Drop] = Counter()
+        """Datagrams that changed nothing, by what was wrong with them."""
         self._control_key = parse_key(key)
         self._hmac_key = derive_hmac_key(self._control_key)
         self._control_sealer = Sealer(self._control_key, self._hmac_key)
@@ -62,25 +75,27 @@ class _Kdnet(Endpoint):
 
     def receive(self, data: bytes, now: float, source: Address | None = None) -> list[WireEvent]:
         """Take one datagram. What was not sealed with the right key is silently dropped."""
-        if data[5:6] == bytes((Channel.CONTROL,)):
-            control = self._control_sealer.open(data)
-            if control is None:
-                self.foreign += 1
-                return []
-            if control.from_host == self._from_host:
-                return []
+        control = data[5:6] == bytes((Channel.CONTROL,))
+        sealer = self._control_sealer if control else self._data_sealer
+        if sealer is None:
+            return self._drop(Drop.EARLY)
+        datagram = sealer.open(data)
+        if datagram is None:
+            return self._drop(Drop.FOREIGN)
+        if datagram.from_host == self._from_host:
+            return self._drop(Drop.REFLECTED)
+        if control:
             self.heard = now
-            return self._receive_poke_or_response(control, now, source)
-        if self._data_sealer is None:
-            return []
-        datagram = self._data_sealer.open(data)
-        if datagram is None or datagram.from_host == self._from_host:
-            return []
+            return self._receive_poke_or_response(datagram, now, source)
         if datagram.sequence <= self._sequence_in:
-            return []
+            return self._drop(Drop.REPLAYED)
         self._sequence_in = datagram.sequence
         self.heard = now
         return self._receive_body(datagram.body, now)
+
+    def _drop(self, why: Drop) -> list[WireEvent]:
+        self.dropped[why] += 1
+        return []
 
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         if len(body) < HEADER.size:
@@ -137,7 +152,7 @@ class KdnetTarget(_Kdnet):
 
     Args:
         key: the key text.
-        host: where the debugger listens, as an IPv4 address and a port.
+        host: where the debugger listens, as an IPv4 or IPv6 address and a port.
         local: our own address; it only stands in the pokes.
         version: KDNET version; the debugger copies it.
         random: source of the client key's bytes.
@@ -203,12 +218,17 @@ class KdnetTarget(_Kdnet):
     def _poke(self, now: float) -> None:
         self._poke_due = now + (self.search_period if self._alone else self.poke_period)
         self._poke_sequence += POKE_STEP
-        self._client_key[0] = (self._client_key[0] + 1) & 0xFF
+        self._count_client_key()
         self._client_keys.append(bytes(self._client_key))
         connected: Address = self._host if self.connected else ("0.0.0.0", 0)
         places = b"".join(_place(address) for address in (self._local, self._host, connected))
         body = POKE + bytes(self._client_key) + places
         self._put_control(self._poke_sequence, body.ljust(POKE_SIZE, b"\0"))
+
+    def _count_client_key(self) -> None:
+        """Windows counts in byte 0 alone; then an old response would fit again 256 pokes later."""
+        count = int.from_bytes(self._client_key[: BOOT.start], "little") + 1
+        self._client_key[: BOOT.start] = (count & 0xFFFFFFFF).to_bytes(BOOT.start, "little")
 
     def _receive_poke_or_response(
         self, datagram: Datagram, now: float, source: Address | None
@@ -221,15 +241,15 @@ class KdnetTarget(_Kdnet):
             return []
         client_key = body[CLIENT_KEY]
         if len(body) < RESPONSE_SIZE or body[:2] != RESPONSE or client_key not in self._client_keys:
-            return []
+            return self._drop(Drop.REPLAYED)
         # The answer to an older poke may still come; the host has gone on to this one.
         while self._client_keys.popleft() != client_key:
             pass
         self._start_session(body[:RESPONSE_SIZE])
         self._alone = False
         self._poke_due = now + self.poke_period
-        address = socket.inet_aton(self._host[0])
-        self._put_body(bytes(8) + address[::-1])
+        # Of an IPv6 address, for which nothing is known, its last four bytes.
+        self._put_body(bytes(8) + _packed(self._host[0])[:-5:-1])
         self._sessions += 1
         return [Connected(again=self._sessions > 1)]
 
@@ -275,6 +295,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._random = random
         self._answered = b""
         self._answered_sequence = 0
+        self._boots: deque[bytes] = deque(maxlen=KEPT_BOOTS)
         self._response = b""
         self._confirmed = False
         self._sessions = 0
@@ -297,9 +318,12 @@ class KdnetHost(_Kdnet, HostEndpoint):
         if len(body) < CONNECTED_PORT.stop or body[:2] != POKE:
             return []
         client_key = body[CLIENT_KEY]
-        if client_key[1:] == self._answered[1:] and datagram.sequence < self._answered_sequence:
-            # Overtaken by the poke we answered: of one boot, in which only byte 0 changes.
-            return []
+        boot = client_key[BOOT]
+        if boot in self._boots or (
+            boot == self._answered[BOOT] and datagram.sequence < self._answered_sequence
+        ):
+            # Of a boot that is over, or overtaken by the poke we answered.
+            return self._drop(Drop.REPLAYED)
         if client_key == self._answered:
             # The same poke once more: the same response, or both sides would hold other keys.
             self._put_control(datagram.sequence, self._response)
@@ -314,6 +338,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
                 return []
         self.peer = source
         self.version = datagram.version
+        if self._answered and boot != self._answered[BOOT]:
+            self._boots.append(self._answered[BOOT])
         self._answered, self._answered_sequence = client_key, datagram.sequence
         self._response = (RESPONSE + self._answered + self._random(32)).ljust(RESPONSE_SIZE, b"\0")
         self._put_control(datagram.sequence, self._response)
@@ -356,5 +382,11 @@ class KdnetHost(_Kdnet, HostEndpoint):
 
 def _place(address: Address) -> bytes:
     """An address as pokes carry it: IPv6-mapped, port big-endian."""
-    packed = socket.inet_aton(address[0])
-    return bytes(10) + b"\xff\xff" + packed + address[1].to_bytes(2, "big")
+    return _packed(address[0]) + address[1].to_bytes(2, "big")
+
+
+def _packed(address: str) -> bytes:
+    """The 16 bytes of an IPv6 address, or of an IPv4 address mapped into one."""
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
+    return bytes(10) + b"\xff\xff" + socket.inet_aton(address)

@@ -24,6 +24,8 @@ CHUNK = 65536
 CONNECT_TIMEOUT = 5.0
 LOOPBACK = "127.0.0.1"
 ANYWHERE = "0.0.0.0"
+MAPPED = "::ffff:"
+"""In front of an IPv4 address where IPv6 is spoken."""
 
 
 class Data(NamedTuple):
@@ -71,7 +73,7 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-def _milliseconds(timeout: float | None) -> float | None:
+def milliseconds(timeout: float | None) -> float | None:
     # Rounded up, so that a deadline has passed when the wait for it ends.
     return None if timeout is None else max(0, int(timeout * 1000 + 0.999))
 
@@ -88,10 +90,10 @@ class UdpLink:
         self._poll.register(sock, select.POLLIN)
         self._refused = False
         self.description = description
-        self.local: Address = sock.getsockname()
+        self.local: Address = _plain(sock.getsockname())
 
     def wait(self, timeout: float | None) -> bool:
-        return self._refused or bool(self._poll.poll(_milliseconds(timeout)))
+        return self._refused or bool(self._poll.poll(milliseconds(timeout)))
 
     def receive(self) -> list[Arrival]:
         arrivals: list[Arrival] = []
@@ -100,7 +102,8 @@ class UdpLink:
             arrivals.append(Refused())
         while True:
             try:
-                arrivals.append(Data(*self._socket.recvfrom(CHUNK)))
+                data, source = self._socket.recvfrom(CHUNK)
+                arrivals.append(Data(data, _plain(source)))
             except BlockingIOError:
                 return arrivals
             except ConnectionRefusedError:
@@ -115,7 +118,8 @@ class UdpLink:
             if to is None:
                 self._socket.send(data)
             else:
-                self._socket.sendto(data, to)
+                mapped = self._socket.family == socket.AF_INET6 and ":" not in to[0]
+                self._socket.sendto(data, (MAPPED + to[0] if mapped else to[0], to[1]))
         except ConnectionRefusedError:
             # The answer to an earlier datagram; this one was not sent.
             self._refused = True
@@ -140,13 +144,31 @@ def udp_listen(port: int, address: str = ANYWHERE) -> UdpLink:
     Raises:
         TargetError: the port is in use or may not be used.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.bind((address, port))
+        sock = _bound(port, address)
     except OSError as error:
-        sock.close()
         raise TargetError(_why_no_port("UDP", port, error)) from error
     return UdpLink(sock, f"net:port={sock.getsockname()[1]}")
+
+
+def _bound(port: int, address: str) -> socket.socket:
+    """A socket that hears IPv6 as well where we listen anywhere and the system has it."""
+    if address == ANYWHERE and socket.has_dualstack_ipv6():
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        address = "::"
+    else:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _plain(address: tuple[str, int, int, int] | Address) -> Address:
+    return address[0].removeprefix(MAPPED), address[1]
 
 
 def udp_connect(host: Address) -> UdpLink:
@@ -156,7 +178,8 @@ def udp_connect(host: Address) -> UdpLink:
         TargetError: the host name does not resolve.
     """
     address = resolve(host[0])
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.connect((address, host[1]))
     except OSError as error:
@@ -166,9 +189,11 @@ def udp_connect(host: Address) -> UdpLink:
 
 
 def resolve(name: str) -> str:
-    """The IPv4 address of a host name."""
+    """The address of a host name, IPv4 where it has one."""
     try:
-        return socket.gethostbyname(name)
+        found = socket.getaddrinfo(name.removeprefix(MAPPED), None, type=socket.SOCK_DGRAM)
+        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+        return str(found[0][4][0])
     except OSError as error:
         raise TargetError(f"host '{name}' is unknown: {error.strerror}") from error
 
@@ -179,18 +204,28 @@ def _why_no_port(kind: str, port: int, error: OSError) -> str:
     return f"{kind} port {port} cannot be opened: {error.strerror}"
 
 
+class Connected(Protocol):
+    """What a stream needs of a connected socket."""
+
+    def fileno(self) -> int: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes, /) -> int: ...
+    def close(self) -> None: ...
+
+
 class _Stream:
     """One connected stream socket with a buffer for what could not be sent at once."""
 
-    def __init__(self, sock: socket.socket, poll: select.poll) -> None:
+    def __init__(self, sock: Connected, poll: select.poll) -> None:
         sock.setblocking(False)
-        if sock.family == socket.AF_INET:
+        if isinstance(sock, socket.socket) and sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = sock.fileno()
         self._socket = sock
         self._poll = poll
         self._unsent = bytearray()
-        poll.register(sock, select.POLLIN)
+        poll.register(self.fd, select.POLLIN)
 
     def send(self, data: bytes) -> None:
         self._unsent += data
@@ -199,7 +234,7 @@ class _Stream:
 
     def _flush(self) -> None:
         try:
-            sent = self._socket.send(self._unsent)
+            sent = self._socket.send(bytes(self._unsent))
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -276,7 +311,7 @@ class StreamListener(_StreamLink):
         self.local = sock.getsockname()
 
     def wait(self, timeout: float | None) -> bool:
-        return bool(self._poll.poll(_milliseconds(timeout)))
+        return bool(self._poll.poll(milliseconds(timeout)))
 
     def receive(self) -> list[Arrival]:
         ready = dict(self._poll.poll(0))
@@ -323,9 +358,7 @@ class StreamConnector(_StreamLink):
     """Seconds between two tries to connect."""
     _peer = "target"
 
-    def __init__(
-        self, connect: Callable[[], socket.socket], description: str, reconnect: bool
-    ) -> None:
+    def __init__(self, connect: Callable[[], Connected], description: str, reconnect: bool) -> None:
         super().__init__(description)
         self.reconnects = reconnect
         self._connect = connect
@@ -349,12 +382,12 @@ class StreamConnector(_StreamLink):
             if left <= 0:
                 return False
             # Nothing can wake us while there is no socket: this is the pace of trying.
-            self._poll.poll(_milliseconds(left))
+            self._poll.poll(milliseconds(left))
             self._try()
         if self._up:
             return True
         rest = None if end is None else end - time.monotonic()
-        return bool(self._poll.poll(_milliseconds(rest)))
+        return bool(self._poll.poll(milliseconds(rest)))
 
     def receive(self) -> list[Arrival]:
         arrivals: list[Arrival] = []
@@ -390,7 +423,7 @@ def tcp_listen(port: int, host: str = LOOPBACK) -> StreamListener:
         TargetError: the port is in use or may not be used.
     """
     address = resolve(host)
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((address, port))

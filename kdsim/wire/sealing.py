@@ -47,20 +47,22 @@ def parse_key(text: str) -> bytes:
     """The 32-byte control key of a key text such as `1.2.3.4` (four base-36 numbers).
 
     Raises:
-        UserError: not a key.
+        UserError: not a key; the text does not repeat it.
     """
     parts = text.strip().lower().split(".")
     if len(parts) != 4:
-        raise UserError(f"KDNET key '{text}' needs four parts, as in 1.2.3.4")
-    return b"".join(_parse_part(part, text).to_bytes(8, "little") for part in parts)
+        raise UserError(f"a KDNET key needs four parts, as in 1.2.3.4; this one has {len(parts)}")
+    return b"".join(
+        _parse_part(part, number).to_bytes(8, "little") for number, part in enumerate(parts, 1)
+    )
 
 
-def _parse_part(part: str, text: str) -> int:
+def _parse_part(part: str, number: int) -> int:
     if not 1 <= len(part) <= 13 or any(digit not in _DIGITS for digit in part):
-        raise UserError(f"KDNET key '{text}': '{part}' is not 1 to 13 of the characters 0-9 a-z")
+        raise UserError(f"part {number} of the KDNET key is not 1 to 13 of the characters 0-9 a-z")
     value = int(part, 36)
     if value >= 1 << 64:
-        raise UserError(f"KDNET key '{text}': '{part}' is more than 64 bits")
+        raise UserError(f"part {number} of the KDNET key is more than 64 bits")
     return value
 
 

@@ -1,11 +1,13 @@
 """Connection strings of both command lines, and the connections they stand for.
 
 The debugger's are WinDbg's: `net:port=50000,key=1.2.3.4`, `com:pipe,port=PATH`,
-`com:ipport=PORT,port=HOST`. The target's are `--host/--port/--key` and `--com unix:PATH|tcp:PORT`.
+`com:ipport=PORT,port=HOST`, `com:port=DEVICE`. The target's are `--host/--port/--key` and
+`--com unix:PATH|tcp:PORT|pty`.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -43,11 +45,21 @@ class TcpTransport(NamedTuple):
     reconnect: bool = False
 
 
-Transport = NetTransport | PipeTransport | TcpTransport
+class SerialTransport(NamedTuple):
+    """KDCOM over a terminal device; a target without a path makes a pseudo terminal."""
+
+    path: Path | None = None
+    reconnect: bool = False
+
+
+Transport = NetTransport | PipeTransport | TcpTransport | SerialTransport
+Listener = PipeTransport | TcpTransport | SerialTransport
 
 _NET = {"port", "key", "target"}
 _COM = {"port", "ipport", "pipe", "reconnect", "resets", "baud"}
 """`resets` and `baud` tune real serial lines; they are accepted and change nothing here."""
+_SECRET = re.compile("(key=)[^,]*", re.IGNORECASE)
+"""What messages do not repeat of a connection string."""
 _FLAGS = {"pipe", "reconnect"}
 
 
@@ -58,6 +70,7 @@ def parse_transport(text: str) -> Transport:
         UserError: not a connection string; the text says which part.
     """
     kind, colon, rest = text.partition(":")
+    text = _SECRET.sub(r"\1...", text)
     if kind == "net" and colon:
         options = _options(rest, _NET, text)
         key = _needed(options, "key", text)
@@ -76,7 +89,7 @@ def _parse_com(options: dict[str, str], text: str) -> Transport:
         return PipeTransport(Path(place).expanduser(), reconnect)
     if "ipport" in options:
         return TcpTransport(place, _port(options["ipport"]), reconnect)
-    raise UserError(f"connection '{text}': serial lines need pipe,port=PATH or ipport=N,port=HOST")
+    return SerialTransport(Path(place).expanduser(), reconnect)
 
 
 def _options(rest: str, known: set[str], text: str) -> dict[str, str]:
@@ -87,7 +100,8 @@ def _options(rest: str, known: set[str], text: str) -> dict[str, str]:
         if name not in known:
             raise UserError(f"connection '{text}': '{name}' is not known")
         if bool(equals) == (name in _FLAGS) or (equals and not value):
-            raise UserError(f"connection '{text}': '{part}' is malformed")
+            shown = _SECRET.sub(r"\1...", part)
+            raise UserError(f"connection '{text}': '{shown}' is malformed")
         if name in options:
             raise UserError(f"connection '{text}': '{name}' stands twice")
         options[name] = value
@@ -106,11 +120,11 @@ def _port(text: str, lowest: int = 1) -> int:
     return int(text)
 
 
-def parse_com_listener(text: str) -> PipeTransport | TcpTransport:
-    """The target's `--com`: `unix:PATH`, `tcp:PORT` or `tcp:HOST:PORT`.
+def parse_com_listener(text: str) -> Listener:
+    """The target's `--com`: `unix:PATH`, `tcp:PORT`, `tcp:HOST:PORT` or `pty`.
 
     Raises:
-        UserError: neither.
+        UserError: none of them.
     """
     kind, _, place = text.partition(":")
     if kind == "unix" and place:
@@ -118,7 +132,9 @@ def parse_com_listener(text: str) -> PipeTransport | TcpTransport:
     if kind == "tcp" and place:
         host, _, port = place.rpartition(":")
         return TcpTransport(host or links.LOOPBACK, _port(port))
-    raise UserError(f"--com '{text}' is neither unix:PATH nor tcp:PORT")
+    if text == "pty":
+        return SerialTransport()
+    raise UserError(f"--com '{text}' is neither unix:PATH nor tcp:PORT nor pty")
 
 
 def open_host(transport: Transport) -> HostConnection:
@@ -141,6 +157,12 @@ def open_host(transport: Transport) -> HostConnection:
             return HostConnection(KdcomHost(), links.unix_connect(path, reconnect))
         case TcpTransport(name, port, reconnect):
             return HostConnection(KdcomHost(), links.tcp_connect(name, port, reconnect))
+        case SerialTransport(device, reconnect):
+            from kdsim.wire.serial import serial_connect
+
+            if device is None:
+                raise UserError("a serial line needs port=DEVICE")
+            return HostConnection(KdcomHost(), serial_connect(device, reconnect))
 
 
 def open_target_net(
@@ -157,9 +179,7 @@ def open_target_net(
     return TargetConnection(endpoint, RecordingLink(link, record, link.local, peer))
 
 
-def open_target_com(
-    transport: PipeTransport | TcpTransport, *, record: BinaryIO | None = None
-) -> TargetConnection:
+def open_target_com(transport: Listener, *, record: BinaryIO | None = None) -> TargetConnection:
     """A target's KDCOM connection, listening; `record` gets a capture of it.
 
     Raises:
@@ -168,6 +188,10 @@ def open_target_com(
     link: Link
     if isinstance(transport, PipeTransport):
         link = links.unix_listen(transport.path)
+    elif isinstance(transport, SerialTransport):
+        from kdsim.wire.serial import PseudoTerminal
+
+        link = PseudoTerminal()
     else:
         link = links.tcp_listen(transport.port, transport.host)
     if record is not None:

@@ -1,10 +1,11 @@
 """A machine in wall-clock time under debuggers that come, break in, go on and leave."""
 
+import os
 import random
 import re
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kdsim.wire.context import Context
 from kdsim.wire.local import LocalClient
 from kdsim.wire.manipulate import Api
 from kdsim.wire.requests import Requests
+from tests.properties.patience import FUZZ_SECONDS
 from tests.target.process import TargetProcess, free_port
 
 KEY = "1.2.3.4"
@@ -25,6 +27,8 @@ TICK = 0.3
 """An idle guest counts its time only when a timer is due, here every quarter of a second."""
 SETTLED = 0.4
 SECONDS = 1.0
+LONG = 60
+"""Of KDSIM_FUZZ_SECONDS, from which on the long ones run."""
 CALM = """
 name = "calm"
 [boot]
@@ -51,10 +55,10 @@ class Debuggers:
             backend.connect(10)
             for _ in range(self.random.randrange(1, 5)):
                 time.sleep(self.random.random() * 0.02)
-                self._break_in(backend)
+                self.break_in(backend)
         self.visits += 1
 
-    def _break_in(self, backend: LiveBackend) -> None:
+    def break_in(self, backend: LiveBackend) -> None:
         start = time.monotonic()
         backend.break_in()
         while isinstance(event := _next(backend), ModuleEvent):
@@ -144,3 +148,75 @@ def endure(folder: Path, way: str, lab: str, seconds: float) -> Debuggers:
 @pytest.mark.parametrize("way", ["net", "pipe"])
 def test_debuggers_come_and_go(runtime, way):
     assert endure(runtime, way, CALM, SECONDS).visits > 5
+
+
+class Endured:
+    """A machine whose clock runs as fast as it can, at KDNET."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "calm.toml").write_text(CALM)
+        port = free_port(socket.SOCK_DGRAM)
+        self.transport = f"net:port={port},key={KEY}"
+        arguments = (str(folder / "calm.toml"), "--port", str(port), "--seed", "1")
+        self.target = TargetProcess(folder, *arguments, key=KEY)
+
+    @contextmanager
+    def unburdened(self):
+        """What the block does must not make the machine hold more."""
+        name = self.target.banner().partition(":")[0]
+        debuggers = Debuggers(self.transport, random.Random(1))
+        debuggers.visit()
+        before = Burden.of(self.target.process.pid)
+        yield name, debuggers
+        time.sleep(SETTLED)
+        after = Burden.of(self.target.process.pid)
+        assert after.megabytes < before.megabytes + 8
+        assert (after.descriptors, after.threads) == (before.descriptors, before.threads)
+        assert self.target.stop() == (0, "")
+
+
+def cycle(folder: Path, times: int) -> None:
+    """Break in and go on, in one session."""
+    endured = Endured(folder)
+    with endured.target, endured.unburdened() as (_, debuggers):
+        own = Burden.of(os.getpid())
+        with closing(LiveBackend.from_text(endured.transport)) as backend:
+            backend.connect(10)
+            for _ in range(times):
+                debuggers.break_in(backend)
+        grown = Burden.of(os.getpid())
+        assert grown.megabytes < own.megabytes + 8
+        assert (grown.descriptors, grown.threads) == (own.descriptors, own.threads)
+
+
+def pass_time(folder: Path, seconds: float) -> None:
+    """So much machine time, with debuggers that come and go at random."""
+    endured = Endured(folder)
+    with endured.target, endured.unburdened() as (name, debuggers):
+        end = machine_time(name) + seconds
+        while machine_time(name) < end:
+            debuggers.visit()
+            time.sleep(debuggers.random.random() * 0.1)
+        assert debuggers.visits > 3
+
+
+def test_break_in_and_go(runtime):
+    cycle(runtime, 300)
+
+
+def test_minutes_of_machine_time(runtime):
+    pass_time(runtime, 300)
+
+
+@pytest.mark.fuzz
+@pytest.mark.skipif(FUZZ_SECONDS < LONG, reason="minutes: KDSIM_FUZZ_SECONDS=300")
+@pytest.mark.timeout(3600)
+def test_ten_thousand_cycles(runtime):
+    cycle(runtime, 10_000)
+
+
+@pytest.mark.fuzz
+@pytest.mark.skipif(FUZZ_SECONDS < LONG, reason="minutes: KDSIM_FUZZ_SECONDS=300")
+@pytest.mark.timeout(3600)
+def test_a_day_of_machine_time(runtime):
+    pass_time(runtime, 86400)

@@ -544,6 +544,14 @@ def test_a_requested_crash_is_bug_check_e2(fresh):
     assert fresh.kernel.read("KiBugCheckData") == 0xE2
 
 
+def test_a_crash_can_be_requested_without_a_stack(fresh):
+    raw = Context(fresh.one(Api.GET_CONTEXT, processor=fresh.script.reports[-1].processor).data)
+    raw.set("rsp", NOWHERE)
+    fresh.one(Api.SET_CONTEXT, data=raw.raw, processor=fresh.script.reports[-1].processor)
+    fresh.ask(Manipulate.request(Api.CAUSE_BUGCHECK))
+    assert fresh.stub.stop is None
+
+
 def test_reboot_ends_the_run(fresh):
     fresh.ask(Manipulate.request(Api.REBOOT))
     assert fresh.stub.stop is None

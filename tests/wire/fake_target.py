@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from typing import ClassVar
 
 from kdsim.errors import KdsimError
@@ -249,6 +250,43 @@ class FakeTarget:
         Api.SWITCH_PROCESSOR: _switch,
         Api.REBOOT: _reboot,
         Api.CAUSE_BUGCHECK: _bugcheck,
+    }
+
+
+class ForeignTarget(FakeTarget):
+    """Another build without a KDBG block, which clips reads at 128 bytes and says strange things.
+
+    GetContextEx and much else is refused, as by any FakeTarget.
+    """
+
+    most = 128
+
+    def _clipped(self, message):
+        address, size, _ = message.arguments(MemoryArguments)
+        reply = self._read(message)
+        data = reply.data[: self.most]
+        status = Status.SUCCESS if len(data) == min(size, self.most) else Status.UNSUCCESSFUL
+        return message.reply(status, MemoryArguments(address, size, len(data)), data)
+
+    def say(self, kind, payload):
+        """Send a packet of any kind as soon as a debugger is there; stop behind it."""
+
+        def say(connection):
+            if not connection.present:
+                self.order(say)
+                return
+            connection.endpoint.send(kind, payload, time.monotonic())
+            self._stop(self.breakpoint())
+
+        self.order(say)
+
+    HANDLERS: ClassVar = {
+        **FakeTarget.HANDLERS,
+        Api.GET_VERSION: lambda self, message: message.reply(
+            arguments=VERSION._replace(minor=22621, data_list=0)
+        ),
+        Api.READ_VIRTUAL: _clipped,
+        Api.READ_PHYSICAL: _clipped,
     }
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset
 from kdsim.wire.kdcom import INITIAL_ID, SYNC, KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
 from kdsim.wire.packets import TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_data_key, derive_hmac_key, parse_key
 from tests.wire.network import HOST, TARGET, Faults, Network
@@ -40,6 +40,11 @@ def connected(make, faults=None):
 
 
 PAIRS = pytest.mark.parametrize("make", [kdnet, kdcom])
+
+
+def acknowledge(endpoint):
+    """As if the peer's ACK had come."""
+    endpoint._receive_control(Frame(PacketType.ACK, endpoint._next_id, control=True), 0.0)
 
 
 def converse(network, rounds):
@@ -223,6 +228,38 @@ def test_state_change_is_repeated_for_ever(make):
 
 
 @PAIRS
+def test_a_line_that_loses_is_asked_sooner(make):
+    """A clean one is given Windows' time; what was lost once tells that this one is not."""
+    target = connected(make).ends[TARGET]
+    waits = []
+    for now in (10.0, 20.0):
+        target.send(PacketType.STATE_CHANGE64, b"stop", now)
+        first = target._outstanding.due
+        target.tick(first)
+        waits += [first - now, target._outstanding.due - first]
+        acknowledge(target)
+    assert waits[0] == pytest.approx(target.retry)
+    assert waits[2] < waits[0]
+    assert waits[3] == pytest.approx(2 * waits[2])
+
+
+@PAIRS
+def test_a_repeated_request_gets_the_reply_again(make):
+    """Its ACK was lost, and so may be the reply that travelled with it."""
+    network = connected(make)
+    host, target = network.ends
+    host.send(PacketType.MANIPULATE, b"ask", network.now)
+    (request,) = host.outgoing()
+    target.receive(request, network.now)
+    target.send(PacketType.MANIPULATE, b"reply", network.now)
+    assert len(target.outgoing()) == 2
+    host.tick(network.now + host.retry)
+    for data in host.outgoing():
+        target.receive(data, network.now + host.retry)
+    assert len(target.outgoing()) == 2
+
+
+@PAIRS
 def test_resend_with_nothing_outstanding_is_survived(make):
     network = connected(make)
     network.ends[HOST]._control(PacketType.RESEND)
@@ -291,6 +328,18 @@ def test_kdcom_stub_that_restarts_its_ids_at_every_stop():
             reply = Frame(PacketType.MANIPULATE, request.id ^ 1, text.upper()).pack() + TRAILER
             assert [e.payload for e in host.receive(reply, 0.0)] == [text.upper()]
             host.outgoing()
+
+
+def test_kdcom_request_before_the_first_state_change_is_seen():
+    """The debugger's ids start over when it has; its next request is no repetition."""
+    target = KdcomTarget()
+    target.link_up(0.0)
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    early = Frame(PacketType.MANIPULATE, INITIAL_ID, b"early").pack() + TRAILER
+    assert [e.payload for e in target.receive(early, 0.0)] == [b"early"]
+    target.receive(Frame(PacketType.ACK, INITIAL_ID | SYNC, control=True).pack(), 0.0)
+    first = Frame(PacketType.MANIPULATE, INITIAL_ID, b"first").pack() + TRAILER
+    assert [e.payload for e in target.receive(first, 0.0)] == [b"first"]
 
 
 def test_kdcom_unfinished_packet_is_asked_for_again():
@@ -377,7 +426,7 @@ def test_kdnet_wrong_key_is_silence():
     network.run(limit=20.0)
     assert network.events == ([], [])
     assert network.sent[HOST] == []
-    assert network.ends[HOST].foreign > 30
+    assert network.ends[HOST].dropped[Drop.FOREIGN] > 30
 
 
 def test_kdnet_keep_alive_pokes_are_not_answered():

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -25,7 +26,9 @@ from kdsim.wire.context import Context, SpecialRegisters
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.manipulate import Api
 from kdsim.wire.messages import CommandStringChange, LoadSymbolsChange
+from kdsim.wire.serial import PseudoTerminal
 from kdsim.wire.transport import open_target_net
+from tests.target.process import free_port
 from tests.wire.fake_target import BASE, PAGE, PHYSICAL, SIZE, VERSION, FakeTarget
 
 KEY = "1.2.3.4"
@@ -47,10 +50,17 @@ def over_tcp(tmp_path):
     return LiveBackend.from_text(f"com:ipport={listener.local[1]},port=127.0.0.1"), target
 
 
-EVERY_WAY = pytest.mark.parametrize("way", [over_net, over_pipe, over_tcp])
+def over_pty(tmp_path):
+    line = PseudoTerminal()
+    target = TargetConnection(KdcomTarget(), line)
+    return LiveBackend.from_text(f"com:port={line.path}"), target
 
 
-@pytest.fixture(params=[over_net, over_pipe, over_tcp])
+WAYS = [over_net, over_pipe, over_tcp, over_pty]
+EVERY_WAY = pytest.mark.parametrize("way", WAYS)
+
+
+@pytest.fixture(params=WAYS)
 def pair(request, tmp_path):
     """A connected backend and a running target."""
     backend, connection = request.param(tmp_path)
@@ -457,11 +467,10 @@ def test_the_next_debugger_finds_a_halted_target(way, tmp_path):
         backend.connect(5)
         assert isinstance(backend.wait(5), StopEvent)
         backend.close()
-        address = connection.link.local
-        if way is over_pipe:
-            text = f"com:pipe,port={tmp_path / 'kd'}"
-        elif way is over_tcp:
-            text = f"com:ipport={address[1]},port=127.0.0.1"
+        if way is over_tcp:
+            text = f"com:ipport={connection.link.local[1]},port=127.0.0.1"
+        elif way is not over_net:
+            text = connection.description
         start = time.perf_counter()
         following = LiveBackend.from_text(text)
         following.connect(5)
@@ -485,7 +494,7 @@ def test_only_one_debugger_at_a_time_on_a_stream(tmp_path):
         backend.close()
 
 
-@EVERY_WAY
+@pytest.mark.parametrize("way", [over_net, over_pipe, over_tcp])
 def test_prints_without_a_debugger_cost_nothing(way, tmp_path):
     backend, connection = way(tmp_path)
     with FakeTarget(connection) as target:
@@ -509,3 +518,52 @@ def test_a_repeated_stop_is_not_the_answer_to_a_switch(stopped):
     backend.resume(Resume())
     assert backend.wait(0.05) is None
     assert target.processor == 1
+
+
+def test_only_one_debugger_at_a_time_on_a_line(tmp_path):
+    backend, connection = over_pty(tmp_path)
+    with FakeTarget(connection, halted=True):
+        backend.connect(5)
+        backend.wait(5)
+        with pytest.raises(TargetGone, match="in use by another debugger"):
+            LiveBackend.from_text(connection.description)
+        assert backend.read_virtual(BASE, 4) == bytes(range(4))
+        backend.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "complaint"),
+    [
+        pytest.param("/nowhere/ttyS0", "cannot be opened: No such file", id="missing"),
+        pytest.param("/dev/null", "is not a serial line", id="no terminal"),
+    ],
+)
+def test_no_serial_line(place, complaint):
+    with pytest.raises(TargetGone, match=complaint):
+        LiveBackend.from_text(f"com:port={place}")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "::1"])
+def test_any_kind_of_address(address):
+    port = free_port(socket.SOCK_DGRAM)
+    backend = LiveBackend.from_text(f"net:port={port}", key=KEY)
+    with FakeTarget(open_target_net(address, port, KEY)):
+        backend.connect(5)
+        backend.break_in()
+        assert isinstance(backend.wait(5), StopEvent)
+        assert backend.read_virtual(BASE, 4) == bytes(range(4))
+        assert backend.peer == address.removeprefix("::ffff:")
+        backend.close()
+
+
+def test_a_target_that_goes_on_from_another_port():
+    """As after a restart: the debugger answers where the last handshake came from."""
+    backend = LiveBackend.from_text("net:port=0", key=KEY)
+    for _ in range(2):
+        with FakeTarget(open_target_net("127.0.0.1", backend.port, KEY), halted=True):
+            backend.connect(5)
+            while not isinstance(backend.wait(5), StopEvent):
+                pass
+            assert backend.read_virtual(BASE, 4) == bytes(range(4))
+    backend.close()

@@ -9,6 +9,7 @@ from kdsim.wire import links
 from kdsim.wire.transport import (
     NetTransport,
     PipeTransport,
+    SerialTransport,
     TcpTransport,
     open_host,
     open_target_com,
@@ -27,6 +28,7 @@ from kdsim.wire.transport import (
         ("com:pipe,port=/tmp/kd", PipeTransport(Path("/tmp/kd"))),
         ("com:pipe,port=/tmp/kd,resets=0,reconnect", PipeTransport(Path("/tmp/kd"), True)),
         ("com:port=/tmp/kd,baud=115200,pipe", PipeTransport(Path("/tmp/kd"))),
+        ("com:port=/dev/ttyS0,baud=115200", SerialTransport(Path("/dev/ttyS0"))),
         ("com:ipport=5000,port=box", TcpTransport("box", 5000)),
         ("com:ipport=5000,port=10.0.0.1,reconnect", TcpTransport("10.0.0.1", 5000, True)),
     ],
@@ -55,7 +57,6 @@ def test_parse_transport(text, transport):
         ("net:port=,key=1.2.3.4", "'port=' is malformed"),
         ("com:pipe=1,port=/tmp/x", "'pipe=1' is malformed"),
         ("com:pipe", "lacks port="),
-        ("com:port=COM1,baud=115200", "serial lines need"),
         ("com:ipport=0,port=box", "port '0' is not a number from 1"),
     ],
 )
@@ -70,6 +71,7 @@ def test_bad_transport(text, complaint):
         ("unix:/tmp/kd", PipeTransport(Path("/tmp/kd"))),
         ("unix:~/kd", PipeTransport(Path("~/kd").expanduser())),
         ("tcp:5000", TcpTransport("127.0.0.1", 5000)),
+        ("pty", SerialTransport()),
         ("tcp:0.0.0.0:5000", TcpTransport("0.0.0.0", 5000)),
     ],
 )
@@ -77,7 +79,9 @@ def test_parse_com_listener(text, transport):
     assert parse_com_listener(text) == transport
 
 
-@pytest.mark.parametrize("text", ["", "unix:", "tcp:", "tcp:x", "tcp:0", "pipe:/tmp/kd", "/tmp/kd"])
+@pytest.mark.parametrize(
+    "text", ["", "unix:", "tcp:", "tcp:x", "tcp:0", "pipe:/tmp/kd", "/tmp/kd", "pty:x"]
+)
 def test_bad_com_listener(text):
     with pytest.raises(UserError):
         parse_com_listener(text)

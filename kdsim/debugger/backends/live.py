@@ -19,7 +19,7 @@ from kdsim.debugger.backends.base import (
     StopEvent,
     TargetVersion,
 )
-from kdsim.errors import NotHalted, TargetError
+from kdsim.errors import NotHalted, ProtocolError, TargetError
 from kdsim.wire.connection import HostConnection
 from kdsim.wire.context import Context, ContextFlag, SpecialRegisters
 from kdsim.wire.endpoint import Connected
@@ -165,7 +165,14 @@ class LiveBackend:
         end = None if timeout is None else monotonic() + timeout
         while not self._pending:
             left = None if end is None else max(0.0, end - monotonic())
-            message = self._connection.wait(left)
+            try:
+                message = self._connection.wait(left)
+            except ProtocolError as error:
+                # Of a target newer or stranger than we know; whatever else it says may be clear.
+                self._pending.append(
+                    PrintEvent(f"*** The target sent what is not known: {error}\n")
+                )
+                continue
             if message is None:
                 return None
             self._take(message)

@@ -11,6 +11,7 @@ saved at one stands at it again when it is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -415,7 +416,9 @@ class DebugStub:
         frame = [context.get(name) for name in ("rip", "cs", "eflags", "rsp", "ss")]
         rsp = (context.get("rsp") & ~0xF) - 8 * len(frame)
         raw = b"".join(value.to_bytes(8, "little") for value in frame)
-        self._memory.write(rsp, raw)
+        with suppress(MemoryFault):
+            # Without a stack there is nothing to go back to; the guest finds that out itself.
+            self._memory.write(rsp, raw)
         context.set("rsp", rsp)
         context.set("rip", self._kernel.address("KdpCauseBugCheck"))
         context.set("rcx", MANUALLY_INITIATED_CRASH)

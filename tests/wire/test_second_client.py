@@ -1,0 +1,126 @@
+"""Our target under a client that nobody here adapted it to; see `second_client`."""
+
+import socket
+import struct
+from contextlib import closing
+
+import pytest
+
+from kdsim.wire import links
+from kdsim.wire.connection import TargetConnection
+from kdsim.wire.kdnet import KdnetTarget
+from tests.target.process import TargetProcess, free_port
+from tests.wire.fake_target import BASE, VERSION, FakeTarget
+from tests.wire.second_client import (
+    GET_VERSION,
+    READ_CONTROL,
+    WRITE_BREAKPOINT,
+    ComLine,
+    Habits,
+    NetLine,
+    SecondClient,
+)
+
+KEY = "8.8.8.8"
+CALM = """
+name = "calm"
+[boot]
+drivers = ["tidy.sys"]
+"""
+BREAKPOINT, SINGLE_STEP = 0x80000003, 0x80000004
+HABITS = [
+    pytest.param(Habits(garbage=0xDEADBEEF), id="garbage"),
+    pytest.param(Habits(toggles=True, acks_all=True, resends=False), id="rizin"),
+    pytest.param(Habits(early=True), id="early"),
+]
+
+
+class Machine:
+    """A real one in a process of its own, and the clients that come to it."""
+
+    def __init__(self, folder, way):
+        self.folder, self.way = folder, way
+        (folder / "calm.toml").write_text(CALM)
+        self.port = free_port(socket.SOCK_DGRAM if way == "net" else socket.SOCK_STREAM)
+        place = {
+            "net": ("--port", str(self.port)),
+            "unix": ("--com", f"unix:{folder}/kd"),
+            "tcp": ("--com", f"tcp:{self.port}"),
+            "pty": ("--com", "pty"),
+        }[way]
+        self.process = TargetProcess(folder, str(folder / "calm.toml"), *place, key=KEY)
+        self.line = self.process.banner().strip().rpartition("=")[2]
+
+    def client(self, habits):
+        if self.way == "net":
+            return SecondClient(NetLine(self.port, KEY, habits), habits)
+        line = {
+            "unix": lambda: ComLine.unix(self.folder / "kd"),
+            "tcp": lambda: ComLine.tcp(self.port),
+            "pty": lambda: ComLine.serial(self.line),
+        }
+        return SecondClient(line[self.way](), habits)
+
+
+@pytest.fixture(scope="module", params=["net", "unix", "tcp", "pty"])
+def machine(request, tmp_path_factory):
+    machine = Machine(tmp_path_factory.mktemp("second"), request.param)
+    with machine.process:
+        yield machine
+        assert machine.process.stop() == (0, "")
+
+
+@pytest.mark.parametrize("habits", HABITS)
+def test_a_session_and_the_one_after_it(machine, habits):
+    """The second is a restart in the middle of the first, which never said that it leaves."""
+    for _ in range(2):
+        client = machine.client(habits)
+        with closing(client.line):
+            stop = client.attach()
+            client.processor = stop.processor
+            assert (stop.state, stop.code) in ((0x3030, BREAKPOINT), (0x3030, SINGLE_STEP))
+            major, minor, protocol, _, flags, machine_type = struct.unpack_from(
+                "<HHBBHH", (version := client.ask(GET_VERSION)).union
+            )
+            assert (version.status, major, minor, protocol) == (0, 15, 19041, 6)
+            assert (flags & 6, machine_type) == (6, 0x8664)
+            (base,) = struct.unpack_from("<Q", version.union, 16)
+            assert client.read(base, 2) == b"MZ"
+            assert 1096 <= len(client.read(base, 4000)) <= 4000
+            assert client.read(0xDEAD, 8) == b""
+            special = client.ask(READ_CONTROL, struct.pack("<QI", 2, 224), processor=stop.processor)
+            assert (special.status, len(special.data)) == (0, 224)
+            assert client.reset() == stop
+            stepped = client.step()
+            assert (stepped.code, stepped.processor) == (SINGLE_STEP, stop.processor)
+            assert stepped.pc != stop.pc
+            assert client.ask(WRITE_BREAKPOINT, struct.pack("<Q", stepped.pc)).status == 0
+            assert client.repeated <= client.resends
+
+
+def test_break_in_and_go(machine):
+    client = machine.client(Habits(garbage=1))
+    with closing(client.line):
+        client.processor = client.attach().processor
+        for _ in range(5):
+            client.go()
+            stop = client.break_in()
+            assert stop.state == 0x3030
+            client.processor = stop.processor
+        client.go()
+
+
+@pytest.mark.parametrize("version", [2, 4, 5])
+def test_kdnet_versions(version):
+    line = NetLine(0, KEY, Habits())
+    link = links.udp_connect(("127.0.0.1", line.port))
+    endpoint = KdnetTarget(KEY, ("127.0.0.1", line.port), link.local, version=version)
+    with FakeTarget(TargetConnection(endpoint, link)), closing(line):
+        client = SecondClient(line, Habits())
+        client.attach()
+        assert struct.unpack_from("<HH", client.ask(GET_VERSION).union) == VERSION[:2]
+        assert client.read(BASE, 4) == bytes(range(4))
+        assert line.version == version
+        # Eight zero bytes and the host's address, least significant byte first.
+        assert line.first_datagrams == [bytes(8) + bytes((1, 0, 0, 127))]
+        assert line.target_sequences == list(range(1, len(line.target_sequences) + 1))
