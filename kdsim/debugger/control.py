@@ -533,7 +533,11 @@ class RunControl:
             if hit.one_shot:
                 breakpoints.remove(hit.id)
         self._next = None
-        following = self._run_commands(commands)
+        session.for_target = stop.kind == "command"
+        try:
+            following = self._run_commands(commands)
+        finally:
+            session.for_target = False
         if following is None and stop.resume is not None:
             self._status = stop.resume
             return self._motion

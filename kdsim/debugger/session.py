@@ -92,6 +92,7 @@ class Session:
         quit_lock: the password without which it is not (`.quit_lock`).
         saved: by `.push`, for `.pop`.
         shell_allowed: until `.noshell`.
+        for_target: the commands being run were given by the target.
         events: what happened lately, for `.eventlog`.
         reached: the target has answered once, and is one that can be stopped.
         lost: the last error, when it says that the target does not answer any more.
@@ -144,6 +145,7 @@ class Session:
         self.ended: Literal["", "q", "qq", "qd"] = ""
         self.quit_lock = ""
         self.saved: list[SavedState] = []
+        self.for_target = False
         self.shell_allowed = True
         self._interrupted = False
         self._progress: Progress | None = None

@@ -305,6 +305,21 @@ def test_nothing_runs_after_q(kd: Kd, line: str) -> None:
         pytest.param(".echo one;g;.echo two", "one\n", ["go"], id="goes on by itself"),
         pytest.param("t", "", ["trace"], id="steps"),
         pytest.param("nosuch", "Unknown command 'nosuch'\n", ["go"], id="mistake"),
+        *(
+            pytest.param(f"{line}; .echo no", f"'{name}' is refused to a target", ["go"], id=name)
+            for name, line in {
+                ".shell": ".shell touch x",
+                ".writemem": ".writemem x nt L1",
+                ".logopen": ".logopen x",
+                ".sympath": ".sympath srv*https://example.invalid",
+                "t": 't ".shell touch x"',
+                "bp": 'bp nt!Inner ".shell touch x"',
+                "aS": "aS k .shell touch x",
+                "as": "as k .shell touch x",
+                "$<": "$<x",
+            }.items()
+        ),
+        pytest.param(".block { .catch { .shell x } }", "'.shell' is refused", ["go"], id="inside"),
     ],
 )
 def test_the_target_asks_for_a_command(kd: Kd, command: str, printed: str, log: list[str]) -> None:

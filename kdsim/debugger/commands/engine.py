@@ -15,7 +15,7 @@ from kdsim.debugger.language.aliases import Aliases
 from kdsim.debugger.language.arguments import Arguments
 from kdsim.debugger.language.evaluate import Evaluator
 from kdsim.debugger.language.interpreter import Interpreter
-from kdsim.errors import KdsimError, UnknownCommand
+from kdsim.errors import KdsimError, UnknownCommand, Unsupported
 
 if TYPE_CHECKING:
     from kdsim.debugger.modules import Gone
@@ -67,6 +67,10 @@ class Engine:
     def check_interrupt(self) -> None:
         self.session.check_interrupt()
 
+    def require_user(self, name: str) -> None:
+        if self.session.for_target:
+            raise Unsupported(f"'{name}' is refused to a target: it reaches this computer")
+
     def _call(self, text: str, match: Match) -> Record | None:
         """Run a command. What loading symbols had to say stands before its result."""
         try:
@@ -81,6 +85,8 @@ class Engine:
         if declaration.wants_help(match.rest):
             return HelpPage.of(declaration)
         refuse(declaration, match.name, session.backend.caps, session.backend.refusals)
+        if declaration.reaches_out(match.rest):
+            self.require_user(match.name)
         arguments = Arguments(text, self.context, len(text) - len(match.rest))
         if match.processor is None:
             return declaration.function(session, arguments, match.name)

@@ -49,7 +49,7 @@ class _Plan:
     ".shell",
     summary="Run a command of the shell on the debugger's machine, with the user's own rights.",
     group="session",
-    params=(Param("command", "text", "up to the end of the line, semicolons included"),),
+    params=(Param("command", "program", "up to the end of the line, semicolons included"),),
     options=(
         Option("-i", "its input; - for none", "<file>"),
         Option("-o", "where its output goes; - for nowhere", "<file>"),

@@ -45,6 +45,7 @@ ParamKind = Literal[
     "breakpoint",
     "processor",
     "file",
+    "program",
     "string",
     "values",
     "flags",
@@ -168,6 +169,12 @@ class Command:
         """A string among its arguments may be a command line."""
         values = any(option.value == '"<commands>"' for option in self.options)
         return values or any(param.kind == "commands" for param in self.params)
+
+    def reaches_out(self, arguments: str) -> bool:
+        """Whether it touches the debugger's own computer, or keeps commands for later."""
+        if any(param.kind in ("file", "program") for param in self.params):
+            return True
+        return self.takes_commands and '"' in arguments
 
     def usage(self) -> str:
         options = ("[options]",) if self.options else ()

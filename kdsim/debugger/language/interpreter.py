@@ -59,6 +59,9 @@ class Host(Protocol):
     def report(self, error: KdsimError) -> None:
         """Print an error that ends no more than a `.catch` block or a script's line."""
 
+    def require_user(self, name: str) -> None:
+        """Raise when a target, not the user, gives this command, which is not for a target."""
+
     def check_interrupt(self) -> None:
         """Called at every turn of a loop; raises KeyboardInterrupt when the user pressed Ctrl+C."""
 
@@ -200,8 +203,10 @@ class Interpreter:
             case syntax.Leave():
                 return Flow(statement.word)
             case syntax.AliasCommand():
+                self.host.require_user(statement.text.split(maxsplit=1)[0])
                 self._alias(statement)
             case syntax.Script():
+                self.host.require_user(statement.form)
                 self._script(statement)
         return Flow.NEXT
 

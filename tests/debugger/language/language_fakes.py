@@ -203,6 +203,9 @@ class FakeHost:
         self.ran.append(f"processor {number}")
         yield
 
+    def require_user(self, name: str) -> None:
+        pass
+
     def check_interrupt(self) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
