@@ -53,6 +53,14 @@ def test_what_a_dump_refuses(computer: Computer) -> None:
     ]
 
 
+def test_reload_of_a_dump(computer: Computer) -> None:
+    path = computer.folder / "here.dmp"
+    computer.kd("-c", f".dump /ka {path}; q")
+    done = computer.kd("-z", str(path), "-c", ".echo here; .reload; q")
+    assert done.stdout.partition("here\n")[2].startswith("Loading Kernel Symbols\n.")
+    assert "Connected to" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("content", "message", "status"),
     [

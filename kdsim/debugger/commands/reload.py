@@ -86,7 +86,7 @@ class _Reload:
         """The system's list, as `.reload` alone does it."""
         session, out, given = self._session, self._session.out, self._given
         if "user" not in given:
-            if session.facts is not None:
+            if session.facts is not None and not session.dump:
                 out.line(session.facts.connected_line(times.from_unix(session.clock())))
             out.line("Loading Kernel Symbols")
             session.modules.reload()

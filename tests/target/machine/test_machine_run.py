@@ -128,8 +128,9 @@ def test_poll_waits_in_wall_time():
     guest = Guest(clock=Clock(ClockMode.WALL))
     guest.machine.poll = poll
     guest.start(IDLE_LOOP)
-    assert guest.machine.run(until=200_000).reason is Reason.UNTIL
-    assert 0.01 < max(asked) <= 0.02
+    assert guest.machine.run(until=3_000_000).reason is Reason.UNTIL
+    # However late a busy host gives us our turn: we sleep, and not beyond the end.
+    assert 0 < max(asked) <= 0.3
     guest.machine.close()
 
 
