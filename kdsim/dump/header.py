@@ -22,6 +22,8 @@ MOST_RUNS = 42
 
 MACHINE_AMD64 = 0x8664
 EXCEPTION_PARAMETERS = 15
+NO_BUGCHECK = (0, 0, 0, 0, 0)
+"""Code and parameters of a machine that did not crash."""
 
 _START = struct.Struct("<8sIIQQQQIIIxxxx4Q")  # up to the bug check parameters
 _DATA_BLOCK = 0x80
@@ -83,7 +85,7 @@ class DumpHeader:
     context: bytes
     dump_type: DumpType = DumpType.FULL
     exception: DumpException = field(default_factory=DumpException)
-    bugcheck: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    bugcheck: tuple[int, int, int, int, int] = NO_BUGCHECK
     system_time: int = 0
     uptime: int = 0
     product: int = 0

@@ -402,10 +402,3 @@ def identified_type(stream: TypeStream, index: int) -> int:
     if kind not in (LF_FUNC_ID, LF_MFUNC_ID) or len(body) < 8:
         raise FormatError(f"{stream.name}: identifier 0x{index:x} is no function")
     return int.from_bytes(body[4:8], "little")
-
-
-def identifier_name(stream: TypeStream, index: int) -> str:
-    """The name of a function or string of the identifier stream (IPI)."""
-    kind, body = stream.record(index)
-    offset = {LF_FUNC_ID: 8, LF_MFUNC_ID: 8, LF_STRING_ID: 4}.get(kind)
-    return "" if offset is None else text(body, offset)[0]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from kdsim.debugger import kernel
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registry import Option, Param, command
-from kdsim.debugger.inspect import dumping
+from kdsim.debugger.inspect import analysis, dumping
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.dump.header import DumpException, DumpHeader
+from kdsim.dump.header import NO_BUGCHECK, DumpException, DumpHeader
 from kdsim.dump.pages import write_bitmap, write_full
 from kdsim.errors import ArgumentError, UserError
 
@@ -108,6 +108,7 @@ def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:
     exception = DumpException()
     if isinstance(event, StopEvent):
         exception = DumpException(event.code, event.flags, event.address, event.parameters)
+    crash = analysis.bugcheck_data(nt)
     registers = session.live_registers
     shared = nt.view("_KUSER_SHARED_DATA", kernel.SHARED_USER_DATA)
     return DumpHeader(
@@ -122,7 +123,7 @@ def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:
         runs=dumping.memory_runs(nt),
         context=registers.context.raw,
         exception=exception,
-        bugcheck=dumping.bugcheck(nt),
+        bugcheck=(crash.code & 0xFFFF_FFFF, *crash.parameters) if crash else NO_BUGCHECK,
         system_time=kernel.system_time(shared.SystemTime),
         uptime=kernel.system_time(shared.InterruptTime),
         product=shared.NtProductType,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from kdsim.debugger.stack import home_slots
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.threads import thread_registers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +39,3 @@ def frame_lines(session: Session, frames: Sequence[Frame]) -> tuple[FrameLine, .
         FrameLine(f.child_sp, f.return_address, home_slots(session, f), symbol(f.ip))
         for f in frames
     )
-
-
-def thread_stack(session: Session, thread: int) -> list[str]:
-    """Header and frames of a thread's stack."""
-    registers = thread_registers(session, thread) or session.live_registers
-    frames = session.stack(registers, FRAME_LIMIT)
-    return [HEADER, *map(str, frame_lines(session, frames))]

@@ -28,13 +28,6 @@ def memory_runs(nt: Nt) -> tuple[Run, ...]:
     return tuple(Run(view.BasePage, view.PageCount) for view in views)
 
 
-def bugcheck(nt: Nt) -> tuple[int, int, int, int, int]:
-    """nt!KiBugCheckData: code and parameters, zeros while the system runs."""
-    place = nt.address("KiBugCheckData")
-    code, one, two, three, four = (nt.read_integer(place + 8 * i, 8) for i in range(5))
-    return code & 0xFFFF_FFFF, one, two, three, four
-
-
 def active_pages(nt: Nt, runs: tuple[Run, ...]) -> Iterator[int]:
     """Numbers of the pages that are in use, from nt!MmPfnDatabase."""
     lists = nt.type("_MMLISTS")

@@ -104,14 +104,3 @@ class Nt:
     def unicode(self, string: View) -> str:
         """Text of a UNICODE_STRING."""
         return self.memory.read(string.Buffer, string.Length).decode("utf-16-le", "replace")
-
-    def c_string(self, va: int, limit: int = 256) -> str:
-        """NUL-terminated 8-bit text."""
-        text = bytearray()
-        while len(text) < limit:
-            step = min(16 - (va + len(text)) % 16, limit - len(text))
-            part = self.memory.read(va + len(text), step)
-            text += part
-            if 0 in part:
-                break
-        return bytes(text).split(b"\0", 1)[0].decode("latin-1")

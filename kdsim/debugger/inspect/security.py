@@ -100,10 +100,6 @@ def sid(memory: Memory, va: int) -> str:
     return "-".join(["S", "1", str(int.from_bytes(authority, "big")), *map(str, parts)])
 
 
-def sid_size(text: str) -> int:
-    return SID_HEADER.size + 4 * (text.count("-") - 2)
-
-
 def friendly(text: str) -> str:
     """What follows a SID where names are wanted; a machine's accounts cannot be looked up here."""
     if text in WELL_KNOWN:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdsim.debugger.language.arguments import Arguments
-from kdsim.debugger.language.context import Context
 from kdsim.debugger.language.formats import Formats, ticked
 from kdsim.debugger.language.numbers import signed
 from kdsim.debugger.language.printf import printf
@@ -148,7 +147,3 @@ def expression_evaluator(arguments: Arguments) -> Evaluators:
         context.evaluator = chosen.lower()
     arguments.at_end()
     return Evaluators(context.evaluator, tuple(EVALUATORS) if "q" in given else ())
-
-
-def _evaluator_name(context: Context) -> str:
-    return EVALUATORS[context.evaluator]
