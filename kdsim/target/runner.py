@@ -58,7 +58,7 @@ class TargetOptions(NamedTuple):
 def run_target(options: TargetOptions) -> int:
     """Run the machine until it is switched off; the exit status."""
     with ExitStack() as stack:
-        watched: list[Watched] = [stack.enter_context(_Signals())]
+        watched: list[Watched] = [stack.enter_context(Signals())]
         if options.parent_pipe is not None:
             watched.append(_ParentPipe(options.parent_pipe))
         lab = find_lab(options.machine).changed(
@@ -73,9 +73,9 @@ def run_target(options: TargetOptions) -> int:
             return runner.run()
         except _ParentGone:
             return 0
-        except _Terminated:
+        except Terminated:
             # A second signal cuts the farewell short.
-            with suppress(_Terminated, _ParentGone):
+            with suppress(Terminated, _ParentGone):
                 runner.farewell()
             return 0
 
@@ -293,7 +293,7 @@ class _ParentGone(BaseException):
     """The program this machine belongs to has ended."""
 
 
-class _Terminated(BaseException):
+class Terminated(BaseException):
     """SIGTERM or SIGINT."""
 
 
@@ -318,11 +318,13 @@ class _ParentPipe:
             return
 
 
-class _Signals:
+class Signals:
     """SIGTERM and SIGINT become readable on a pipe.
 
     Raised where they arrive they could interrupt the connection between taking bytes from the link
-    and acting on them; `service` is called where nothing is half done.
+    and acting on them; `service` is called where nothing is half done. The interpreter itself
+    writes to the pipe: a handler in Python, called between two bytecodes, would run only after a
+    wait that the signal just missed.
     """
 
     _numbers = (signal.SIGTERM, signal.SIGINT)
@@ -333,19 +335,17 @@ class _Signals:
         os.set_blocking(self._writer, False)
 
     def __enter__(self) -> Self:
-        self._before = [signal.signal(number, self._arrived) for number in self._numbers]
+        # A full pipe already says what this signal says.
+        self._woken = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._before = [signal.signal(number, _to_the_pipe) for number in self._numbers]
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in zip(self._numbers, self._before, strict=True):
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._woken)
         os.close(self._reader)
         os.close(self._writer)
-
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
-        # A full pipe already says what this signal says.
-        with suppress(BlockingIOError):
-            os.write(self._writer, b"!")
 
     def fileno(self) -> int:
         return self._reader
@@ -353,7 +353,11 @@ class _Signals:
     def service(self) -> None:
         with suppress(BlockingIOError):
             os.read(self._reader, 64)
-            raise _Terminated
+            raise Terminated
+
+
+def _to_the_pipe(number: int, frame: FrameType | None) -> None:
+    """Only signals with a handler reach the wake-up pipe."""
 
 
 def _write(stream: TextIO, line: str) -> None:

@@ -38,6 +38,9 @@ GIVE_UP_AFTER = 2.0
 FILE_PATIENCE = 5.0
 """Seconds after which a debugger that acknowledged a file request is not going to answer it."""
 DEBUG_IO_HEADER = 16
+LONGEST_SLEEP = 0.5
+"""Seconds a debugger waits at a time. Python sees a Ctrl+C that comes just before a wait only when
+the wait ends."""
 
 
 class _Carrier(Generic[E]):
@@ -506,7 +509,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         """Wait for something to arrive or to be due, and take it in."""
         self._flush()
         with self._interrupts.sleeping:
-            self.link.wait(self._until(end))
+            until = self._until(end)
+            self.link.wait(LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP))
         for event in self._service():
             self._take(event)
         if not self._in_burst:

@@ -1,13 +1,18 @@
 """`kdsim target` as a process: how it is reached, what it says, how it ends."""
 
+import ctypes
+import operator
 import os
+import select
 import signal
 import socket
 import time
 from contextlib import closing
+from itertools import starmap
 
 import pytest
 
+from kdsim.target.runner import Signals, Terminated
 from kdsim.wire.endpoint import Connected
 from kdsim.wire.links import unix_listen
 from kdsim.wire.local import LocalClient, running_machines
@@ -123,6 +128,19 @@ def test_signals_end_it_and_leave_nothing(runtime, number):
         assert target.stop(number) == (0, "")
     assert not path.exists()
     assert running_machines() == []
+
+
+def test_a_signal_just_before_a_wait_ends_the_wait():
+    """As it comes to a target that was about to sleep: no bytecode runs between the two."""
+    libc = ctypes.PyDLL(None)
+    with Signals() as signals:
+        poll = select.poll()
+        poll.register(signals, select.POLLIN)
+        both = [(getattr(libc, "raise"), signal.SIGTERM), (poll.poll, 5000)]
+        _, ready = starmap(operator.call, both)
+        assert ready
+        with pytest.raises(Terminated):
+            signals.service()
 
 
 @pytest.mark.parametrize("wait", [True, False], ids=["halted", "running"])

@@ -1,7 +1,12 @@
-"""TargetConnection alone: what it costs, and what it tells a machine's thread."""
+"""The two connections alone: what they cost, and what they tell whoever waits."""
 
+import ctypes
+import operator
+import select
+import signal
 import time
 import timeit
+from itertools import starmap
 
 import pytest
 
@@ -166,6 +171,26 @@ class Silence:
 
     def send(self, pieces, to=None):
         return
+
+
+class Interrupted(Silence):
+    """Nothing comes, and Ctrl+C between the last bytecode before the wait and the wait."""
+
+    def wait(self, timeout):
+        milliseconds = 60_000 if timeout is None else timeout * 1000
+        strike = (getattr(ctypes.PyDLL(None), "raise"), signal.SIGINT)
+        list(starmap(operator.call, [strike, (select.poll().poll, milliseconds)]))
+        return False
+
+
+def test_ctrl_c_just_before_a_wait_is_seen_soon(ends, monkeypatch):
+    host, _ = ends
+    monkeypatch.setattr(host, "link", Interrupted())
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        host.wait(None)
+    assert time.monotonic() - start < 5
+    monkeypatch.undo()
 
 
 COMMAND = CommandStringChange(0, 1, 0, 0, name="kd", command="k")
