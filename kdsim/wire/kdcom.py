@@ -7,7 +7,6 @@ Packet ids toggle bit 0; the first packet of a restarted stream carries the SYNC
 from __future__ import annotations
 
 from kdsim.wire.endpoint import (
-    BreakIn,
     Connected,
     Endpoint,
     HostEndpoint,
@@ -91,9 +90,6 @@ class _Kdcom(Endpoint):
         self._last_id = None
         self._last_sync = None
 
-    def _on_break_in(self) -> list[WireEvent]:
-        return []
-
     def _put(self, frame: Frame) -> None:
         if self.connected:
             self._out.append(frame.pack() + (b"" if frame.control else TRAILER))
@@ -135,15 +131,28 @@ class KdcomTarget(_Kdcom):
     """The target's end of a stream."""
 
     _sync_proved = False
+    _acks_control = False
+    """The debugger acknowledges our control packets too."""
 
     def restart(self) -> None:
         """The machine restarts on the same line: the ids begin anew."""
         self._forget()
         self._start_ids()
 
+    def link_up(self, now: float) -> list[WireEvent]:
+        self._acks_control = False
+        return super().link_up(now)
+
     def _start_ids(self) -> None:
         super()._start_ids()
         self._next_id = INITIAL_ID | SYNC
+
+    def _put(self, frame: Frame) -> None:
+        if self._acks_control and not frame.control:
+            # Such a debugger (rizin) takes an ACK for a repetition of the data packet before it
+            # when the ids are equal; those of our data packets then never are.
+            frame = frame._replace(id=frame.id | SYNC)
+        super()._put(frame)
 
     def _abandoned(self) -> None:
         self._start_ids()
@@ -153,6 +162,8 @@ class KdcomTarget(_Kdcom):
 
     def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
         if frame.type == PacketType.ACK:
+            # Only our RESET has the id 0.
+            self._acks_control |= frame.id == 0
             if self._sync_proved and frame.id & SYNC:
                 # It asked before it had seen that our ids start over; now it has, and so do its.
                 self._last_id = None
@@ -164,9 +175,6 @@ class KdcomTarget(_Kdcom):
             # It made the debugger restart its own ids, perhaps at the one we saw last.
             self._last_id = None
         super()._acknowledged(now)
-
-    def _on_break_in(self) -> list[WireEvent]:
-        return [BreakIn()]
 
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
         self._forget()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from kdsim.errors import ProtocolError
-from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, HostEndpoint, Reset, WireEvent
+from kdsim.wire.endpoint import Connected, Endpoint, HostEndpoint, Reset, WireEvent
 from kdsim.wire.packets import BREAK_IN, HEADER, Frame, PacketType
 from kdsim.wire.sealing import (
     RESPONSE_SIZE,
@@ -256,7 +256,7 @@ class KdnetTarget(_Kdnet):
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         self._alone = False
         if body == BREAK_IN:
-            return [BreakIn()]
+            return self._on_break_in()
         return super()._receive_body(body, now)
 
     def _start_ids(self) -> None:

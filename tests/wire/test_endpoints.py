@@ -149,6 +149,23 @@ def test_break_in(make):
     assert network.events[TARGET] == [BreakIn()]
 
 
+@PAIRS
+def test_a_break_in_that_crosses_the_state_change_is_answered_by_it(make):
+    """Also when the ACK comes right behind it, in the same piece: rizin wants one state change."""
+    network = connected(make)
+    host, target = network.ends
+    target.send(PacketType.STATE_CHANGE64, b"stop", network.now)
+    host.break_in(network.now)
+    for data in target.outgoing():
+        host.receive(data, network.now)
+    for data in host.outgoing():
+        assert target.receive(data, network.now) == []
+    assert target.idle
+    host.break_in(network.now)
+    (data,) = host.outgoing()
+    assert target.receive(data, network.now) == [BreakIn()]
+
+
 def test_break_in_before_the_handshake_is_kept():
     network = kdnet()
     network.ends[HOST].break_in(0.0)
