@@ -130,6 +130,12 @@ class _Kdcom(Endpoint):
 class KdcomTarget(_Kdcom):
     """The target's end of a stream."""
 
+    break_in_pause = 0.05
+    """Seconds after its first break-in within which a debugger's first RESET comes, if at all."""
+
+    _listens_until: float | None = None
+    """A debugger that connects speaks first: rizin takes nothing before the answer to its RESET.
+    As long as Windows waits before it repeats a state change we say nothing by ourselves."""
     _sync_proved = False
     _acks_control = False
     """The debugger acknowledges our control packets too."""
@@ -141,7 +147,36 @@ class KdcomTarget(_Kdcom):
 
     def link_up(self, now: float) -> list[WireEvent]:
         self._acks_control = False
+        self._listens_until = now + self.retry
         return super().link_up(now)
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        events = super().receive(data, now, source)
+        if self._listens_until is not None:
+            pause = 0.0 if data.strip(BREAK_IN) else self.break_in_pause
+            self._listens_until = min(self._listens_until, now + pause)
+            self._pump(now)
+        return events
+
+    def tick(self, now: float) -> list[WireEvent]:
+        self._pump(now)
+        return super().tick(now)
+
+    @property
+    def deadline(self) -> float | None:
+        other = super().deadline
+        if not self._queue or self._listens_until is None:
+            return other
+        return self._listens_until if other is None else min(other, self._listens_until)
+
+    def _pump(self, now: float) -> None:
+        if self._listens_until is not None:
+            if now < self._listens_until:
+                return
+            self._listens_until = None
+        super()._pump(now)
 
     def _start_ids(self) -> None:
         super()._start_ids()
