@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -342,7 +342,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._events: deque[HostEvent | ProtocolError] = deque()
         self._replies: list[Manipulate] = []
         self._asking = False
-        self._in_burst = False
+        self._conversing = False
         self._starts = 0
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
@@ -376,37 +376,71 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         Raises:
             TargetGone: it does not answer, or restarted meanwhile.
         """
-        with self._interrupts:
-            self._check_link()
-            sessions, self._asking = self._starts, True
-            try:
-                for attempt in range(self.attempts):
-                    if attempt:
-                        self.endpoint.reset(self._clock())
-                    reply = self._exchange(message, sessions)
-                    if reply is not None:
-                        return reply
-            finally:
-                self._asking = False
-        raise TargetGone(f"the target on {self.description} does not answer")
+        with self._questions() as sessions:
+            self._ask(message)
+            return self._answer(message, sessions)
 
-    @contextmanager
-    def burst(self) -> Iterator[None]:
-        """For requests in a row: each ACK travels with the next request, or at the end."""
-        with self._interrupts:
-            self._in_burst = True
+    def converse(
+        self, messages: Iterable[Manipulate], take: Callable[[Manipulate], bool]
+    ) -> None:
+        """Ask one after the other; each leaves with the ACK of the reply before it.
+
+        `take` sees every reply, with the next request already under way; False ends the
+        conversation, and what was asked in vain is forgotten.
+
+        Raises:
+            TargetGone: as for `request`.
+        """
+        with self._questions() as sessions:
+            self._conversing = True
             try:
-                yield
+                waiting = iter(messages)
+                message = next(waiting, None)
+                if message is not None:
+                    self._ask(message)
+                while message is not None:
+                    following = next(waiting, None)
+                    if following is not None:
+                        self.endpoint.foresee(PacketType.MANIPULATE, following.pack())
+                    reply = self._answer(message, sessions)
+                    if following is not None:
+                        self._ask(following)
+                    if not take(reply):
+                        return
+                    message = following
             finally:
-                self._in_burst = False
+                self._conversing = False
                 self._flush()
 
-    def _exchange(self, message: Manipulate, sessions: int) -> Manipulate | None:
+    @contextmanager
+    def _questions(self) -> Iterator[int]:
+        """The block in which replies are awaited; the number of this session."""
+        with self._interrupts:
+            self._check_link()
+            self._asking = True
+            try:
+                yield self._starts
+            finally:
+                self._asking = False
+
+    def _ask(self, message: Manipulate) -> None:
         self._replies.clear()
-        now = self._clock()
-        self.endpoint.send(PacketType.MANIPULATE, message.pack(), now)
+        self.endpoint.send(PacketType.MANIPULATE, message.pack(), self._clock())
         self._flush()
-        end = now + self.reply_timeout
+
+    def _answer(self, message: Manipulate, sessions: int) -> Manipulate:
+        """The reply to what was asked; asks again, after a RESET, when none comes."""
+        for attempt in range(self.attempts):
+            if attempt:
+                self.endpoint.reset(self._clock())
+                self._ask(message)
+            reply = self._reply_to(message, sessions)
+            if reply is not None:
+                return reply
+        raise TargetGone(f"the target on {self.description} does not answer")
+
+    def _reply_to(self, message: Manipulate, sessions: int) -> Manipulate | None:
+        end = self._clock() + self.reply_timeout
         while self._clock() < end:
             self._sleep(end)
             self._check_link()
@@ -513,7 +547,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             self.link.wait(LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP))
         for event in self._service():
             self._take(event)
-        if not self._in_burst:
+        if not self._conversing:
             self._flush()
 
     def _take(self, event: WireEvent) -> None:

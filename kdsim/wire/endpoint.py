@@ -120,6 +120,9 @@ class Endpoint:
         self._queue.append(_Outgoing(kind, payload, tries))
         self._pump(now)
 
+    def foresee(self, kind: PacketType, payload: bytes) -> None:
+        """Prepare, while there is time, for sending this after the next reply."""
+
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
         out, self._out = self._out, []

@@ -71,6 +71,7 @@ class _Kdnet(Endpoint):
         self._data_sealer: Sealer | None = None
         self._sequence_out = 0
         self._sequence_in = 0
+        self._foreseen: dict[tuple[int, bytes], bytes] = {}
         self._start_ids()
 
     def receive(self, data: bytes, now: float, source: Address | None = None) -> list[WireEvent]:
@@ -119,6 +120,7 @@ class _Kdnet(Endpoint):
     def _start_session(self, response: bytes) -> None:
         self._data_sealer = Sealer(derive_data_key(self._control_key, response), self._hmac_key)
         self._sequence_out = self._sequence_in = 0
+        self._foreseen = {}
         self._forget()
         self._start_ids()
         self.connected = True
@@ -130,11 +132,12 @@ class _Kdnet(Endpoint):
         if self._data_sealer is None:
             return
         self._sequence_out += 1
-        self._out.append(
-            self._data_sealer.seal(
-                self.version, Channel.DATA, self._sequence_out, self._from_host, body
-            )
-        )
+        number = self._sequence_out
+        self._out.append(self._foreseen.pop((number, body), None) or self._seal(number, body))
+
+    def _seal(self, sequence: int, body: bytes) -> bytes:
+        assert self._data_sealer is not None
+        return self._data_sealer.seal(self.version, Channel.DATA, sequence, self._from_host, body)
 
     def _put_control(self, sequence: int, body: bytes) -> None:
         self._out.append(
@@ -304,6 +307,15 @@ class KdnetHost(_Kdnet, HostEndpoint):
     def knock(self) -> None:
         """Ask a target whose address is known to look for its debugger at once."""
         self._put_control(0, b"")
+
+    def foresee(self, kind: PacketType, payload: bytes) -> None:
+        if self._outstanding is None or self._last_id is None:
+            return
+        # The target's next packet is acknowledged, then ours is sent.
+        ack = Frame(PacketType.ACK, self._following(self._last_id), control=True)
+        packet = Frame(kind, self._following(self._next_id), payload)
+        numbered = enumerate((ack.pack(), packet.pack()), self._sequence_out + 1)
+        self._foreseen = {each: self._seal(*each) for each in numbered}
 
     def break_in(self, now: float) -> None:
         if self.connected:

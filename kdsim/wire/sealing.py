@@ -88,6 +88,10 @@ def derive_data_key(control_key: bytes, response: bytes) -> bytes:
     return hashlib.sha256(control_key + response[:RESPONSE_SIZE]).digest()
 
 
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+
 class Sealer:
     """Seals and opens datagrams of one key; the HMAC key is the session's, whatever the channel.
 
@@ -104,7 +108,10 @@ class Sealer:
         self._encrypt = cipher.encryptor().update
         self._decrypt = cipher.decryptor().update
         self._encrypted = self._decrypted = bytes(BLOCK)
-        self._hmac_key = hmac_key
+        # HMAC as RFC 2104 defines it, the two padded keys hashed once.
+        padded = hmac_key.ljust(hashlib.sha256().block_size, b"\0")
+        self._inner = hashlib.sha256(padded.translate(_INNER))
+        self._outer = hashlib.sha256(padded.translate(_OUTER))
 
     def seal(
         self, version: int, channel: int, sequence: int, from_host: bool, body: bytes
@@ -137,7 +144,10 @@ class Sealer:
         return Datagram(header[4], header[5], word >> 8, from_host, plaintext[8:end])
 
     def _tag(self, data: bytes) -> bytes:
-        return hmac.digest(self._hmac_key, data, "sha256")[:TAG_SIZE]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.digest()[:TAG_SIZE]
 
 
 def _xor(one: bytes, two: bytes, three: bytes) -> bytes:
