@@ -11,9 +11,19 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import Enum
+from typing import NamedTuple
 
 from kdsim.errors import ProtocolError
-from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, HostEndpoint, Reset, WireEvent
+from kdsim.wire.endpoint import (
+    BreakIn,
+    Connected,
+    Endpoint,
+    HostEndpoint,
+    Outgoing,
+    Packet,
+    Reset,
+    WireEvent,
+)
 from kdsim.wire.packets import BREAK_IN, HEADER, Frame, PacketType
 from kdsim.wire.sealing import (
     RESPONSE_SIZE,
@@ -27,6 +37,7 @@ from kdsim.wire.sealing import (
 
 Address = tuple[str, int]
 
+CONTROL = bytes((Channel.CONTROL,))
 POKE = b"\x01\x01"
 RESPONSE = b"\x01\x02"
 POKE_SIZE = 344
@@ -71,12 +82,11 @@ class _Kdnet(Endpoint):
         self._data_sealer: Sealer | None = None
         self._sequence_out = 0
         self._sequence_in = 0
-        self._foreseen: dict[tuple[int, bytes], bytes] = {}
         self._start_ids()
 
     def receive(self, data: bytes, now: float, source: Address | None = None) -> list[WireEvent]:
         """Take one datagram. What was not sealed with the right key is silently dropped."""
-        control = data[5:6] == bytes((Channel.CONTROL,))
+        control = data[5:6] == CONTROL
         sealer = self._control_sealer if control else self._data_sealer
         if sealer is None:
             return self._drop(Drop.EARLY)
@@ -120,7 +130,6 @@ class _Kdnet(Endpoint):
     def _start_session(self, response: bytes) -> None:
         self._data_sealer = Sealer(derive_data_key(self._control_key, response), self._hmac_key)
         self._sequence_out = self._sequence_in = 0
-        self._foreseen = {}
         self._forget()
         self._start_ids()
         self.connected = True
@@ -132,8 +141,7 @@ class _Kdnet(Endpoint):
         if self._data_sealer is None:
             return
         self._sequence_out += 1
-        number = self._sequence_out
-        self._out.append(self._foreseen.pop((number, body), None) or self._seal(number, body))
+        self._out.append(self._seal(self._sequence_out, body))
 
     def _seal(self, sequence: int, body: bytes) -> bytes:
         assert self._data_sealer is not None
@@ -282,6 +290,15 @@ class KdnetTarget(_Kdnet):
         return []
 
 
+class _Foreseen(NamedTuple):
+    """What leaves when the reply `reply_id` comes, if nothing else leaves before."""
+
+    reply_id: int
+    sequence: int
+    packet: Frame
+    sealed: list[bytes]
+
+
 class KdnetHost(_Kdnet, HostEndpoint):
     """The debugger's end. `peer` is where its datagrams go.
 
@@ -296,6 +313,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         super().__init__(key, version=4)
         self.peer: Address | None = None
         self._random = random
+        self._foreseen: _Foreseen | None = None
         self._answered = b""
         self._answered_sequence = 0
         self._boots: deque[bytes] = deque(maxlen=KEPT_BOOTS)
@@ -308,14 +326,45 @@ class KdnetHost(_Kdnet, HostEndpoint):
         """Ask a target whose address is known to look for its debugger at once."""
         self._put_control(0, b"")
 
-    def foresee(self, kind: PacketType, payload: bytes) -> None:
-        if self._outstanding is None or self._last_id is None:
-            return
-        # The target's next packet is acknowledged, then ours is sent.
-        ack = Frame(PacketType.ACK, self._following(self._last_id), control=True)
-        packet = Frame(kind, self._following(self._next_id), payload)
-        numbered = enumerate((ack.pack(), packet.pack()), self._sequence_out + 1)
-        self._foreseen = {each: self._seal(*each) for each in numbered}
+    def foresee(self, payload: bytes) -> bool:
+        if self._last_id is None or self._queue:
+            return False
+        sequence, reply_id = self._sequence_out, self._following(self._last_id)
+        packet_id = self._next_id
+        if self._outstanding is not None:
+            packet_id = self._following(packet_id)
+        ack = Frame(PacketType.ACK, reply_id, control=True)
+        packet = Frame(PacketType.MANIPULATE, packet_id, payload)
+        sealed = [
+            self._seal(sequence + number, frame.pack()) for number, frame in ((1, ack), (2, packet))
+        ]
+        self._foreseen = _Foreseen(reply_id, sequence, packet, sealed)
+        return True
+
+    def withdraw(self) -> bool:
+        there = self._foreseen is not None
+        self._foreseen = None
+        return there
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        foreseen = self._foreseen
+        if (
+            foreseen is None
+            or frame.control
+            or (frame.id, frame.type) != (foreseen.reply_id, PacketType.MANIPULATE)
+            or self._sequence_out != foreseen.sequence
+        ):
+            return super()._receive_frame(frame, now)
+        # What `_control`, `_accepts`, `_delivered` and `_transmit` would do one after the other.
+        self._foreseen = None
+        self._reset_done()
+        self._last_id = frame.id
+        self._next_id = foreseen.packet.id
+        self._outstanding = Outgoing(PacketType.MANIPULATE, foreseen.packet.payload, None)
+        self._note_sent(self._outstanding, now)
+        self._sequence_out += len(foreseen.sealed)
+        self._out += foreseen.sealed
+        return [Packet(PacketType.MANIPULATE, frame.payload)]
 
     def break_in(self, now: float) -> None:
         if self.connected:
@@ -373,6 +422,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         return events + super()._receive_body(body, now)
 
     def _start_ids(self) -> None:
+        self._foreseen = None
         self._next_id = FIRST_HOST_ID
         self._last_id = None
 
