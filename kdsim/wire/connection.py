@@ -5,13 +5,15 @@ A connection owns an endpoint and a link and moves bytes between them; it starts
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from kdsim.errors import ProtocolError, TargetEnded, TargetGone
+from kdsim.wire.eagerness import Eagerness
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
@@ -38,6 +40,8 @@ GIVE_UP_AFTER = 2.0
 FILE_PATIENCE = 5.0
 """Seconds after which a debugger that acknowledged a file request is not going to answer it."""
 DEBUG_IO_HEADER = 16
+MOST_ARRIVALS = 64
+"""Datagrams a target takes before it goes on with something else."""
 LONGEST_SLEEP = 0.5
 """Seconds a debugger waits at a time. Python sees a Ctrl+C that comes just before a wait only when
 the wait ends."""
@@ -141,11 +145,14 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         self._answers: dict[PacketType, bytes] = {}
         self._starts = 0
         self._lost_at: float | None = None
-        self._watched: list[Watched] = []
+        self._watched: dict[int, Watched] = {}
+        self._watch = select.poll()
+        self._eagerness = Eagerness()
 
     def watch(self, watched: Watched) -> None:
-        """Serve `watched` from `poll` and `wait`, without a system call of its own."""
-        self._watched.append(watched)
+        """Serve `watched` from `poll` and `wait` when its descriptor is readable."""
+        self._watched[watched.fileno()] = watched
+        self._watch.register(watched.fileno(), select.POLLIN)
         self.link.watch(watched.fileno())
 
     def poll(self) -> BreakIn | Connected | Lost | None:
@@ -186,7 +193,8 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                     self._flush()
                 return Request(request)
             self._flush()
-            if not self.link.wait(self._until(end)) and end is not None and self._clock() >= end:
+            came = self._eagerness.wait(self.link, self._until(end))
+            if not came and end is not None and self._clock() >= end:
                 return None
             self._step(flush=False)
 
@@ -273,8 +281,11 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         return None
 
     def _step(self, *, flush: bool = True) -> None:
-        for event in self._service():
-            self._take(event)
+        for _ in range(MOST_ARRIVALS):
+            for event in self._service():
+                self._take(event)
+            if self._requests or not self.link.wait(0):
+                break
         if flush:
             self._flush()
         if self._lost_at is not None and (self.endpoint.heard or 0) > self._lost_at:
@@ -282,8 +293,8 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
             self._lost_at = None
             self.present = True
             self._events.append(Connected(again=True))
-        for watched in self._watched:
-            watched.service()
+        for fd, _ in self._watch.poll(0):
+            self._watched[fd].service()
 
     def _take(self, event: WireEvent) -> None:
         if isinstance(event, Packet):
@@ -342,7 +353,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._events: deque[HostEvent | ProtocolError] = deque()
         self._replies: list[Manipulate] = []
         self._asking = False
-        self._in_burst = False
+        self._holding = False
+        self._eagerness = Eagerness()
         self._starts = 0
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
@@ -376,44 +388,88 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         Raises:
             TargetGone: it does not answer, or restarted meanwhile.
         """
-        with self._interrupts:
-            self._check_link()
-            sessions, self._asking = self._starts, True
-            try:
-                for attempt in range(self.attempts):
-                    if attempt:
-                        self.endpoint.reset(self._clock())
-                    reply = self._exchange(message, sessions)
-                    if reply is not None:
-                        return reply
-            finally:
-                self._asking = False
-        raise TargetGone(f"the target on {self.description} does not answer")
+        with self._questions() as sessions:
+            self._ask(message)
+            return self._answer(message, sessions)
 
-    @contextmanager
-    def burst(self) -> Iterator[None]:
-        """For requests in a row: each ACK travels with the next request, or at the end."""
-        with self._interrupts:
-            self._in_burst = True
+    def converse(self, messages: Iterable[Manipulate], take: Callable[[Manipulate], bool]) -> None:
+        """Ask one after the other; each leaves with the ACK of the reply before it.
+
+        `take` sees every reply, with the next request already under way; False ends the
+        conversation, and what was asked in vain is forgotten.
+
+        Raises:
+            TargetGone: as for `request`.
+        """
+        with self._questions() as sessions:
             try:
-                yield
+                waiting = iter(messages)
+                message = next(waiting, None)
+                if message is not None:
+                    self._ask(message)
+                while message is not None:
+                    following = next(waiting, None)
+                    reply = self._answer_and_go_on(message, following, sessions)
+                    if not take(reply):
+                        return
+                    message = following
             finally:
-                self._in_burst = False
+                self._holding = False
+                self.endpoint.withdraw()
                 self._flush()
 
-    def _exchange(self, message: Manipulate, sessions: int) -> Manipulate | None:
+    def _answer_and_go_on(
+        self, message: Manipulate, following: Manipulate | None, sessions: int
+    ) -> Manipulate:
+        """The reply to `message`; with it the next request is on its way."""
+        if following is None:
+            self._holding = False
+            return self._answer(message, sessions)
+        # A late reply to what was interrupted sends it early; replies come in order all the same.
+        foreseen = self.endpoint.foresee(following.pack())
+        self._holding = not foreseen
+        reply = self._answer(message, sessions)
+        if not foreseen or self.endpoint.withdraw():
+            self._ask(following)
+        return reply
+
+    @contextmanager
+    def _questions(self) -> Iterator[int]:
+        """The block in which replies are awaited; the number of this session."""
+        with self._interrupts:
+            self._check_link()
+            self._asking = True
+            try:
+                yield self._starts
+            finally:
+                self._asking = False
+
+    def _ask(self, message: Manipulate) -> None:
         self._replies.clear()
-        now = self._clock()
-        self.endpoint.send(PacketType.MANIPULATE, message.pack(), now)
+        self.endpoint.send(PacketType.MANIPULATE, message.pack(), self._clock())
         self._flush()
-        end = now + self.reply_timeout
+
+    def _answer(self, message: Manipulate, sessions: int) -> Manipulate:
+        """The reply to what was asked; asks again, after a RESET, when none comes."""
+        for attempt in range(self.attempts):
+            if attempt:
+                self.endpoint.reset(self._clock())
+                self._ask(message)
+            reply = self._reply_to(message, sessions)
+            if reply is not None:
+                return reply
+        raise TargetGone(f"the target on {self.description} does not answer")
+
+    def _reply_to(self, message: Manipulate, sessions: int) -> Manipulate | None:
+        end = self._clock() + self.reply_timeout
         while self._clock() < end:
-            self._sleep(end)
+            self._sleep(end, eager=True)
             self._check_link()
             if self._starts != sessions:
                 raise TargetGone(f"the target on {self.description} restarted")
             for reply in self._replies:
                 if reply.answers(message):
+                    self._replies.clear()
                     return reply
         return None
 
@@ -505,15 +561,22 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         if self._gone is not None and not self.link.reconnects:
             raise TargetEnded(self._gone)
 
-    def _sleep(self, end: float | None) -> None:
+    def _sleep(self, end: float | None, *, eager: bool = False) -> None:
         """Wait for something to arrive or to be due, and take it in."""
         self._flush()
         with self._interrupts.sleeping:
             until = self._until(end)
-            self.link.wait(LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP))
-        for event in self._service():
+            until = LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP)
+            if eager:
+                self._eagerness.wait(self.link, until)
+            else:
+                self.link.wait(until)
+        events = self._service()
+        if not self._holding:
+            self._flush()
+        for event in events:
             self._take(event)
-        if not self._in_burst:
+        if not self._holding:
             self._flush()
 
     def _take(self, event: WireEvent) -> None:

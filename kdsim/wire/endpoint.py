@@ -62,7 +62,11 @@ _PROVES = {
     PacketType.FILE_IO: {PacketType.FILE_IO},
 }
 
-_DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_IN}
+_DATA_TYPES = {
+    kind.value: kind
+    for kind in PacketType
+    if kind not in (PacketType.UNUSED, PacketType.POLL_BREAK_IN)
+}
 
 
 SOONEST = 0.03
@@ -70,7 +74,7 @@ ROUND_TRIPS = 8
 """Until an ACK that has not come is likely never to come, and the least of it in seconds."""
 
 
-class _Outgoing:
+class Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
     __slots__ = ("due", "first", "last", "payload", "sent", "tries", "type")
@@ -100,8 +104,8 @@ class Endpoint:
         """Transmissions of packets that had been sent before."""
         self._round_trip = 0.0
         self._out: list[bytes] = []
-        self._queue: deque[_Outgoing] = deque()
-        self._outstanding: _Outgoing | None = None
+        self._queue: deque[Outgoing] = deque()
+        self._outstanding: Outgoing | None = None
         self._next_id = 0
         self._last_id: int | None = None
 
@@ -117,8 +121,19 @@ class Endpoint:
         """Queue a data packet, sent until acknowledged (for at most `tries` retries if given)."""
         if not self.connected:
             return
-        self._queue.append(_Outgoing(kind, payload, tries))
+        self._queue.append(Outgoing(kind, payload, tries))
         self._pump(now)
+
+    def foresee(self, payload: bytes) -> bool:
+        """Prepare a request that shall leave at once, with its ACK, when the next reply comes.
+
+        Whether this end does so; `withdraw` tells whether it has happened.
+        """
+        return False
+
+    def withdraw(self) -> bool:
+        """Forget what was foreseen; False when it has left."""
+        return False
 
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
@@ -199,9 +214,9 @@ class Endpoint:
         if not self._accepts(frame):
             self._on_repetition(now)
             return []
-        if frame.type not in _DATA_TYPES:
+        kind = _DATA_TYPES.get(frame.type)
+        if kind is None:
             return []
-        kind = PacketType(frame.type)
         if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
             self._proved()
             self._delivered(now)
@@ -236,7 +251,8 @@ class Endpoint:
     def _delivered(self, now: float) -> None:
         self._outstanding = None
         self._next_id = self._following(self._next_id)
-        self._pump(now)
+        if self._queue:
+            self._pump(now)
 
     def _pump(self, now: float) -> None:
         if self._outstanding is None and self._queue:
@@ -254,11 +270,15 @@ class Endpoint:
         soon = max(SOONEST, ROUND_TRIPS * self._round_trip)
         return float(min(self.retry, soon * 2 ** min(sent, 10)))
 
-    def _most(self, packet: _Outgoing) -> float:
+    def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
         return math.inf if packet.tries is None else packet.tries * self.retry
 
-    def _transmit(self, packet: _Outgoing, now: float) -> None:
+    def _transmit(self, packet: Outgoing, now: float) -> None:
+        self._note_sent(packet, now)
+        self._put(Frame(packet.type, self._next_id, packet.payload))
+
+    def _note_sent(self, packet: Outgoing, now: float) -> None:
         if packet.sent:
             self.repetitions += 1
         else:
@@ -266,7 +286,6 @@ class Endpoint:
         packet.last = now
         packet.due = min(now + self._patience(packet.sent), packet.first + self._most(packet))
         packet.sent += 1
-        self._put(Frame(packet.type, self._next_id, packet.payload))
 
 
 class HostEndpoint(Endpoint):
@@ -301,10 +320,10 @@ class HostEndpoint(Endpoint):
 
     @property
     def deadline(self) -> float | None:
-        packet, reset = super().deadline, self._reset_due
+        packet, reset = self._outstanding, self._reset_due
         if packet is None or reset is None:
-            return reset if packet is None else packet
-        return min(packet, reset)
+            return reset if packet is None else packet.due
+        return min(packet.due, reset)
 
     def _start_over(self) -> None:
         """A RESET goes out: what is under way is forgotten."""

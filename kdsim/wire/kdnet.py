@@ -11,9 +11,18 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import Enum
+from typing import NamedTuple
 
 from kdsim.errors import ProtocolError
-from kdsim.wire.endpoint import Connected, Endpoint, HostEndpoint, Reset, WireEvent
+from kdsim.wire.endpoint import (
+    Connected,
+    Endpoint,
+    HostEndpoint,
+    Outgoing,
+    Packet,
+    Reset,
+    WireEvent,
+)
 from kdsim.wire.packets import BREAK_IN, HEADER, Frame, PacketType
 from kdsim.wire.sealing import (
     RESPONSE_SIZE,
@@ -27,6 +36,7 @@ from kdsim.wire.sealing import (
 
 Address = tuple[str, int]
 
+CONTROL = bytes((Channel.CONTROL,))
 POKE = b"\x01\x01"
 RESPONSE = b"\x01\x02"
 POKE_SIZE = 344
@@ -75,7 +85,7 @@ class _Kdnet(Endpoint):
 
     def receive(self, data: bytes, now: float, source: Address | None = None) -> list[WireEvent]:
         """Take one datagram. What was not sealed with the right key is silently dropped."""
-        control = data[5:6] == bytes((Channel.CONTROL,))
+        control = data[5:6] == CONTROL
         sealer = self._control_sealer if control else self._data_sealer
         if sealer is None:
             return self._drop(Drop.EARLY)
@@ -130,11 +140,11 @@ class _Kdnet(Endpoint):
         if self._data_sealer is None:
             return
         self._sequence_out += 1
-        self._out.append(
-            self._data_sealer.seal(
-                self.version, Channel.DATA, self._sequence_out, self._from_host, body
-            )
-        )
+        self._out.append(self._seal(self._sequence_out, body))
+
+    def _seal(self, sequence: int, body: bytes) -> bytes:
+        assert self._data_sealer is not None
+        return self._data_sealer.seal(self.version, Channel.DATA, sequence, self._from_host, body)
 
     def _put_control(self, sequence: int, body: bytes) -> None:
         self._out.append(
@@ -279,6 +289,15 @@ class KdnetTarget(_Kdnet):
         return []
 
 
+class _Foreseen(NamedTuple):
+    """What leaves when the reply `reply_id` comes, if nothing else leaves before."""
+
+    reply_id: int
+    sequence: int
+    packet: Frame
+    sealed: list[bytes]
+
+
 class KdnetHost(_Kdnet, HostEndpoint):
     """The debugger's end. `peer` is where its datagrams go.
 
@@ -293,6 +312,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         super().__init__(key, version=4)
         self.peer: Address | None = None
         self._random = random
+        self._foreseen: _Foreseen | None = None
         self._answered = b""
         self._answered_sequence = 0
         self._boots: deque[bytes] = deque(maxlen=KEPT_BOOTS)
@@ -304,6 +324,46 @@ class KdnetHost(_Kdnet, HostEndpoint):
     def knock(self) -> None:
         """Ask a target whose address is known to look for its debugger at once."""
         self._put_control(0, b"")
+
+    def foresee(self, payload: bytes) -> bool:
+        if self._last_id is None or self._queue:
+            return False
+        sequence, reply_id = self._sequence_out, self._following(self._last_id)
+        packet_id = self._next_id
+        if self._outstanding is not None:
+            packet_id = self._following(packet_id)
+        ack = Frame(PacketType.ACK, reply_id, control=True)
+        packet = Frame(PacketType.MANIPULATE, packet_id, payload)
+        sealed = [
+            self._seal(sequence + number, frame.pack()) for number, frame in ((1, ack), (2, packet))
+        ]
+        self._foreseen = _Foreseen(reply_id, sequence, packet, sealed)
+        return True
+
+    def withdraw(self) -> bool:
+        there = self._foreseen is not None
+        self._foreseen = None
+        return there
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        foreseen = self._foreseen
+        if (
+            foreseen is None
+            or frame.control
+            or (frame.id, frame.type) != (foreseen.reply_id, PacketType.MANIPULATE)
+            or self._sequence_out != foreseen.sequence
+        ):
+            return super()._receive_frame(frame, now)
+        # What `_control`, `_accepts`, `_delivered` and `_transmit` would do one after the other.
+        self._foreseen = None
+        self._reset_done()
+        self._last_id = frame.id
+        self._next_id = foreseen.packet.id
+        self._outstanding = Outgoing(PacketType.MANIPULATE, foreseen.packet.payload, None)
+        self._note_sent(self._outstanding, now)
+        self._sequence_out += len(foreseen.sealed)
+        self._out += foreseen.sealed
+        return [Packet(PacketType.MANIPULATE, frame.payload)]
 
     def break_in(self, now: float) -> None:
         if self.connected:
@@ -361,6 +421,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         return events + super()._receive_body(body, now)
 
     def _start_ids(self) -> None:
+        self._foreseen = None
         self._next_id = FIRST_HOST_ID
         self._last_id = None
 

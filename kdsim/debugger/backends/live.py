@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from kdsim.debugger.backends.base import (
@@ -36,7 +36,7 @@ from kdsim.wire.messages import (
     PrintString,
     StateChange,
 )
-from kdsim.wire.requests import ADDRESS_MASK, Requests
+from kdsim.wire.requests import ADDRESS_MASK, Requests, Take
 from kdsim.wire.transport import Transport, open_host, parse_transport
 
 READ_SIZE = 0x800
@@ -84,7 +84,7 @@ class LiveBackend:
         self.description = connection.description
         self._connection = connection
         read_size = max(READ_SIZE, connection.data_limit)
-        self._requests = Requests(self._ask, read_size, WRITE_SIZE, connection.burst)
+        self._requests = Requests(self._ask, read_size, WRITE_SIZE, self._converse)
         self._prompt: GetString | None = None
         self._known = _Known()
         self._pending: deque[Event] = deque()
@@ -333,6 +333,10 @@ class LiveBackend:
     def _ask(self, message: Manipulate) -> Manipulate:
         self._need_halt()
         return self._connection.request(message)
+
+    def _converse(self, messages: Iterable[Manipulate], take: Take) -> None:
+        self._need_halt()
+        self._connection.converse(messages, take)
 
     def _need_halt(self) -> None:
         if not self._known.halted:
