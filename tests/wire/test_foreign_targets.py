@@ -10,18 +10,26 @@ import pytest
 from kdsim.wire import links
 from kdsim.wire.connection import TargetConnection
 from kdsim.wire.kdcom import KdcomTarget
+from kdsim.wire.messages import UnknownChange
 from tests.wire.fake_target import BASE, PAGE, ForeignTarget
 
 PATIENCE = 60
 
 
-def debug(folder, commands, *, kind=None, payload=b""):
-    """Exit status and output of `kdsim kd -c` at a target that says one strange thing first."""
+def debug(folder, commands, *, kind=None, payload=b"", stop=None):
+    """Exit status and output of `kdsim kd -c` at a target that says one strange thing first.
+
+    Or that stands at a strange `stop`, and at a breakpoint once it was let go.
+    """
     connection = TargetConnection(KdcomTarget(), links.unix_listen(folder / "kd"))
     with ForeignTarget(connection) as target:
         target.contexts[0].set("rip", BASE + 0x123)
         target.contexts[0].set("rsp", BASE + 2 * PAGE - 16)
-        target.say(kind, payload) if kind is not None else target.say(9, bytes(64))
+        if stop is not None:
+            target.stop(stop)
+            target.stop(target.breakpoint())
+        else:
+            target.say(9 if kind is None else kind, payload or bytes(64))
         transport = f"com:pipe,port={folder}/kd"
         arguments = ["-k", transport, "-y", str(folder), "-c", f"{commands};qd"]
         done = subprocess.run(
@@ -54,6 +62,17 @@ def debug(folder, commands, *, kind=None, payload=b""):
 )
 def test_what_works(tmp_path, command, shown):
     assert shown in debug(tmp_path, command)[1]
+
+
+def test_a_stop_of_an_unknown_kind_is_the_users_to_decide(tmp_path):
+    """The target would wait for ever, and what it means is known to nobody here."""
+    stop = UnknownChange(1, 2, 0, BASE + 0x123, state=0x3099)
+    status, text = debug(tmp_path, ".lastevent;~;g", stop=stop)
+    told = "State change 00003099 of an unknown kind"
+    assert f"*** {told}; the target stands still, g lets it go on\n" in text
+    assert f"Last event: {told}\n" in text
+    assert "Break instruction exception - code 80000003" in text
+    assert status == 0
 
 
 NO_TYPES = "(nt: not an executable image (no MZ))"

@@ -106,16 +106,28 @@ class CommandEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownEvent:
+    """The target stopped and says why in a way that is not known here; waits for a continue."""
+
+    processor: int
+    processors: int
+    thread: int
+    pc: int
+    state: int
+    instructions: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnected:
     """The target came back (reboot or a new connection); everything known of it is stale."""
 
     reason: str = ""
 
 
-Halt = StopEvent | ModuleEvent | CommandEvent
+Halt = StopEvent | ModuleEvent | CommandEvent | UnknownEvent
 """The events after which the target stands still."""
 
-Event = StopEvent | ModuleEvent | PrintEvent | PromptEvent | CommandEvent | Reconnected
+Event = Halt | PrintEvent | PromptEvent | Reconnected
 
 CONTINUE_HANDLED = 0x0001_0001
 CONTINUE = 0x0001_0002

@@ -18,6 +18,7 @@ from kdsim.debugger.backends.base import (
     Resume,
     StopEvent,
     TargetVersion,
+    UnknownEvent,
 )
 from kdsim.errors import NotHalted, ProtocolError, TargetError
 from kdsim.wire.connection import HostConnection
@@ -35,6 +36,7 @@ from kdsim.wire.messages import (
     LoadSymbolsChange,
     PrintString,
     StateChange,
+    UnknownChange,
 )
 from kdsim.wire.requests import ADDRESS_MASK, Requests
 from kdsim.wire.transport import Transport, open_host, parse_transport
@@ -381,4 +383,12 @@ def _decode(change: AnyStateChange) -> Halt:
                 pc=change.pc,
                 name=change.name,
                 command=change.command,
+            )
+        case UnknownChange():
+            return UnknownEvent(
+                processor=change.processor,
+                processors=max(change.processors, change.processor + 1),
+                thread=change.thread,
+                pc=change.pc,
+                state=change.state,
             )
