@@ -67,7 +67,7 @@ def test_what_works(tmp_path, command, shown):
 def test_a_stop_of_an_unknown_kind_is_the_users_to_decide(tmp_path):
     """The target would wait for ever, and what it means is known to nobody here."""
     stop = UnknownChange(1, 2, 0, BASE + 0x123, state=0x3099)
-    status, text = debug(tmp_path, ".lastevent;~;g", stop=stop)
+    status, text = debug(tmp_path, ".lastevent;g", stop=stop)
     told = "State change 00003099 of an unknown kind"
     assert f"*** {told}; the target stands still, g lets it go on\n" in text
     assert f"Last event: {told}\n" in text

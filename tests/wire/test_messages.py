@@ -91,7 +91,10 @@ def test_state_change_of_any_bytes(data):
     assert StateChange.unpack(change.pack()) == change
 
 
-@given(st.sampled_from([0x3030, 0x3031, 0x3032, 0x13030, 0x13099]), st.binary(min_size=236, max_size=300))
+@given(
+    st.sampled_from([0x3030, 0x3031, 0x3032, 0x13030, 0x13099]),
+    st.binary(min_size=236, max_size=300),
+)
 def test_state_change_of_any_bytes_after_the_kind(kind, data):
     change = StateChange.unpack(struct.pack("<I", kind) + data)
     assert StateChange.unpack(change.pack()) == change
