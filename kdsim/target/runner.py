@@ -99,6 +99,7 @@ class Runner:
     ) -> None:
         self._lab = lab
         self._connection = connection
+        connection.notice = self._console
         self._virtual = options.seed is not None
         self._wait = options.wait
         self._system = self._power_on()

@@ -22,6 +22,8 @@ HEADER_SIZE = 6
 TAG_SIZE = 16
 BLOCK = 16
 FROM_HOST = 0x80
+MOST_BYTES = HEADER_SIZE + 4032 + TAG_SIZE
+"""Of a datagram: around the largest packet any transport carries, in whole AES blocks."""
 RESPONSE_SIZE = 322
 """Bytes of the host's response that go into the data key, padding excluded."""
 
@@ -88,6 +90,12 @@ def derive_data_key(control_key: bytes, response: bytes) -> bytes:
     return hashlib.sha256(control_key + response[:RESPONSE_SIZE]).digest()
 
 
+def well_formed(data: bytes) -> bool:
+    """Whether this can be a datagram, whoever sealed it."""
+    size = len(data) - HEADER_SIZE - TAG_SIZE
+    return size >= BLOCK and not size % BLOCK and len(data) <= MOST_BYTES and data[:4] == MAGIC
+
+
 class Sealer:
     """Seals and opens datagrams of one key; the HMAC key is the session's, whatever the channel.
 
@@ -121,8 +129,7 @@ class Sealer:
 
     def open(self, data: bytes) -> Datagram | None:
         """The datagram, or None when it is not one or was sealed with another key."""
-        size = len(data) - HEADER_SIZE - TAG_SIZE
-        if size < BLOCK or size % BLOCK or not data.startswith(MAGIC):
+        if not well_formed(data):
             return None
         header, tag = data[:HEADER_SIZE], data[-TAG_SIZE:]
         plaintext = self._decrypt(data[HEADER_SIZE:-TAG_SIZE])

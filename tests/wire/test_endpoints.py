@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset
 from kdsim.wire.kdcom import INITIAL_ID, SYNC, KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.packets import TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_data_key, derive_hmac_key, parse_key
+from kdsim.wire.tally import Drop
 from tests.wire.network import HOST, TARGET, Faults, Network
 
 KEY = "1.2.3.4"
@@ -426,7 +427,7 @@ def test_kdnet_wrong_key_is_silence():
     network.run(limit=20.0)
     assert network.events == ([], [])
     assert network.sent[HOST] == []
-    assert network.ends[HOST].dropped[Drop.FOREIGN] > 30
+    assert network.ends[HOST].tally.dropped[Drop.FOREIGN] > 30
 
 
 def test_kdnet_keep_alive_pokes_are_not_answered():
