@@ -270,6 +270,15 @@ def test_resend_with_nothing_outstanding_is_survived(make):
 
 
 @PAIRS
+def test_control_packets_of_unknown_types_are_ignored(make):
+    network = connected(make)
+    for kind in (*range(4), *range(7, 13), 0x77, 0xFFFF):
+        for end in network.ends:
+            end._control(kind, end._next_id)
+    converse(network, 3)
+
+
+@PAIRS
 def test_the_next_request_proves_the_reply(make):
     """Instead of an ACK for its reply the target may see the next request."""
     network = connected(make)

@@ -10,7 +10,7 @@ import pytest
 from kdsim.wire import links
 from kdsim.wire.connection import TargetConnection
 from kdsim.wire.kdcom import KdcomTarget
-from kdsim.wire.messages import UnknownChange
+from kdsim.wire.messages import TraceIo, UnknownChange
 from tests.wire.fake_target import BASE, PAGE, ForeignTarget
 
 PATIENCE = 60
@@ -99,7 +99,8 @@ def test_what_cannot_says_why_in_one_line(tmp_path, command, reason):
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
-        pytest.param(9, struct.pack("<I", 0x3330) + bytes(66), id="trace I/O"),
+        pytest.param(9, TraceIo(b"event").pack(), id="trace I/O"),
+        pytest.param(9, TraceIo(bytes(900)).pack(), id="long trace I/O"),
         pytest.param(9, b"x", id="short trace I/O"),
         pytest.param(10, struct.pack("<III", 0x4300, 1, 0), id="control request"),
         pytest.param(3, b"\x39\x39" + bytes(30), id="unknown debug I/O"),
@@ -112,10 +113,12 @@ def test_what_cannot_says_why_in_one_line(tmp_path, command, reason):
         pytest.param(11, struct.pack("<I", 0x3430) + bytes(76), id="file"),
         pytest.param(11, b"z", id="short file request"),
         pytest.param(1, bytes(200), id="32-bit state change"),
-        pytest.param(0x77, b"hello", id="unknown packet"),
+        *(pytest.param(n, b"hello", id=f"type {n}") for n in (0, 4, 5, 6, 8, 12, 0x77, 0xFFFF)),
     ],
 )
 def test_strange_messages_end_nothing(tmp_path, kind, payload):
+    """The target goes on when it has the acknowledgement; what the debugger does not know of, or
+    has no use for (TRACE_IO), it takes and drops."""
     status, text = debug(tmp_path, "r rip", kind=kind, payload=payload)
     assert text.endswith("\nrip=fffff80000000123\n")
     assert "Traceback" not in text
