@@ -9,10 +9,15 @@ from kdsim.target.lab import find_lab
 from kdsim.target.machine.clock import Clock, ClockMode
 from kdsim.target.ntos.images import shipped_images
 from kdsim.target.system import System
-from kdsim.wire.manipulate import Status
+from kdsim.wire.connection import FILE_PATIENCE, TargetConnection
+from kdsim.wire.endpoint import Packet, WireEvent
+from kdsim.wire.kdcom import KdcomHost, KdcomTarget
+from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, Status
 from kdsim.wire.messages import FileApi, FileIo
-from tests.target.booted import Debugged
+from kdsim.wire.packets import PacketType
+from tests.target.booted import Debugged, names
 from tests.target.debugging import debug, listen
+from tests.wire.simulated import SimulatedLink
 
 PATH = r"\SystemRoot\System32\drivers\leaky.sys"
 
@@ -43,6 +48,34 @@ def test_a_driver_is_replaced_at_load(tmp_path, shipped):
     assert f"KD: Accessing '{mine}' ({PATH})\n  File size {size}K.\n" in text
     assert f"MmLoadSystemImage: Pulled {PATH} from kd\n" in text
     assert re.search(r"[0-9a-f`]{17}  \"My own drive", text)
+
+
+GO = Manipulate.request(Api.CONTINUE2, Continue2Arguments(0x10002, 0, 0x400))
+
+
+def test_a_debugger_that_never_answers_costs_its_patience(tmp_path):
+    """It acknowledges each request for a file; the load goes on with the disk's copy."""
+    link = SimulatedLink(KdcomHost())
+    connection = TargetConnection(KdcomTarget(), link, link.clock)
+    connection.wait(0.1)
+    system = System.power_on(
+        find_lab("lab"), connection, print, clock=Clock(ClockMode.VIRTUAL), break_at_boot=False
+    )
+    machine = system.machine
+    asked = []
+    while "leaky.sys" not in names(system.kernel.modules()):
+        system.run(until=machine.clock.now() + 10_000_000)
+        assert machine.clock.now() < 1_000_000_000
+        asked = [FileIo.unpack(event.payload) for event in link.events if _is_file_request(event)]
+        if system.stub.stop is not None:
+            link.say(PacketType.MANIPULATE, GO.pack())
+    assert [request.path for request in asked] == [PATH]
+    assert FILE_PATIENCE <= link.now < 2 * FILE_PATIENCE
+    system.close()
+
+
+def _is_file_request(event: WireEvent) -> bool:
+    return isinstance(event, Packet) and event.type is PacketType.FILE_IO
 
 
 def _no_read(request: FileIo) -> FileIo:
