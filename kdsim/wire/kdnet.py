@@ -17,6 +17,7 @@ from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, HostEndpoint, Rese
 from kdsim.wire.packets import BREAK_IN, HEADER, Frame, PacketType
 from kdsim.wire.sealing import (
     RESPONSE_SIZE,
+    VERSION,
     Channel,
     Datagram,
     Sealer,
@@ -170,7 +171,7 @@ class KdnetTarget(_Kdnet):
         host: Address,
         local: Address = ("0.0.0.0", 0),
         *,
-        version: int = 4,
+        version: int = VERSION,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         super().__init__(key, version)
@@ -308,7 +309,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
     _from_host = True
 
     def __init__(self, key: str, *, random: Callable[[int], bytes] = os.urandom) -> None:
-        super().__init__(key, version=4)
+        super().__init__(key, VERSION)
         self.peer: Address | None = None
         self._random = random
         self._answered = b""

@@ -18,6 +18,11 @@ from typing import NamedTuple
 from kdsim.errors import UserError
 
 MAGIC = b"MDBG"
+VERSIONS = (2, 4, 5)
+"""The target's choice, which the debugger copies into all it sends. Traffic of 2 (Windows 8.1) and
+of 4 (Windows 10 1511) differs in nothing but this byte. 5 is what newer ones are said to send; no
+capture of it is public, and the debuggers whose source is (ntoseye, rizin) copy any number."""
+VERSION = 4
 HEADER_SIZE = 6
 TAG_SIZE = 16
 BLOCK = 16

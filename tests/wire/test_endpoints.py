@@ -424,7 +424,7 @@ def test_kdnet_first_data_datagram():
     assert opened(network, TARGET)[0] == (1, bytes(8) + bytes([1, 0, 0, 127]))
 
 
-@pytest.mark.parametrize("version", [2, 4, 5])
+@pytest.mark.parametrize("version", [2, 4, 5, 6, 255])
 def test_kdnet_version_is_copied(version):
     network = kdnet(version=version)
     network.run(lambda: Connected() in network.events[HOST], 1.0)
