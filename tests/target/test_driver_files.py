@@ -12,7 +12,14 @@ from kdsim.target.system import System
 from kdsim.wire.connection import FILE_PATIENCE, TargetConnection
 from kdsim.wire.endpoint import Packet, WireEvent
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
-from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, Status
+from kdsim.wire.manipulate import (
+    Api,
+    Continue2Arguments,
+    Manipulate,
+    RestoreBreakpointArguments,
+    Status,
+    WriteBreakpointArguments,
+)
 from kdsim.wire.messages import FileApi, FileIo
 from kdsim.wire.packets import PacketType
 from tests.target.booted import Debugged, names
@@ -48,6 +55,51 @@ def test_a_driver_is_replaced_at_load(tmp_path, shipped):
     assert f"KD: Accessing '{mine}' ({PATH})\n  File size {size}K.\n" in text
     assert f"MmLoadSystemImage: Pulled {PATH} from kd\n" in text
     assert re.search(r"[0-9a-f`]{17}  \"My own drive", text)
+
+
+def _offering(data: bytes):
+    """A debugger that has that file."""
+
+    def answer(request: FileIo) -> FileIo:
+        if request.api == FileApi.CREATE:
+            return request.created(1, len(data))
+        if request.api == FileApi.READ:
+            _, offset, length = request.transfer
+            return request.read(data[offset : offset + length])
+        return request.reply(0)
+
+    return answer
+
+
+def test_a_machine_saved_between_the_two_services_of_a_load_goes_on_with_the_file(
+    tmp_path, shipped
+):
+    """The debugger's file came with the first; nobody offers it to the loaded machine."""
+    target = Debugged()
+    target.run_to_stop()
+    target.script.files = _offering(shipped.replace(b"This program", b"My own drive"))
+    between = target.kernel.address("MiMapDriverImage")
+    planted = target.one(Api.WRITE_BREAKPOINT, WriteBreakpointArguments(between))
+    handle = planted.arguments(WriteBreakpointArguments).handle
+    target.set_registers(rip=target.script.reports[-1].pc + 1)
+    target.go()
+    while target.run_to_stop().pc != between:
+        target.go()
+    target.one(Api.RESTORE_BREAKPOINT, RestoreBreakpointArguments(handle))
+    saved = tmp_path / "saved"
+    target.system.machine.save(saved)
+
+    again = Debugged.loaded(saved)
+    again.ask()
+    digests = []
+    for machine in (target, again):
+        machine.go()
+        load = machine.run_to_stop()
+        assert load.path.endswith("leaky.sys")
+        assert machine.read(load.base + 0x4E, 12) == b"My own drive"
+        digests.append(machine.system.machine.digest())
+        machine.system.close()
+    assert digests[0] == digests[1]
 
 
 GO = Manipulate.request(Api.CONTINUE2, Continue2Arguments(0x10002, 0, 0x400))
