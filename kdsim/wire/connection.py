@@ -17,7 +17,7 @@ from kdsim.wire.eagerness import Eagerness
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.links import Address, Data, Link, LinkUp, Refused
 from kdsim.wire.manipulate import HEADER_SIZE, PROMPT, Manipulate, Status
 from kdsim.wire.messages import (
@@ -31,6 +31,7 @@ from kdsim.wire.messages import (
     unpack_debug_io,
 )
 from kdsim.wire.packets import PacketType
+from kdsim.wire.tally import Drop
 
 E = TypeVar("E", bound=Endpoint)
 Clock = Callable[[], float]
@@ -39,6 +40,8 @@ GIVE_UP_AFTER = 2.0
 """Seconds without an acknowledgement of a print or notice until the debugger counts as gone."""
 FILE_PATIENCE = 5.0
 """Seconds after which a debugger that acknowledged a file request is not going to answer it."""
+UNANSWERED = 20
+"""Pokes without an answer, and without a word that nobody is there, until the user is told."""
 DEBUG_IO_HEADER = 16
 MOST_ARRIVALS = 64
 """Datagrams a target takes before it goes on with something else."""
@@ -53,6 +56,8 @@ class _Carrier(Generic[E]):
     def __init__(self, endpoint: E, link: Link, clock: Clock = time.monotonic) -> None:
         self.endpoint = endpoint
         self.link = link
+        self.notice: Callable[[str], None] = _unheard
+        """Takes a line for the user about what is wrong on the wire."""
         self._clock = clock
 
     @property
@@ -148,6 +153,7 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         self._watched: dict[int, Watched] = {}
         self._watch = select.poll()
         self._eagerness = Eagerness()
+        self._told_alone = False
 
     def watch(self, watched: Watched) -> None:
         """Serve `watched` from `poll` and `wait` when its descriptor is readable."""
@@ -293,8 +299,19 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
             self._lost_at = None
             self.present = True
             self._events.append(Connected(again=True))
+        self._tell_news()
         for fd, _ in self._watch.poll(0):
             self._watched[fd].service()
+
+    def _tell_news(self) -> None:
+        """One line about the first drop of each kind in a session, and about deaf ears."""
+        endpoint = self.endpoint
+        for drop in endpoint.tally.news():
+            self.notice(f"a {endpoint.unit} was dropped, and more may be: {drop.value}")
+        alone = isinstance(endpoint, KdnetTarget) and endpoint.unanswered >= UNANSWERED
+        if alone and not self._told_alone:
+            self._told_alone = True
+            self.notice(f"no answer from {self.description}; the debugger may have another key")
 
     def _take(self, event: WireEvent) -> None:
         if isinstance(event, Packet):
@@ -308,6 +325,9 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                 self._events.append(event)
         else:
             self._starts += 1
+            if isinstance(event, Connected):
+                self.endpoint.tally.new_session()
+                self._told_alone = False
             self._requests.clear()
             self.present = True
             self._lost_at = None
@@ -372,13 +392,15 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             while not self._starts:
                 self._sleep(end)
                 self._check_link()
+                if Drop.FOREIGN in self.endpoint.tally.news():
+                    self.notice("Datagrams come that are sealed with another key")
                 if end is not None and self._clock() >= end and not self._starts:
                     raise TargetGone(f"no target answered on {self.description}{self._hint()}")
         # The first session is the caller's own doing, not news.
         self._events = deque(e for e in self._events if not isinstance(e, Connected))
 
     def _hint(self) -> str:
-        if isinstance(self.endpoint, KdnetHost) and self.endpoint.dropped[Drop.FOREIGN]:
+        if isinstance(self.endpoint, KdnetHost) and self.endpoint.tally.dropped[Drop.FOREIGN]:
             return "; datagrams came that were sealed with another key"
         return ""
 
@@ -531,6 +553,18 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             return None
         return max(start, self.endpoint.heard or start) + self.silence
 
+    @property
+    def sessions(self) -> int:
+        """How often the target was met."""
+        return self._starts
+
+    def look(self) -> None:
+        """Take in what has come, without waiting for more."""
+        with self._interrupts:
+            for event in self._service():
+                self._take(event)
+            self._flush()
+
     def discard(self, kind: type[StateChange] | type[GetString]) -> None:
         """Forget what came of this kind and was not asked for yet."""
         self._events = deque(e for e in self._events if not isinstance(e, kind))
@@ -604,6 +638,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         elif packet.type is PacketType.FILE_IO:
             answer = self.files(FileIo.unpack(packet.payload))
             self.endpoint.send(PacketType.FILE_IO, answer.pack(), self._clock())
+
+
+def _unheard(line: str) -> None:
+    """Nobody wants to know."""
 
 
 def _no_files(request: FileIo) -> FileIo:

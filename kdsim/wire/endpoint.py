@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
+from kdsim.wire.tally import Tally
 
 
 class Packet(NamedTuple):
@@ -96,13 +97,17 @@ class Endpoint:
     """Most payload bytes of one packet."""
     connected = True
     """Whether a session exists; what is sent without one is dropped."""
+    unit = "packet"
+    """What the tally counts."""
     heard: float | None = None
     """When the peer last gave a sign of life."""
 
     def __init__(self) -> None:
+        self.tally = Tally()
         self.repetitions = 0
         """Transmissions of packets that had been sent before."""
-        self._round_trip = 0.0
+        self.round_trip = 0.0
+        """Seconds to an acknowledgement, averaged over the last few."""
         self._out: list[bytes] = []
         self._queue: deque[Outgoing] = deque()
         self._outstanding: Outgoing | None = None
@@ -138,6 +143,7 @@ class Endpoint:
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
         out, self._out = self._out, []
+        self.tally.sent += len(out)
         return out
 
     def tick(self, now: float) -> list[WireEvent]:
@@ -206,6 +212,7 @@ class Endpoint:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
         if not self._accepts(frame):
+            self.tally.repeated += 1
             self._on_repetition(now)
             return []
         kind = _DATA_TYPES.get(frame.type)
@@ -239,7 +246,7 @@ class Endpoint:
     def _acknowledged(self, now: float) -> None:
         packet = self._outstanding
         if packet is not None and packet.sent == 1:
-            self._round_trip += (now - packet.first - self._round_trip) / 8
+            self.round_trip += (now - packet.first - self.round_trip) / 8
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
@@ -261,7 +268,7 @@ class Endpoint:
         """
         if not self.repetitions:
             return self.retry
-        soon = max(SOONEST, ROUND_TRIPS * self._round_trip)
+        soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
         return float(min(self.retry, soon * 2 ** min(sent, 10)))
 
     def _most(self, packet: Outgoing) -> float:

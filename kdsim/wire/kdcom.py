@@ -16,6 +16,7 @@ from kdsim.wire.endpoint import (
     WireEvent,
 )
 from kdsim.wire.packets import BREAK_IN, TRAILER, Frame, LoneBreakIn, PacketType, StreamParser
+from kdsim.wire.tally import Drop
 
 INITIAL_ID = 0x80800000
 SYNC = 0x00000800
@@ -62,11 +63,13 @@ class _Kdcom(Endpoint):
         self.heard = now
         events: list[WireEvent] = []
         for item in self._parser.feed(data):
+            self.tally.received += 1
             if isinstance(item, Frame):
                 events += self._receive_frame(item, now)
             elif isinstance(item, LoneBreakIn):
                 events += self._on_break_in()
             else:
+                self.tally.drop(Drop.DAMAGED)
                 self._control(PacketType.RESEND)
         self._begun = now if self._parser.unfinished else None
         return events
@@ -75,6 +78,7 @@ class _Kdcom(Endpoint):
         if self._begun is not None and now >= self._begun + self.stall:
             self._begun = None
             self._parser.abandon()
+            self.tally.drop(Drop.DAMAGED)
             self._control(PacketType.RESEND)
         return super().tick(now)
 

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset
 from kdsim.wire.kdcom import INITIAL_ID, SYNC, KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.packets import TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_data_key, derive_hmac_key, parse_key
+from kdsim.wire.tally import Drop
 from tests.wire.network import HOST, TARGET, Faults, Network
 
 KEY = "1.2.3.4"
@@ -269,6 +270,15 @@ def test_resend_with_nothing_outstanding_is_survived(make):
 
 
 @PAIRS
+def test_control_packets_of_unknown_types_are_ignored(make):
+    network = connected(make)
+    for kind in (*range(4), *range(7, 13), 0x77, 0xFFFF):
+        for end in network.ends:
+            end._control(kind, end._next_id)
+    converse(network, 3)
+
+
+@PAIRS
 def test_the_next_request_proves_the_reply(make):
     """Instead of an ACK for its reply the target may see the next request."""
     network = connected(make)
@@ -414,7 +424,7 @@ def test_kdnet_first_data_datagram():
     assert opened(network, TARGET)[0] == (1, bytes(8) + bytes([1, 0, 0, 127]))
 
 
-@pytest.mark.parametrize("version", [2, 4, 5])
+@pytest.mark.parametrize("version", [2, 4, 5, 6, 255])
 def test_kdnet_version_is_copied(version):
     network = kdnet(version=version)
     network.run(lambda: Connected() in network.events[HOST], 1.0)
@@ -426,7 +436,7 @@ def test_kdnet_wrong_key_is_silence():
     network.run(limit=20.0)
     assert network.events == ([], [])
     assert network.sent[HOST] == []
-    assert network.ends[HOST].dropped[Drop.FOREIGN] > 30
+    assert network.ends[HOST].tally.dropped[Drop.FOREIGN] > 30
 
 
 def test_kdnet_keep_alive_pokes_are_not_answered():
