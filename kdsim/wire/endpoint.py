@@ -200,6 +200,12 @@ class Endpoint:
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
         raise NotImplementedError
 
+    def _on_break_in(self) -> list[WireEvent]:
+        """A target hears a break-in; the state change that is still on its way answers it."""
+        packet = self._outstanding
+        stopping = packet is not None and packet.type is PacketType.STATE_CHANGE64
+        return [] if stopping else [BreakIn()]
+
     def _forget(self) -> None:
         self._queue.clear()
         self._outstanding = None
@@ -339,6 +345,9 @@ class HostEndpoint(Endpoint):
     def _reset_done(self) -> None:
         """The target is in step with us: the RESET need not be repeated."""
         self._reset_due = None
+
+    def _on_break_in(self) -> list[WireEvent]:
+        return []
 
     def _send_reset(self, now: float) -> None:
         self._control(PacketType.RESET, self._reset_id())

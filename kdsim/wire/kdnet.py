@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from kdsim.errors import ProtocolError
 from kdsim.wire.endpoint import (
-    BreakIn,
     Connected,
     Endpoint,
     HostEndpoint,
@@ -273,7 +272,7 @@ class KdnetTarget(_Kdnet):
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         self._alone = False
         if body == BREAK_IN:
-            return [BreakIn()]
+            return self._on_break_in()
         return super()._receive_body(body, now)
 
     def _start_ids(self) -> None:

@@ -180,14 +180,32 @@ def udp_connect(host: Address) -> UdpLink:
         TargetError: the host name does not resolve.
     """
     address = resolve(host[0])
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        sock = _connected((address, host[1]))
+    except OSError as error:
+        raise TargetError(f"cannot send to {host[0]} port {host[1]}: {error.strerror}") from error
+    own = sock.getsockname()
+    if own[0] != address:
+        # Windows sends from the port it sends to, and some debuggers (rizin, radare2) hear no
+        # other. On the debugger's own machine that port is the debugger's.
+        with contextlib.suppress(OSError):
+            same = _connected((address, host[1]), (own[0], host[1], *own[2:]))
+            sock.close()
+            sock = same
+    return UdpLink(sock, f"net:{host[0]}:{host[1]}")
+
+
+def _connected(to: Address, source: tuple[str, int] | None = None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        sock.connect((address, host[1]))
-    except OSError as error:
+        if source is not None:
+            sock.bind(source)
+        sock.connect(to)
+    except OSError:
         sock.close()
-        raise TargetError(f"cannot send to {host[0]} port {host[1]}: {error.strerror}") from error
-    return UdpLink(sock, f"net:{host[0]}:{host[1]}")
+        raise
+    return sock
 
 
 def resolve(name: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset
 from kdsim.wire.kdcom import INITIAL_ID, SYNC, KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
-from kdsim.wire.packets import TRAILER, Frame, PacketType
+from kdsim.wire.packets import BREAK_IN, TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_data_key, derive_hmac_key, parse_key
 from kdsim.wire.tally import Drop
 from tests.wire.network import HOST, TARGET, Faults, Network
@@ -148,6 +148,23 @@ def test_break_in(make):
     network.ends[HOST].break_in(network.now)
     network.run(limit=0.1)
     assert network.events[TARGET] == [BreakIn()]
+
+
+@PAIRS
+def test_a_break_in_that_crosses_the_state_change_is_answered_by_it(make):
+    """Also when the ACK comes right behind it, in the same piece: rizin wants one state change."""
+    network = connected(make)
+    host, target = network.ends
+    target.send(PacketType.STATE_CHANGE64, b"stop", network.now)
+    host.break_in(network.now)
+    for data in target.outgoing():
+        host.receive(data, network.now)
+    for data in host.outgoing():
+        assert target.receive(data, network.now) == []
+    assert target.idle
+    host.break_in(network.now)
+    (data,) = host.outgoing()
+    assert target.receive(data, network.now) == [BreakIn()]
 
 
 def test_break_in_before_the_handshake_is_kept():
@@ -309,6 +326,45 @@ def test_kdcom_target_ids():
         network.run(limit=0.1)
     ids = [frame.id for frame in frames(network, TARGET)]
     assert ids == [INITIAL_ID | SYNC, INITIAL_ID | 1, INITIAL_ID, INITIAL_ID | 1]
+
+
+def test_a_target_lets_a_debugger_that_connects_speak_first():
+    """Rizin sends a break-in and RESET, each alone, and takes nothing before the answer."""
+    target = KdcomTarget()
+    target.link_up(0.0)
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    assert target.outgoing() == []
+    target.receive(BREAK_IN, 0.1)
+    assert target.outgoing() == []
+    reset = Frame(PacketType.RESET, 0, control=True).pack()
+    assert target.receive(reset, 0.11) == [Reset()]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.11)
+    assert [d[4] for d in target.outgoing()] == [PacketType.RESET, PacketType.STATE_CHANGE64]
+
+
+@pytest.mark.parametrize(("word", "limit"), [(b"", 1.0), (BREAK_IN, 0.3)])
+def test_a_debugger_that_says_nothing_more_is_told_soon(word, limit):
+    target = KdcomTarget()
+    target.link_up(0.0)
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    target.receive(word, 0.2)
+    target.tick(target.deadline)
+    assert target.deadline <= limit + target.retry
+    (data,) = target.outgoing()
+    assert Frame.unpack(data[:-1]).payload == b"stop"
+
+
+def test_ids_for_a_debugger_that_acknowledges_acknowledgements():
+    """Rizin takes an ACK for a repetition when its id is that of the data packet before it."""
+    target = connected(kdcom).ends[TARGET]
+    target.receive(Frame(PacketType.ACK, 0, control=True).pack(), 0.0)
+    ids = []
+    for text in (b"1", b"2", b"3"):
+        target.send(PacketType.MANIPULATE, text, 0.0)
+        (data,) = target.outgoing()
+        ids.append(Frame.unpack(data[:-1]).id)
+        target.receive(Frame(PacketType.ACK, ids[-1], control=True).pack(), 0.0)
+    assert ids == [INITIAL_ID | SYNC, INITIAL_ID | SYNC | 1, INITIAL_ID | SYNC]
 
 
 def test_kdcom_host_ids():
