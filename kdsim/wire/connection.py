@@ -44,7 +44,7 @@ UNANSWERED = 20
 """Pokes without an answer, and without a word that nobody is there, until the user is told."""
 DEBUG_IO_HEADER = 16
 MOST_ARRIVALS = 64
-"""Datagrams a target takes before it goes on with something else."""
+"""Datagrams taken in a row before something else has its turn."""
 LONGEST_SLEEP = 0.5
 """Seconds a debugger waits at a time. Python sees a Ctrl+C that comes just before a wait only when
 the wait ends."""
@@ -561,9 +561,11 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
     def look(self) -> None:
         """Take in what has come, without waiting for more."""
         with self._interrupts:
-            for event in self._service():
-                self._take(event)
-            self._flush()
+            for _ in range(MOST_ARRIVALS):
+                self._check_link()
+                if not self.link.wait(0):
+                    return
+                self._sleep(0)
 
     def discard(self, kind: type[StateChange] | type[GetString]) -> None:
         """Forget what came of this kind and was not asked for yet."""
