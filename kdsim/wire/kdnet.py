@@ -84,7 +84,8 @@ class _Kdnet(Endpoint):
         if datagram is None and not control:
             datagram = self._open_otherwise(data, now)
         if datagram is None:
-            known = Drop.FOREIGN if sealer is not None else Drop.EARLY
+            # The control channel's key is the same in every session.
+            known = Drop.FOREIGN if control else Drop.STRAY
             return self._drop(known if well_formed(data) else Drop.MALFORMED)
         if datagram.from_host == self._from_host:
             return self._drop(Drop.REFLECTED)

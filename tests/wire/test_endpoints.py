@@ -550,6 +550,7 @@ def test_kdnet_two_pokes_under_way_connect_once():
     target._poke(0.0)
     network.run(limit=1.0)
     assert network.events[HOST] == [Connected()]
+    assert not network.ends[HOST].tally.dropped[Drop.FOREIGN], "the key is the same"
     network.events[TARGET].clear()
     converse(network, 3)
 
