@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
 
@@ -54,13 +55,7 @@ class Lost:
 
 WireEvent = Packet | BreakIn | Reset | Connected | Lost
 
-# A packet of the left type proves that the peer had the outstanding packet of the right types,
-# though its ACK has not come: the ACK was lost or overtaken.
-_PROVES = {
-    PacketType.MANIPULATE: {PacketType.MANIPULATE, PacketType.STATE_CHANGE64},
-    PacketType.DEBUG_IO: {PacketType.DEBUG_IO},
-    PacketType.FILE_IO: {PacketType.FILE_IO},
-}
+_Proofs = Mapping[PacketType, frozenset[PacketType]]
 
 _DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_IN}
 
@@ -94,11 +89,22 @@ class Endpoint:
     """Whether a session exists; what is sent without one is dropped."""
     heard: float | None = None
     """When the peer last gave a sign of life."""
+    proofs: ClassVar[_Proofs] = {
+        PacketType.MANIPULATE: frozenset({PacketType.MANIPULATE, PacketType.STATE_CHANGE64}),
+        PacketType.DEBUG_IO: frozenset({PacketType.DEBUG_IO}),
+        PacketType.FILE_IO: frozenset({PacketType.FILE_IO}),
+    }
+    """A packet of the left type proves that the peer had the outstanding packet of the right types,
+    though its ACK has not come: the ACK was lost or overtaken."""
 
     def __init__(self) -> None:
         self.repetitions = 0
         """Transmissions of packets that had been sent before."""
+        self.delivered = 0
+        """Packets that the peer acknowledged, or is known to have."""
         self._round_trip = 0.0
+        self._effort = 1.0
+        """Transmissions that a packet took of late."""
         self._out: list[bytes] = []
         self._queue: deque[_Outgoing] = deque()
         self._outstanding: _Outgoing | None = None
@@ -168,7 +174,7 @@ class Endpoint:
         """The packet id after `packet_id`."""
         raise NotImplementedError
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         """Whether a data packet is new; remembers it if so."""
         raise NotImplementedError
 
@@ -193,13 +199,13 @@ class Endpoint:
         if frame.control:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
-        if not self._accepts(frame):
+        if not self._accepts(frame, now):
             self._on_repetition(now)
             return []
         if frame.type not in _DATA_TYPES:
             return []
         kind = PacketType(frame.type)
-        if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+        if self._outstanding is not None and self._outstanding.type in self.proofs.get(kind, ()):
             self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
@@ -231,7 +237,10 @@ class Endpoint:
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
-        self._outstanding = None
+        packet, self._outstanding = self._outstanding, None
+        self.delivered += 1
+        if packet is not None:
+            self._effort += (packet.sent - self._effort) / 8
         self._next_id = self._following(self._next_id)
         self._pump(now)
 
@@ -253,7 +262,14 @@ class Endpoint:
 
     def _most(self, packet: _Outgoing) -> float:
         """Seconds after which a packet is given up."""
-        return math.inf if packet.tries is None else packet.tries * self.retry
+        return math.inf if packet.tries is None else self._as_likely(packet.tries) * self.retry
+
+    def _as_likely(self, tries: int) -> float:
+        """The tries after which silence says as much as after so many on a line that loses nothing.
+
+        They grow with the square of the transmissions a packet takes: a margin.
+        """
+        return tries * self._effort**2
 
     def _transmit(self, packet: _Outgoing, now: float) -> None:
         if packet.sent:
@@ -271,9 +287,19 @@ class HostEndpoint(Endpoint):
 
     reset_tries = 3
     """A target that answers none of them runs and reads nothing, or is not there."""
+    proofs: ClassVar[_Proofs] = {
+        # A reply may be to an earlier request; `answered` tells of the right one.
+        kind: proved
+        for kind, proved in Endpoint.proofs.items()
+        if kind is not PacketType.MANIPULATE
+    }
 
     def __init__(self) -> None:
         super().__init__()
+        self.parting = False
+        """What was sent last ends a stop."""
+        self.crossed = False
+        """A state change came before the target acknowledged that."""
         self._reset_due: float | None = None
         self._resets_left = 0
         self._resets_unanswered = 0
@@ -282,10 +308,32 @@ class HostEndpoint(Endpoint):
         """Ask a running target to stop."""
         raise NotImplementedError
 
+    def part(self, payload: bytes, now: float) -> None:
+        """Send a request that ends a stop.
+
+        A state change that comes before its ACK may be the stop we leave, told once more. It is
+        not accepted: the target forgets that one as it goes on, and repeats a new one.
+        """
+        self.parting, self.crossed = True, False
+        self.send(PacketType.MANIPULATE, payload, now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if self.parting and frame.type == PacketType.STATE_CHANGE64:
+            if self._outstanding is not None:
+                self.crossed = True
+                return []
+            self.parting = False
+        return super()._receive_frame(frame, now)
+
+    def answered(self, now: float) -> None:
+        """The reply to what was sent last came: the target has it, though its ACK was lost."""
+        if self._outstanding is not None and not self._queue:
+            self._delivered(now)
+
     def reset(self, now: float) -> None:
         """Start over: forget what is under way; a stopped target sends its state change again."""
         self._start_over()
-        self._resets_left = self.reset_tries
+        self._resets_left = round(self._as_likely(self.reset_tries))
         self._send_reset(now)
 
     def tick(self, now: float) -> list[WireEvent]:

@@ -38,6 +38,8 @@ POKE_STEP = 3
 """Windows' pokes are numbered 3, 6, 9 ...; nobody needs the number but to echo it."""
 KEPT_CLIENT_KEYS = 8
 KEPT_BOOTS = 64
+UNDER_WAY = 1.0
+"""Seconds a poke may take that was sent before a session began."""
 FIRST_HOST_ID = 0x80000000
 PAYLOAD_LIMIT = 1416
 """What fits one Ethernet frame: 1472 bytes of UDP, less the seal, whole AES blocks, two headers."""
@@ -266,7 +268,7 @@ class KdnetTarget(_Kdnet):
         self._next_id = 0
         self._last_id = None
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         # Only an equal id is a repetition: rizin toggles ids on KDNET as on a serial line.
         if frame.id == self._last_id:
             return False
@@ -300,7 +302,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._answered_sequence = 0
         self._boots: deque[bytes] = deque(maxlen=KEPT_BOOTS)
         self._response = b""
-        self._confirmed = False
+        self._confirmed_at: float | None = None
+        """When the target showed that it has our response."""
         self._sessions = 0
         self._break_in_waits = False
 
@@ -340,7 +343,10 @@ class KdnetHost(_Kdnet, HostEndpoint):
             # The same poke once more: the same response, or both sides would hold other keys.
             self._put_control(datagram.sequence, self._response)
             return []
-        if self._confirmed:
+        if self._confirmed_at is not None and now < self._confirmed_at + UNDER_WAY:
+            # Sent before the target had our response.
+            return []
+        if self._confirmed_at is not None:
             # A poke that names a connected port is a keep-alive; answering it would rekey the
             # session. One from elsewhere must not take the session away.
             from_elsewhere = (
@@ -357,7 +363,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._put_control(datagram.sequence, self._response)
         self._start_session(self._response)
         self._resets_unanswered = 0
-        self._confirmed = False
+        self._confirmed_at = None
         if self._break_in_waits:
             self._break_in_waits = False
             self._put_body(BREAK_IN)
@@ -366,8 +372,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
 
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         events: list[WireEvent] = []
-        if not self._confirmed:
-            self._confirmed = True
+        if self._confirmed_at is None:
+            self._confirmed_at = now
             self._sessions += 1
             events.append(Connected(again=self._sessions > 1))
         return events + super()._receive_body(body, now)
@@ -376,7 +382,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._next_id = FIRST_HOST_ID
         self._last_id = None
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         if self._last_id is not None and frame.id <= self._last_id:
             return False
         self._last_id = frame.id

@@ -59,6 +59,7 @@ def converse(network, rounds):
 
     def at_host(event):
         if isinstance(event, Packet) and event.type is PacketType.MANIPULATE:
+            host.answered(network.now)
             ask()
 
     def at_target(event):
@@ -454,7 +455,7 @@ def test_kdnet_target_restart_rekeys():
     host, target = network.ends
     key = host._data_sealer
     target.restart()
-    assert network.run(lambda: Connected(again=True) in network.events[HOST], 1.0)
+    assert network.run(lambda: Connected(again=True) in network.events[HOST], 2.0)
     assert host._data_sealer is not key
     network.run(limit=0.1)
     network.events[HOST].clear()
