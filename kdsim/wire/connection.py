@@ -5,6 +5,7 @@ A connection owns an endpoint and a link and moves bytes between them; it starts
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +13,11 @@ from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from kdsim.errors import ProtocolError, TargetEnded, TargetGone
+from kdsim.wire.eagerness import Eagerness
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.links import Address, Data, Link, LinkUp, Refused
 from kdsim.wire.manipulate import HEADER_SIZE, PARTING, PROMPT, Manipulate, Status
 from kdsim.wire.messages import (
@@ -29,6 +31,7 @@ from kdsim.wire.messages import (
     unpack_debug_io,
 )
 from kdsim.wire.packets import PacketType
+from kdsim.wire.tally import Drop
 
 E = TypeVar("E", bound=Endpoint)
 Clock = Callable[[], float]
@@ -37,9 +40,13 @@ GIVE_UP_AFTER = 2.0
 """Seconds without an acknowledgement of a print or notice until the debugger counts as gone."""
 FILE_PATIENCE = 5.0
 """Seconds after which a debugger that acknowledged a file request is not going to answer it."""
+UNANSWERED = 20
+"""Pokes without an answer, and without a word that nobody is there, until the user is told."""
 DEBUG_IO_HEADER = 16
 MOST_PATIENCE = 3
 """Times a debugger's patience for a target that gives signs of life and takes no question."""
+MOST_ARRIVALS = 64
+"""Datagrams a target takes before it goes on with something else."""
 LONGEST_SLEEP = 0.5
 """Seconds a debugger waits at a time. Python sees a Ctrl+C that comes just before a wait only when
 the wait ends."""
@@ -51,6 +58,8 @@ class _Carrier(Generic[E]):
     def __init__(self, endpoint: E, link: Link, clock: Clock = time.monotonic) -> None:
         self.endpoint = endpoint
         self.link = link
+        self.notice: Callable[[str], None] = _unheard
+        """Takes a line for the user about what is wrong on the wire."""
         self._clock = clock
 
     @property
@@ -143,11 +152,15 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         self._answers: dict[PacketType, bytes] = {}
         self._starts = 0
         self._lost_at: float | None = None
-        self._watched: list[Watched] = []
+        self._watched: dict[int, Watched] = {}
+        self._watch = select.poll()
+        self._eagerness = Eagerness()
+        self._told_alone = False
 
     def watch(self, watched: Watched) -> None:
-        """Serve `watched` from `poll` and `wait`, without a system call of its own."""
-        self._watched.append(watched)
+        """Serve `watched` from `poll` and `wait` when its descriptor is readable."""
+        self._watched[watched.fileno()] = watched
+        self._watch.register(watched.fileno(), select.POLLIN)
         self.link.watch(watched.fileno())
 
     def poll(self) -> BreakIn | Connected | Lost | None:
@@ -188,7 +201,8 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                     self._flush()
                 return Request(request)
             self._flush()
-            if not self.link.wait(self._until(end)) and end is not None and self._clock() >= end:
+            came = self._eagerness.wait(self.link, self._until(end))
+            if not came and end is not None and self._clock() >= end:
                 return None
             self._step(flush=False)
 
@@ -276,16 +290,30 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         return None
 
     def _step(self, *, flush: bool = True) -> None:
-        for event in self._service():
-            self._take(event)
+        for _ in range(MOST_ARRIVALS):
+            for event in self._service():
+                self._take(event)
+            if self._requests or not self.link.wait(0):
+                break
         if flush:
             self._flush()
         if self._lost_at is not None and (self.endpoint.heard or 0) > self._lost_at:
             # Whoever was given up speaks again.
             self._lost_at = None
             self.present = True
-        for watched in self._watched:
-            watched.service()
+        self._tell_news()
+        for fd, _ in self._watch.poll(0):
+            self._watched[fd].service()
+
+    def _tell_news(self) -> None:
+        """One line about the first drop of each kind in a session, and about deaf ears."""
+        endpoint = self.endpoint
+        for drop in endpoint.tally.news():
+            self.notice(f"a {endpoint.unit} was dropped, and more may be: {drop.value}")
+        alone = isinstance(endpoint, KdnetTarget) and endpoint.unanswered >= UNANSWERED
+        if alone and not self._told_alone:
+            self._told_alone = True
+            self.notice(f"no answer from {self.description}; the debugger may have another key")
 
     def _take(self, event: WireEvent) -> None:
         if isinstance(event, Packet):
@@ -299,6 +327,9 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                 self._events.append(event)
         else:
             self._starts += 1
+            if isinstance(event, Connected):
+                self.endpoint.tally.new_session()
+                self._told_alone = False
             self._requests.clear()
             self.present = True
             self._lost_at = None
@@ -351,9 +382,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._events: deque[HostEvent | ProtocolError] = deque()
         self._replies: list[Manipulate] = []
         self._asking = False
-        self._conversing = False
         self._owed: Manipulate | None = None
         """A question whose answer nobody waited for."""
+        self._holding = False
+        self._eagerness = Eagerness()
         self._starts = 0
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
@@ -371,13 +403,15 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             while not self._starts:
                 self._sleep(end)
                 self._check_link()
+                if Drop.FOREIGN in self.endpoint.tally.news():
+                    self.notice("Datagrams come that are sealed with another key")
                 if end is not None and self._clock() >= end and not self._starts:
                     raise TargetGone(f"no target answered on {self.description}{self._hint()}")
         # The first session is the caller's own doing, not news.
         self._events = deque(e for e in self._events if not isinstance(e, Connected))
 
     def _hint(self) -> str:
-        if isinstance(self.endpoint, KdnetHost) and self.endpoint.dropped[Drop.FOREIGN]:
+        if isinstance(self.endpoint, KdnetHost) and self.endpoint.tally.dropped[Drop.FOREIGN]:
             return "; datagrams came that were sealed with another key"
         return ""
 
@@ -401,7 +435,6 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             TargetGone: as for `request`.
         """
         with self._questions() as sessions:
-            self._conversing = True
             try:
                 waiting = iter(messages)
                 message = next(waiting, None)
@@ -409,17 +442,31 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
                     self._ask(message)
                 while message is not None:
                     following = next(waiting, None)
-                    if following is not None:
-                        self.endpoint.foresee(PacketType.MANIPULATE, following.pack())
-                    reply = self._answer(message, sessions)
-                    if following is not None:
-                        self._ask(following)
+                    reply = self._answer_and_go_on(message, following, sessions)
                     if not take(reply):
                         return
                     message = following
             finally:
-                self._conversing = False
+                self._holding = False
+                self.endpoint.withdraw()
                 self._flush()
+
+    def _answer_and_go_on(
+        self, message: Manipulate, following: Manipulate | None, sessions: int
+    ) -> Manipulate:
+        """The reply to `message`; with it the next request is on its way."""
+        if following is None:
+            self._holding = False
+            return self._answer(message, sessions)
+        # A late reply to what was interrupted sends it early; replies come in order all the same.
+        foreseen = self.endpoint.foresee(following.pack())
+        self._holding = not foreseen
+        reply = self._answer(message, sessions)
+        if not foreseen or self.endpoint.withdraw():
+            self._ask(following)
+        else:
+            self._owed = following
+        return reply
 
     @contextmanager
     def _questions(self) -> Iterator[int]:
@@ -459,13 +506,13 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         while end is None or self._clock() < end:
             if end is None and self.endpoint.idle:
                 end = self._clock() + self.reply_timeout
-            self._sleep(end)
+            self._sleep(end, eager=True)
             self._check_link()
             if self._starts != sessions:
                 raise TargetGone(f"the target on {self.description} restarted")
             for reply in self._replies:
                 if reply.answers(message):
-                    self.endpoint.answered(self._clock())
+                    self._replies.clear()
                     return reply
             self._check_patience(begun)
         return None
@@ -548,6 +595,18 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             return None
         return max(start, self.endpoint.heard or start) + self.silence
 
+    @property
+    def sessions(self) -> int:
+        """How often the target was met."""
+        return self._starts
+
+    def look(self) -> None:
+        """Take in what has come, without waiting for more."""
+        with self._interrupts:
+            for event in self._service():
+                self._take(event)
+            self._flush()
+
     def discard(self, kind: type[StateChange] | type[GetString]) -> None:
         """Forget what came of this kind and was not asked for yet."""
         self._events = deque(e for e in self._events if not isinstance(e, kind))
@@ -582,15 +641,22 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         if self._gone is not None and not self.link.reconnects:
             raise TargetEnded(self._gone)
 
-    def _sleep(self, end: float | None) -> None:
+    def _sleep(self, end: float | None, *, eager: bool = False) -> None:
         """Wait for something to arrive or to be due, and take it in."""
         self._flush()
         with self._interrupts.sleeping:
             until = self._until(end)
-            self.link.wait(LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP))
-        for event in self._service():
+            until = LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP)
+            if eager:
+                self._eagerness.wait(self.link, until)
+            else:
+                self.link.wait(until)
+        events = self._service()
+        if not self._holding:
+            self._flush()
+        for event in events:
             self._take(event)
-        if not self._conversing:
+        if not self._holding:
             self._flush()
 
     def _take(self, event: WireEvent) -> None:
@@ -618,6 +684,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         elif packet.type is PacketType.FILE_IO:
             answer = self.files(FileIo.unpack(packet.payload))
             self.endpoint.send(PacketType.FILE_IO, answer.pack(), self._clock())
+
+
+def _unheard(line: str) -> None:
+    """Nobody wants to know."""
 
 
 def _no_files(request: FileIo) -> FileIo:

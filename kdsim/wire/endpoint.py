@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
+from kdsim.wire.tally import Tally
 
 
 class Packet(NamedTuple):
@@ -55,9 +55,19 @@ class Lost:
 
 WireEvent = Packet | BreakIn | Reset | Connected | Lost
 
-_Proofs = Mapping[PacketType, frozenset[PacketType]]
+# A packet of the left type proves that the peer had the outstanding packet of the right types,
+# though its ACK has not come: the ACK was lost or overtaken.
+_PROVES: dict[int, set[PacketType]] = {
+    PacketType.MANIPULATE: {PacketType.MANIPULATE, PacketType.STATE_CHANGE64},
+    PacketType.DEBUG_IO: {PacketType.DEBUG_IO},
+    PacketType.FILE_IO: {PacketType.FILE_IO},
+}
 
-_DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_IN}
+_DATA_TYPES = {
+    kind.value: kind
+    for kind in PacketType
+    if kind not in (PacketType.UNUSED, PacketType.POLL_BREAK_IN)
+}
 
 
 SOONEST = 0.03
@@ -65,7 +75,7 @@ ROUND_TRIPS = 8
 """Until an ACK that has not come is likely never to come, and the least of it in seconds."""
 
 
-class _Outgoing:
+class Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
     __slots__ = ("due", "first", "last", "payload", "sent", "tries", "type")
@@ -87,27 +97,24 @@ class Endpoint:
     """Most payload bytes of one packet."""
     connected = True
     """Whether a session exists; what is sent without one is dropped."""
+    unit = "packet"
+    """What the tally counts."""
     heard: float | None = None
     """When the peer last gave a sign of life."""
-    proofs: ClassVar[_Proofs] = {
-        PacketType.MANIPULATE: frozenset({PacketType.MANIPULATE, PacketType.STATE_CHANGE64}),
-        PacketType.DEBUG_IO: frozenset({PacketType.DEBUG_IO}),
-        PacketType.FILE_IO: frozenset({PacketType.FILE_IO}),
-    }
-    """A packet of the left type proves that the peer had the outstanding packet of the right types,
-    though its ACK has not come: the ACK was lost or overtaken."""
 
     def __init__(self) -> None:
+        self.tally = Tally()
         self.repetitions = 0
         """Transmissions of packets that had been sent before."""
         self.delivered = 0
         """Packets that the peer acknowledged, or is known to have."""
-        self._round_trip = 0.0
+        self.round_trip = 0.0
+        """Seconds to an acknowledgement, averaged over the last few."""
         self._effort = 1.0
-        """Transmissions that a packet took of late."""
+        """Transmissions that a packet took, averaged in the same way."""
         self._out: list[bytes] = []
-        self._queue: deque[_Outgoing] = deque()
-        self._outstanding: _Outgoing | None = None
+        self._queue: deque[Outgoing] = deque()
+        self._outstanding: Outgoing | None = None
         self._next_id = 0
         self._last_id: int | None = None
 
@@ -123,15 +130,24 @@ class Endpoint:
         """Queue a data packet, sent until acknowledged (for at most `tries` retries if given)."""
         if not self.connected:
             return
-        self._queue.append(_Outgoing(kind, payload, tries))
+        self._queue.append(Outgoing(kind, payload, tries))
         self._pump(now)
 
-    def foresee(self, kind: PacketType, payload: bytes) -> None:
-        """Prepare, while there is time, for sending this after the next reply."""
+    def foresee(self, payload: bytes) -> bool:
+        """Prepare a request that shall leave at once, with its ACK, when the next reply comes.
+
+        Whether this end does so; `withdraw` tells whether it has happened.
+        """
+        return False
+
+    def withdraw(self) -> bool:
+        """Forget what was foreseen; False when it has left."""
+        return False
 
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
         out, self._out = self._out, []
+        self.tally.sent += len(out)
         return out
 
     def tick(self, now: float) -> list[WireEvent]:
@@ -188,6 +204,12 @@ class Endpoint:
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
         raise NotImplementedError
 
+    def _on_break_in(self) -> list[WireEvent]:
+        """A target hears a break-in; the state change that is still on its way answers it."""
+        packet = self._outstanding
+        stopping = packet is not None and packet.type is PacketType.STATE_CHANGE64
+        return [] if stopping else [BreakIn()]
+
     def _forget(self) -> None:
         self._queue.clear()
         self._outstanding = None
@@ -200,15 +222,20 @@ class Endpoint:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
         if not self._accepts(frame, now):
+            self.tally.repeated += 1
             self._on_repetition(now)
             return []
-        if frame.type not in _DATA_TYPES:
+        kind = _DATA_TYPES.get(frame.type)
+        if kind is None:
             return []
-        kind = PacketType(frame.type)
-        if self._outstanding is not None and self._outstanding.type in self.proofs.get(kind, ()):
+        if self._outstanding is not None and self._proves(frame, self._outstanding):
             self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        """Whether the peer cannot have said this without having had that packet of ours."""
+        return packet.type in _PROVES.get(frame.type, ())
 
     def _proved(self) -> None:
         """The peer seems to have the outstanding packet, without an ACK."""
@@ -233,7 +260,7 @@ class Endpoint:
     def _acknowledged(self, now: float) -> None:
         packet = self._outstanding
         if packet is not None and packet.sent == 1:
-            self._round_trip += (now - packet.first - self._round_trip) / 8
+            self.round_trip += (now - packet.first - self.round_trip) / 8
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
@@ -242,7 +269,8 @@ class Endpoint:
         if packet is not None:
             self._effort += (packet.sent - self._effort) / 8
         self._next_id = self._following(self._next_id)
-        self._pump(now)
+        if self._queue:
+            self._pump(now)
 
     def _pump(self, now: float) -> None:
         if self._outstanding is None and self._queue:
@@ -257,10 +285,10 @@ class Endpoint:
         """
         if not self.repetitions:
             return self.retry
-        soon = max(SOONEST, ROUND_TRIPS * self._round_trip)
+        soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
         return float(min(self.retry, soon * 2 ** min(sent, 10)))
 
-    def _most(self, packet: _Outgoing) -> float:
+    def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
         return math.inf if packet.tries is None else self._as_likely(packet.tries) * self.retry
 
@@ -271,7 +299,11 @@ class Endpoint:
         """
         return tries * self._effort**2
 
-    def _transmit(self, packet: _Outgoing, now: float) -> None:
+    def _transmit(self, packet: Outgoing, now: float) -> None:
+        self._note_sent(packet, now)
+        self._put(Frame(packet.type, self._next_id, packet.payload))
+
+    def _note_sent(self, packet: Outgoing, now: float) -> None:
         if packet.sent:
             self.repetitions += 1
         else:
@@ -279,7 +311,6 @@ class Endpoint:
         packet.last = now
         packet.due = min(now + self._patience(packet.sent), packet.first + self._most(packet))
         packet.sent += 1
-        self._put(Frame(packet.type, self._next_id, packet.payload))
 
 
 class HostEndpoint(Endpoint):
@@ -287,12 +318,6 @@ class HostEndpoint(Endpoint):
 
     reset_tries = 3
     """A target that answers none of them runs and reads nothing, or is not there."""
-    proofs: ClassVar[_Proofs] = {
-        # A reply may be to an earlier request; `answered` tells of the right one.
-        kind: proved
-        for kind, proved in Endpoint.proofs.items()
-        if kind is not PacketType.MANIPULATE
-    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -325,10 +350,10 @@ class HostEndpoint(Endpoint):
             self.parting = False
         return super()._receive_frame(frame, now)
 
-    def answered(self, now: float) -> None:
-        """The reply to what was sent last came: the target has it, though its ACK was lost."""
-        if self._outstanding is not None and not self._queue:
-            self._delivered(now)
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        # Not the late reply to an earlier request: both begin with the same number.
+        other = frame.type == PacketType.MANIPULATE and frame.payload[:4] != packet.payload[:4]
+        return not other and super()._proves(frame, packet)
 
     def reset(self, now: float) -> None:
         """Start over: forget what is under way; a stopped target sends its state change again."""
@@ -346,10 +371,10 @@ class HostEndpoint(Endpoint):
 
     @property
     def deadline(self) -> float | None:
-        packet, reset = super().deadline, self._reset_due
+        packet, reset = self._outstanding, self._reset_due
         if packet is None or reset is None:
-            return reset if packet is None else packet
-        return min(packet, reset)
+            return reset if packet is None else packet.due
+        return min(packet.due, reset)
 
     def _start_over(self) -> None:
         """A RESET goes out: what is under way is forgotten."""
@@ -364,6 +389,9 @@ class HostEndpoint(Endpoint):
     def _reset_done(self) -> None:
         """The target is in step with us: the RESET need not be repeated."""
         self._reset_due = None
+
+    def _on_break_in(self) -> list[WireEvent]:
+        return []
 
     def _send_reset(self, now: float) -> None:
         self._control(PacketType.RESET, self._reset_id())

@@ -44,7 +44,7 @@ class Interrupts:
             return
         signal.signal(signal.SIGINT, previous)
         if self._pending and error is None:
-            previous(signal.SIGINT, None)
+            self._strike()
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         if self._asleep and callable(self._previous):
@@ -52,14 +52,11 @@ class Interrupts:
         else:
             self._pending = True
 
-    def _fall_asleep(self) -> None:
-        self._asleep = True
-        if self._pending and callable(self._previous):
-            self._pending = False
+    def _strike(self) -> None:
+        """What was noted takes effect."""
+        self._pending = False
+        if callable(self._previous):
             self._previous(signal.SIGINT, None)
-
-    def _wake_up(self) -> None:
-        self._asleep = False
 
 
 class _Sleep:
@@ -69,10 +66,13 @@ class _Sleep:
         self._owner = owner
 
     def __enter__(self) -> None:
+        owner = self._owner
         try:
-            self._owner._fall_asleep()
+            owner._asleep = True
+            if owner._pending:
+                owner._strike()
         except BaseException:
-            self._owner._wake_up()
+            owner._asleep = False
             raise
 
     def __exit__(
@@ -81,4 +81,4 @@ class _Sleep:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._owner._wake_up()
+        self._owner._asleep = False

@@ -346,6 +346,7 @@ ARGUMENTS: dict[Api, type[Arguments]] = {
     Api.SET_CONTEXT_EX: ContextExArguments,
 }
 
+_ADDRESS = slice(UNION_OFFSET, UNION_OFFSET + 8)
 _ADDRESSED = frozenset(api for api, kind in ARGUMENTS.items() if kind is MemoryArguments)
 
 A = TypeVar("A", bound=Arguments)
@@ -440,10 +441,10 @@ class Manipulate(NamedTuple):
 
     def answers(self, request: Manipulate) -> bool:
         """Whether this can be the reply to `request`, and not a late one to an earlier request."""
-        if self.api != request.api:
+        api = request.api
+        if self.api != api:
             return False
-        address = slice(UNION_OFFSET, UNION_OFFSET + 8)
-        return request.api not in _ADDRESSED or self.header[address] == request.header[address]
+        return api not in _ADDRESSED or self.header[_ADDRESS] == request.header[_ADDRESS]
 
     def __str__(self) -> str:
         try:

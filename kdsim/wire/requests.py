@@ -23,6 +23,7 @@ from kdsim.wire.manipulate import (
 
 ADDRESS_SPACE = 1 << 64
 ADDRESS_MASK = ADDRESS_SPACE - 1
+PAGE_SIZE = 0x1000
 
 
 Take = Callable[[Manipulate], bool]
@@ -75,8 +76,9 @@ class Requests:
             end = not came or not reply.succeeded
             if end or len(came) == wanted:
                 return not end
-            # As much as this target sends at a time.
-            self._read_size = len(came)
+            if (address + len(data)) % PAGE_SIZE:
+                # As much as this target sends at a time; at a page it may have met its last one.
+                self._read_size = len(came)
             return False
 
         while len(data) < size and not end:
