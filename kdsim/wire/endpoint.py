@@ -57,7 +57,7 @@ WireEvent = Packet | BreakIn | Reset | Connected | Lost
 
 # A packet of the left type proves that the peer had the outstanding packet of the right types,
 # though its ACK has not come: the ACK was lost or overtaken.
-_PROVES = {
+_PROVES: dict[int, set[PacketType]] = {
     PacketType.MANIPULATE: {PacketType.MANIPULATE, PacketType.STATE_CHANGE64},
     PacketType.DEBUG_IO: {PacketType.DEBUG_IO},
     PacketType.FILE_IO: {PacketType.FILE_IO},
@@ -106,8 +106,12 @@ class Endpoint:
         self.tally = Tally()
         self.repetitions = 0
         """Transmissions of packets that had been sent before."""
+        self.delivered = 0
+        """Packets that the peer acknowledged, or is known to have."""
         self.round_trip = 0.0
         """Seconds to an acknowledgement, averaged over the last few."""
+        self._effort = 1.0
+        """Transmissions that a packet took, averaged in the same way."""
         self._out: list[bytes] = []
         self._queue: deque[Outgoing] = deque()
         self._outstanding: Outgoing | None = None
@@ -186,7 +190,7 @@ class Endpoint:
         """The packet id after `packet_id`."""
         raise NotImplementedError
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         """Whether a data packet is new; remembers it if so."""
         raise NotImplementedError
 
@@ -217,17 +221,21 @@ class Endpoint:
         if frame.control:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
-        if not self._accepts(frame):
+        if not self._accepts(frame, now):
             self.tally.repeated += 1
             self._on_repetition(now)
             return []
         kind = _DATA_TYPES.get(frame.type)
         if kind is None:
             return []
-        if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+        if self._outstanding is not None and self._proves(frame, self._outstanding):
             self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        """Whether the peer cannot have said this without having had that packet of ours."""
+        return packet.type in _PROVES.get(frame.type, ())
 
     def _proved(self) -> None:
         """The peer seems to have the outstanding packet, without an ACK."""
@@ -256,7 +264,10 @@ class Endpoint:
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
-        self._outstanding = None
+        packet, self._outstanding = self._outstanding, None
+        self.delivered += 1
+        if packet is not None:
+            self._effort += (packet.sent - self._effort) / 8
         self._next_id = self._following(self._next_id)
         if self._queue:
             self._pump(now)
@@ -279,7 +290,14 @@ class Endpoint:
 
     def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
-        return math.inf if packet.tries is None else packet.tries * self.retry
+        return math.inf if packet.tries is None else self._as_likely(packet.tries) * self.retry
+
+    def _as_likely(self, tries: int) -> float:
+        """The tries after which silence says as much as after so many on a line that loses nothing.
+
+        They grow with the square of the transmissions a packet takes: a margin.
+        """
+        return tries * self._effort**2
 
     def _transmit(self, packet: Outgoing, now: float) -> None:
         self._note_sent(packet, now)
@@ -303,6 +321,10 @@ class HostEndpoint(Endpoint):
 
     def __init__(self) -> None:
         super().__init__()
+        self.parting = False
+        """What was sent last ends a stop."""
+        self.crossed = False
+        """A state change came before the target acknowledged that."""
         self._reset_due: float | None = None
         self._resets_left = 0
         self._resets_unanswered = 0
@@ -311,10 +333,32 @@ class HostEndpoint(Endpoint):
         """Ask a running target to stop."""
         raise NotImplementedError
 
+    def part(self, payload: bytes, now: float) -> None:
+        """Send a request that ends a stop.
+
+        A state change that comes before its ACK may be the stop we leave, told once more. It is
+        not accepted: the target forgets that one as it goes on, and repeats a new one.
+        """
+        self.parting, self.crossed = True, False
+        self.send(PacketType.MANIPULATE, payload, now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if self.parting and frame.type == PacketType.STATE_CHANGE64:
+            if self._outstanding is not None:
+                self.crossed = True
+                return []
+            self.parting = False
+        return super()._receive_frame(frame, now)
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        # Not the late reply to an earlier request: both begin with the same number.
+        other = frame.type == PacketType.MANIPULATE and frame.payload[:4] != packet.payload[:4]
+        return not other and super()._proves(frame, packet)
+
     def reset(self, now: float) -> None:
         """Start over: forget what is under way; a stopped target sends its state change again."""
         self._start_over()
-        self._resets_left = self.reset_tries
+        self._resets_left = round(self._as_likely(self.reset_tries))
         self._send_reset(now)
 
     def tick(self, now: float) -> list[WireEvent]:

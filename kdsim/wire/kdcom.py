@@ -35,6 +35,7 @@ class _Kdcom(Endpoint):
         self._parser = StreamParser()
         self._begun: float | None = None
         self._last_sync: Frame | None = None
+        self._synced_at = 0.0
         self._sessions = 0
         self._start_ids()
 
@@ -105,12 +106,14 @@ class _Kdcom(Endpoint):
         return ack_id & ~SYNC == self._next_id & ~SYNC
 
     def _acknowledged(self, now: float) -> None:
-        self._last_sync = None
+        packet = self._outstanding
+        if packet is not None and packet.first >= self._synced_at:
+            self._last_sync = None
         super()._acknowledged(now)
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         if frame.id & SYNC:
-            # The same packet once more, with nothing of ours accepted in between, is a
+            # The same packet once more, with nothing of ours said and accepted in between, is a
             # retransmission. After that it is news: VirtualBox's stub restarts its ids, with SYNC,
             # at every stop (src/VBox/Debugger/DBGCRemoteKd.cpp).
             if frame == self._last_sync:
@@ -119,7 +122,7 @@ class _Kdcom(Endpoint):
             if self._last_id is not None:
                 self._on_restarted_stream()
             self._last_id = frame.id & ~SYNC
-            self._last_sync = frame
+            self._last_sync, self._synced_at = frame, now
             return True
         if frame.id == self._last_id:
             return False

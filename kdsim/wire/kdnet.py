@@ -50,6 +50,8 @@ POKE_STEP = 3
 """Windows' pokes are numbered 3, 6, 9 ...; nobody needs the number but to echo it."""
 KEPT_CLIENT_KEYS = 8
 KEPT_BOOTS = 64
+UNDER_WAY = 0.5
+"""Seconds a poke may take that was sent before a session began."""
 FIRST_HOST_ID = 0x80000000
 PAYLOAD_LIMIT = 1416
 """What fits one Ethernet frame: 1472 bytes of UDP, less the seal, whole AES blocks, two headers."""
@@ -201,6 +203,7 @@ class KdnetTarget(_Kdnet):
         self._forget()
         self._data_sealer = None
         self.connected = False
+        self._alone = True
         self._poke_due = None
 
     def search(self, now: float) -> None:
@@ -280,7 +283,7 @@ class KdnetTarget(_Kdnet):
         self._next_id = 0
         self._last_id = None
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         # Only an equal id is a repetition: rizin toggles ids on KDNET as on a serial line.
         if frame.id == self._last_id:
             return False
@@ -339,6 +342,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._response = b""
         self._offered: _Offer | None = None
         self._confirmed = False
+        self._confirmed_at = 0.0
         self._sessions = 0
         self._break_in_waits = False
 
@@ -373,6 +377,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
             or frame.control
             or (frame.id, frame.type) != (foreseen.reply_id, PacketType.MANIPULATE)
             or self._sequence_out != foreseen.sequence
+            or not (self._outstanding is None or self._proves(frame, self._outstanding))
         ):
             return super()._receive_frame(frame, now)
         # What `_control`, `_accepts`, `_delivered` and `_transmit` would do one after the other.
@@ -416,6 +421,9 @@ class KdnetHost(_Kdnet, HostEndpoint):
         if client_key == self._answered:
             # The same poke once more: the same response, or both sides would hold other keys.
             self._put_control(datagram.version, datagram.sequence, self._response)
+            return []
+        if self._confirmed and now < self._confirmed_at + UNDER_WAY:
+            # Sent before the target had our response.
             return []
         self._hear(now, source)
         response = self._respond(datagram)
@@ -482,7 +490,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         events: list[WireEvent] = []
         if not self._confirmed:
-            self._confirmed = True
+            self._confirmed, self._confirmed_at = True, now
             self._sessions += 1
             events.append(Connected(again=self._sessions > 1))
         return events + super()._receive_body(body, now)
@@ -492,7 +500,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._next_id = FIRST_HOST_ID
         self._last_id = None
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         if self._last_id is not None and frame.id <= self._last_id:
             return False
         self._last_id = frame.id

@@ -64,7 +64,7 @@ def converse(network, rounds):
 
     def at_target(event):
         if isinstance(event, Packet):
-            target.send(PacketType.MANIPULATE, event.payload.replace(b"ask", b"reply"), network.now)
+            target.send(PacketType.MANIPULATE, event.payload + b"!", network.now)
             if event.payload.endswith(b"2"):
                 target.send(PacketType.DEBUG_IO, b"print " + event.payload[4:], network.now)
 
@@ -81,8 +81,8 @@ def converse(network, rounds):
     assert done, (network.packets(HOST)[-3:], network.packets(TARGET)[-3:])
     numbers = range(rounds)
     assert network.packets(TARGET) == [b"ask %d" % n for n in numbers]
-    replies = [p for p in network.packets(HOST) if p.startswith(b"reply")]
-    assert replies == [b"reply %d" % n for n in numbers]
+    replies = [p for p in network.packets(HOST) if p.startswith(b"ask")]
+    assert replies == [b"ask %d!" % n for n in numbers]
     said = [p for p in network.packets(HOST) if p.startswith(b"print")]
     assert said == [b"print %d" % n for n in numbers if n % 10 == 2]
 
@@ -520,7 +520,7 @@ def test_kdnet_target_restart_rekeys():
     host, target = network.ends
     key = host._data_sealer
     target.restart()
-    assert network.run(lambda: Connected(again=True) in network.events[HOST], 1.0)
+    assert network.run(lambda: Connected(again=True) in network.events[HOST], 2.0)
     assert host._data_sealer is not key
     network.run(limit=0.1)
     network.events[HOST].clear()

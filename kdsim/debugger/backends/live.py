@@ -124,9 +124,10 @@ class LiveBackend:
         return known[0] if known else ""
 
     def give_up_after(self, seconds: float) -> None:
-        """Call a stopped target gone that does not answer for so long; kd's own patience is 9 s."""
+        """Call a stopped target gone that does not answer for so long, if that is sooner."""
         connection = self._connection
         connection.reply_timeout = min(connection.reply_timeout, seconds / connection.attempts)
+        connection.patience = min(connection.patience, seconds)
 
     def wire_state(self) -> WireState:
         """What came and went so far, up to now."""
