@@ -501,7 +501,10 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._last_id = None
 
     def _accepts(self, frame: Frame, now: float) -> bool:
-        if self._last_id is not None and frame.id <= self._last_id:
+        last = self._last_id
+        # Stubs made of a serial one toggle their ids here too: only the last is a repetition.
+        toggles = frame.id & ~0x801 == 0x80800000
+        if last is not None and (frame.id == last if toggles else frame.id <= last):
             return False
         self._last_id = frame.id
         self._reset_done()
