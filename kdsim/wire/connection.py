@@ -46,7 +46,7 @@ DEBUG_IO_HEADER = 16
 MOST_PATIENCE = 3
 """Times a debugger's patience for a target that gives signs of life and takes no question."""
 MOST_ARRIVALS = 64
-"""Datagrams a target takes before it goes on with something else."""
+"""Datagrams taken in a row before something else has its turn."""
 LONGEST_SLEEP = 0.5
 """Seconds a debugger waits at a time. Python sees a Ctrl+C that comes just before a wait only when
 the wait ends."""
@@ -603,9 +603,11 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
     def look(self) -> None:
         """Take in what has come, without waiting for more."""
         with self._interrupts:
-            for event in self._service():
-                self._take(event)
-            self._flush()
+            for _ in range(MOST_ARRIVALS):
+                self._check_link()
+                if not self.link.wait(0):
+                    return
+                self._sleep(0)
 
     def discard(self, kind: type[StateChange] | type[GetString]) -> None:
         """Forget what came of this kind and was not asked for yet."""
