@@ -70,9 +70,12 @@ _DATA_TYPES = {
 }
 
 
-SOONEST = 0.03
+SOONEST = 0.01
 ROUND_TRIPS = 8
 """Until an ACK that has not come is likely never to come, and the least of it in seconds."""
+SLOWDOWN = 1.5
+"""How much longer each wait is than the one before; what is lost by chance is no sign of crowding,
+so not twice."""
 
 
 class Outgoing:
@@ -281,12 +284,12 @@ class Endpoint:
         """Seconds until a packet that was sent so often before is sent again.
 
         As long as a line lost nothing it is Windows' own time. On one that loses we wait for some
-        round trips, twice as many each time.
+        round trips, more each time, but the less the more it loses.
         """
         if not self.repetitions:
             return self.retry
         soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
-        return float(min(self.retry, soon * 2 ** min(sent, 10)))
+        return min(self.retry / self._effort, soon * SLOWDOWN ** min(sent, 10))
 
     def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
