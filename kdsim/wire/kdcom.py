@@ -234,9 +234,33 @@ class KdcomHost(_Kdcom, HostEndpoint):
         self.reset(now)
         return events
 
-    def break_in(self, now: float) -> None:
-        if self.connected:
-            self._out.append(BREAK_IN)
+    def _put_break_in(self) -> None:
+        self._out.append(BREAK_IN)
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        events = super().receive(data, now, source)
+        self._pump(now)
+        return events
+
+    def tick(self, now: float) -> list[WireEvent]:
+        events = super().tick(now)
+        self._pump(now)
+        return events
+
+    def _pump(self, now: float) -> None:
+        # What the target has not taken for a RESET yet would count as of the old ids.
+        if self._reset_due is None:
+            super()._pump(now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if self._reset_due is not None and not frame.control:
+            if not frame.id & SYNC:
+                # Of the old ids: our ACK might be taken for one of the new.
+                return []
+            self._reset_done()
+        return super()._receive_frame(frame, now)
 
     def _start_over(self) -> None:
         super()._start_over()

@@ -268,7 +268,7 @@ def test_a_line_that_loses_is_asked_sooner(make):
         acknowledge(target)
     assert waits[0] == pytest.approx(target.retry)
     assert waits[2] < waits[0]
-    assert waits[3] == pytest.approx(2 * waits[2])
+    assert waits[3] > waits[2]
 
 
 @PAIRS
