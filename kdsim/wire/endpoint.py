@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
+from kdsim.wire.tally import Tally
 
 
 class Packet(NamedTuple):
@@ -56,7 +57,7 @@ WireEvent = Packet | BreakIn | Reset | Connected | Lost
 
 # A packet of the left type proves that the peer had the outstanding packet of the right types,
 # though its ACK has not come: the ACK was lost or overtaken.
-_PROVES = {
+_PROVES: dict[int, set[PacketType]] = {
     PacketType.MANIPULATE: {PacketType.MANIPULATE, PacketType.STATE_CHANGE64},
     PacketType.DEBUG_IO: {PacketType.DEBUG_IO},
     PacketType.FILE_IO: {PacketType.FILE_IO},
@@ -69,9 +70,12 @@ _DATA_TYPES = {
 }
 
 
-SOONEST = 0.03
+SOONEST = 0.01
 ROUND_TRIPS = 8
 """Until an ACK that has not come is likely never to come, and the least of it in seconds."""
+SLOWDOWN = 1.5
+"""How much longer each wait is than the one before; what is lost by chance is no sign of crowding,
+so not twice."""
 
 
 class Outgoing:
@@ -96,13 +100,21 @@ class Endpoint:
     """Most payload bytes of one packet."""
     connected = True
     """Whether a session exists; what is sent without one is dropped."""
+    unit = "packet"
+    """What the tally counts."""
     heard: float | None = None
     """When the peer last gave a sign of life."""
 
     def __init__(self) -> None:
+        self.tally = Tally()
         self.repetitions = 0
         """Transmissions of packets that had been sent before."""
-        self._round_trip = 0.0
+        self.delivered = 0
+        """Packets that the peer acknowledged, or is known to have."""
+        self.round_trip = 0.0
+        """Seconds to an acknowledgement, averaged over the last few."""
+        self._effort = 1.0
+        """Transmissions that a packet took, averaged in the same way."""
         self._out: list[bytes] = []
         self._queue: deque[Outgoing] = deque()
         self._outstanding: Outgoing | None = None
@@ -138,6 +150,7 @@ class Endpoint:
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
         out, self._out = self._out, []
+        self.tally.sent += len(out)
         return out
 
     def tick(self, now: float) -> list[WireEvent]:
@@ -180,7 +193,7 @@ class Endpoint:
         """The packet id after `packet_id`."""
         raise NotImplementedError
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         """Whether a data packet is new; remembers it if so."""
         raise NotImplementedError
 
@@ -211,16 +224,21 @@ class Endpoint:
         if frame.control:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
-        if not self._accepts(frame):
+        if not self._accepts(frame, now):
+            self.tally.repeated += 1
             self._on_repetition(now)
             return []
         kind = _DATA_TYPES.get(frame.type)
         if kind is None:
             return []
-        if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+        if self._outstanding is not None and self._proves(frame, self._outstanding):
             self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        """Whether the peer cannot have said this without having had that packet of ours."""
+        return packet.type in _PROVES.get(frame.type, ())
 
     def _proved(self) -> None:
         """The peer seems to have the outstanding packet, without an ACK."""
@@ -245,11 +263,14 @@ class Endpoint:
     def _acknowledged(self, now: float) -> None:
         packet = self._outstanding
         if packet is not None and packet.sent == 1:
-            self._round_trip += (now - packet.first - self._round_trip) / 8
+            self.round_trip += (now - packet.first - self.round_trip) / 8
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
-        self._outstanding = None
+        packet, self._outstanding = self._outstanding, None
+        self.delivered += 1
+        if packet is not None:
+            self._effort += (packet.sent - self._effort) / 8
         self._next_id = self._following(self._next_id)
         if self._queue:
             self._pump(now)
@@ -263,16 +284,23 @@ class Endpoint:
         """Seconds until a packet that was sent so often before is sent again.
 
         As long as a line lost nothing it is Windows' own time. On one that loses we wait for some
-        round trips, twice as many each time.
+        round trips, more each time, but the less the more it loses.
         """
         if not self.repetitions:
             return self.retry
-        soon = max(SOONEST, ROUND_TRIPS * self._round_trip)
-        return float(min(self.retry, soon * 2 ** min(sent, 10)))
+        soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
+        return min(self.retry / self._effort, soon * SLOWDOWN ** min(sent, 10))
 
     def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
-        return math.inf if packet.tries is None else packet.tries * self.retry
+        return math.inf if packet.tries is None else self._as_likely(packet.tries) * self.retry
+
+    def _as_likely(self, tries: int) -> float:
+        """The tries after which silence says as much as after so many on a line that loses nothing.
+
+        They grow with the square of the transmissions a packet takes: a margin.
+        """
+        return tries * self._effort**2
 
     def _transmit(self, packet: Outgoing, now: float) -> None:
         self._note_sent(packet, now)
@@ -296,18 +324,51 @@ class HostEndpoint(Endpoint):
 
     def __init__(self) -> None:
         super().__init__()
+        self.parting = False
+        """What was sent last ends a stop."""
+        self.crossed = False
+        """A state change came before the target acknowledged that."""
+        self._break_in_due: float | None = None
         self._reset_due: float | None = None
         self._resets_left = 0
         self._resets_unanswered = 0
 
     def break_in(self, now: float) -> None:
-        """Ask a running target to stop."""
+        """Ask a running target to stop, again and again until it says that it did."""
+        self._break_in_due = now + 2 * self.retry
+        if self.connected:
+            self._put_break_in()
+
+    def _put_break_in(self) -> None:
         raise NotImplementedError
+
+    def part(self, payload: bytes, now: float) -> None:
+        """Send a request that ends a stop.
+
+        A state change that comes before its ACK may be the stop we leave, told once more. It is
+        not accepted: the target forgets that one as it goes on, and repeats a new one.
+        """
+        self.parting, self.crossed = True, False
+        self._break_in_due = None
+        self.send(PacketType.MANIPULATE, payload, now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if frame.type == PacketType.STATE_CHANGE64:
+            if self.parting and self._outstanding is not None:
+                self.crossed = True
+                return []
+            self.parting, self._break_in_due = False, None
+        return super()._receive_frame(frame, now)
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        # Not the late reply to an earlier request: both begin with the same number.
+        other = frame.type == PacketType.MANIPULATE and frame.payload[:4] != packet.payload[:4]
+        return not other and super()._proves(frame, packet)
 
     def reset(self, now: float) -> None:
         """Start over: forget what is under way; a stopped target sends its state change again."""
         self._start_over()
-        self._resets_left = self.reset_tries
+        self._resets_left = round(self._as_likely(self.reset_tries))
         self._send_reset(now)
 
     def tick(self, now: float) -> list[WireEvent]:
@@ -316,14 +377,17 @@ class HostEndpoint(Endpoint):
                 self._send_reset(now)
             else:
                 self._reset_due = None
+        if self._break_in_due is not None and now >= self._break_in_due:
+            self.break_in(now)
         return super().tick(now)
 
     @property
     def deadline(self) -> float | None:
-        packet, reset = self._outstanding, self._reset_due
-        if packet is None or reset is None:
-            return reset if packet is None else packet.due
-        return min(packet.due, reset)
+        packet, reset, break_in = self._outstanding, self._reset_due, self._break_in_due
+        if reset is None and break_in is None:
+            return None if packet is None else packet.due
+        dues = (reset, break_in, None if packet is None else packet.due)
+        return min(due for due in dues if due is not None)
 
     def _start_over(self) -> None:
         """A RESET goes out: what is under way is forgotten."""

@@ -15,6 +15,7 @@ from kdsim.wire.endpoint import (
     WireEvent,
 )
 from kdsim.wire.packets import BREAK_IN, TRAILER, Frame, LoneBreakIn, PacketType, StreamParser
+from kdsim.wire.tally import Drop
 
 INITIAL_ID = 0x80800000
 SYNC = 0x00000800
@@ -34,6 +35,7 @@ class _Kdcom(Endpoint):
         self._parser = StreamParser()
         self._begun: float | None = None
         self._last_sync: Frame | None = None
+        self._synced_at = 0.0
         self._sessions = 0
         self._start_ids()
 
@@ -61,11 +63,13 @@ class _Kdcom(Endpoint):
         self.heard = now
         events: list[WireEvent] = []
         for item in self._parser.feed(data):
+            self.tally.received += 1
             if isinstance(item, Frame):
                 events += self._receive_frame(item, now)
             elif isinstance(item, LoneBreakIn):
                 events += self._on_break_in()
             else:
+                self.tally.drop(Drop.DAMAGED)
                 self._control(PacketType.RESEND)
         self._begun = now if self._parser.unfinished else None
         return events
@@ -74,6 +78,7 @@ class _Kdcom(Endpoint):
         if self._begun is not None and now >= self._begun + self.stall:
             self._begun = None
             self._parser.abandon()
+            self.tally.drop(Drop.DAMAGED)
             self._control(PacketType.RESEND)
         return super().tick(now)
 
@@ -101,12 +106,14 @@ class _Kdcom(Endpoint):
         return ack_id & ~SYNC == self._next_id & ~SYNC
 
     def _acknowledged(self, now: float) -> None:
-        self._last_sync = None
+        packet = self._outstanding
+        if packet is not None and packet.first >= self._synced_at:
+            self._last_sync = None
         super()._acknowledged(now)
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         if frame.id & SYNC:
-            # The same packet once more, with nothing of ours accepted in between, is a
+            # The same packet once more, with nothing of ours said and accepted in between, is a
             # retransmission. After that it is news: VirtualBox's stub restarts its ids, with SYNC,
             # at every stop (src/VBox/Debugger/DBGCRemoteKd.cpp).
             if frame == self._last_sync:
@@ -115,7 +122,7 @@ class _Kdcom(Endpoint):
             if self._last_id is not None:
                 self._on_restarted_stream()
             self._last_id = frame.id & ~SYNC
-            self._last_sync = frame
+            self._last_sync, self._synced_at = frame, now
             return True
         if frame.id == self._last_id:
             return False
@@ -228,9 +235,33 @@ class KdcomHost(_Kdcom, HostEndpoint):
         self.reset(now)
         return events
 
-    def break_in(self, now: float) -> None:
-        if self.connected:
-            self._out.append(BREAK_IN)
+    def _put_break_in(self) -> None:
+        self._out.append(BREAK_IN)
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        events = super().receive(data, now, source)
+        self._pump(now)
+        return events
+
+    def tick(self, now: float) -> list[WireEvent]:
+        events = super().tick(now)
+        self._pump(now)
+        return events
+
+    def _pump(self, now: float) -> None:
+        # What the target has not taken for a RESET yet would count as of the old ids.
+        if self._reset_due is None:
+            super()._pump(now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if self._reset_due is not None and not frame.control:
+            if not frame.id & SYNC:
+                # Of the old ids: our ACK might be taken for one of the new.
+                return []
+            self._reset_done()
+        return super()._receive_frame(frame, now)
 
     def _start_over(self) -> None:
         super()._start_over()

@@ -96,7 +96,7 @@ class UdpLink:
         self.local: Address = _plain(sock.getsockname())
 
     def wait(self, timeout: float | None) -> bool:
-        return self._refused or bool(self._poll.poll(milliseconds(timeout)))
+        return self._refused or bool(self._poll.poll(milliseconds(timeout) if timeout else timeout))
 
     def receive(self) -> list[Arrival]:
         # One at a time: to ask for another costs as much as to be told of it by `wait`.

@@ -65,17 +65,17 @@ class Api(IntEnum):
     SET_CONTEXT_EX = 0x3160
 
 
-NO_REPLY = frozenset(
+PARTING = frozenset(
     {
         Api.CONTINUE,
         Api.CONTINUE2,
         Api.REBOOT,
         Api.CAUSE_BUGCHECK,
         Api.SWITCH_PROCESSOR,
-        Api.SET_INTERNAL_BREAKPOINT,
-        Api.CLEAR_ALL_INTERNAL_BREAKPOINTS,
     }
 )
+"""Requests that end a stop; the next word of the target is a new state change, if any."""
+NO_REPLY = PARTING | {Api.SET_INTERNAL_BREAKPOINT, Api.CLEAR_ALL_INTERNAL_BREAKPOINTS}
 """Requests that are acknowledged but not answered."""
 
 

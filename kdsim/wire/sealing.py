@@ -19,10 +19,17 @@ from typing import NamedTuple
 from kdsim.errors import UserError
 
 MAGIC = b"MDBG"
+VERSIONS = (2, 4, 5)
+"""The target's choice, which the debugger copies into all it sends. Traffic of 2 (Windows 8.1) and
+of 4 (Windows 10 1511) differs in nothing but this byte. 5 is what newer ones are said to send; no
+capture of it is public, and the debuggers whose source is (ntoseye, rizin) copy any number."""
+VERSION = 4
 HEADER_SIZE = 6
 TAG_SIZE = 16
 BLOCK = 16
 FROM_HOST = 0x80
+MOST_BYTES = HEADER_SIZE + 4032 + TAG_SIZE
+"""Of a datagram: around the largest packet any transport carries, in whole AES blocks."""
 RESPONSE_SIZE = 322
 """Bytes of the host's response that go into the data key, padding excluded."""
 
@@ -93,6 +100,12 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
+def well_formed(data: bytes) -> bool:
+    """Whether this can be a datagram, whoever sealed it."""
+    size = len(data) - HEADER_SIZE - TAG_SIZE
+    return size >= BLOCK and not size % BLOCK and len(data) <= MOST_BYTES and data[:4] == MAGIC
+
+
 class Sealer:
     """Seals and opens datagrams of one key; the HMAC key is the session's, whatever the channel.
 
@@ -130,8 +143,7 @@ class Sealer:
 
     def open(self, data: bytes) -> Datagram | None:
         """The datagram, or None when it is not one or was sealed with another key."""
-        size = len(data) - HEADER_SIZE - TAG_SIZE
-        if size < BLOCK or size % BLOCK or not data.startswith(MAGIC):
+        if not well_formed(data):
             return None
         tag = data[-TAG_SIZE:]
         plaintext = self._decrypt(tag + data[HEADER_SIZE:-TAG_SIZE])[BLOCK:]

@@ -12,13 +12,14 @@ import pytest
 
 from kdsim.errors import ProtocolError
 from kdsim.wire import links
-from kdsim.wire.connection import HostConnection, Request, TargetConnection
-from kdsim.wire.endpoint import BreakIn, Connected, Lost, Reset
+from kdsim.wire.connection import FILE_PATIENCE, HostConnection, Request, TargetConnection
+from kdsim.wire.endpoint import BreakIn, Lost, Packet, Reset
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments, VersionArguments
 from kdsim.wire.messages import CommandStringChange, ExceptionChange, FileIo, LoadSymbolsChange
 from kdsim.wire.packets import PacketType
+from tests.wire.simulated import SimulatedLink
 
 KEY = "1.2.3.4"
 STOP = ExceptionChange(0, 1, 0, 0, code=0x80000003)
@@ -216,10 +217,10 @@ def test_short_requests_are_dropped(ends):
 
 def test_a_state_change_that_makes_no_sense_is_an_error_once(ends):
     host, target = ends
-    target.endpoint.send(PacketType.STATE_CHANGE64, bytes(240), time.monotonic())
+    target.endpoint.send(PacketType.STATE_CHANGE64, bytes(239), time.monotonic())
     target._flush()
     settle(host, target)
-    with pytest.raises(ProtocolError, match="unknown state change"):
+    with pytest.raises(ProtocolError, match="state change of 239 bytes"):
         host.wait(1)
     assert host.wait(0) is None
 
@@ -236,7 +237,6 @@ def test_module_notice_is_given_up(ends, monkeypatch):
     assert not target.print(b"nobody hears")
     host.break_in()
     pump(host, target, lambda: target.present)
-    assert Connected(again=True) in target._events
 
 
 class Silence:
@@ -303,6 +303,27 @@ def test_a_debugger_that_fell_silent_costs_two_seconds_once(ends, monkeypatch, s
     assert not target.print(b"more")
     assert silence.now - start < 2.5
     monkeypatch.setattr(target, "link", link)
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        pytest.param(KdnetHost(KEY), KdnetTarget(KEY, ("127.0.0.1", 1)), id="net"),
+        pytest.param(KdcomHost(), KdcomTarget(), id="com"),
+    ],
+)
+def test_a_file_request_that_is_acknowledged_and_not_answered_ends(host, target):
+    link = SimulatedLink(host)
+    connection = TargetConnection(target, link, link.clock)
+    while not connection.present:
+        connection.wait(0.1)
+    start = link.now
+    assert connection.file(FileIo.create("a.sys")) is None
+    assert start + FILE_PATIENCE <= link.now < start + FILE_PATIENCE + 1
+    assert connection.present, "it is there, and hears what else there is to say"
+    assert connection.print(b"text")
+    kinds = [event.type for event in link.events if isinstance(event, Packet)]
+    assert kinds == [PacketType.FILE_IO, PacketType.DEBUG_IO]
 
 
 def test_a_stop_waits_for_a_silent_debugger(ends, monkeypatch):

@@ -112,8 +112,8 @@ def test_what_comes_between_is_answered_in_its_turn(disturb):
     assert talk.run()
     assert asked(network) == [b"ask %d" % number for number in range(ROUNDS)]
     assert 0 < talk.ahead < ROUNDS
-    assert not network.ends[HOST].dropped
-    assert not network.ends[TARGET].dropped
+    assert not network.ends[HOST].tally.dropped
+    assert not network.ends[TARGET].tally.dropped
 
 
 def test_a_new_session_forgets_it():

@@ -18,6 +18,8 @@ from kdsim.debugger.backends.base import (
     Resume,
     StopEvent,
     TargetVersion,
+    UnknownEvent,
+    WireState,
 )
 from kdsim.errors import NotHalted, ProtocolError, TargetError
 from kdsim.wire.connection import HostConnection
@@ -35,6 +37,7 @@ from kdsim.wire.messages import (
     LoadSymbolsChange,
     PrintString,
     StateChange,
+    UnknownChange,
 )
 from kdsim.wire.requests import ADDRESS_MASK, Requests, Take
 from kdsim.wire.transport import Transport, open_host, parse_transport
@@ -121,9 +124,35 @@ class LiveBackend:
         return known[0] if known else ""
 
     def give_up_after(self, seconds: float) -> None:
-        """Call a stopped target gone that does not answer for so long; kd's own patience is 9 s."""
+        """Call a stopped target gone that does not answer for so long, if that is sooner."""
         connection = self._connection
         connection.reply_timeout = min(connection.reply_timeout, seconds / connection.attempts)
+        connection.patience = min(connection.patience, seconds)
+
+    def wire_state(self) -> WireState:
+        """What came and went so far, up to now."""
+        connection = self._connection
+        connection.look()
+        endpoint, peer = connection.endpoint, ""
+        if isinstance(endpoint, KdnetHost) and endpoint.peer is not None:
+            peer = f"{endpoint.peer[0]} port {endpoint.peer[1]}"
+        return WireState(
+            transport=self.description,
+            version=endpoint.version if isinstance(endpoint, KdnetHost) else 0,
+            peer=peer,
+            sessions=connection.sessions,
+            unit=endpoint.unit,
+            received=endpoint.tally.received,
+            sent=endpoint.tally.sent,
+            repeated=endpoint.tally.repeated,
+            repetitions=endpoint.repetitions,
+            round_trip=endpoint.round_trip,
+            dropped={drop.value: count for drop, count in endpoint.tally.dropped.items()},
+        )
+
+    def on_notice(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` take a line about what is wrong on the wire while we wait for a target."""
+        self._connection.notice = tell
 
     @property
     def halted(self) -> bool:
@@ -385,4 +414,12 @@ def _decode(change: AnyStateChange) -> Halt:
                 pc=change.pc,
                 name=change.name,
                 command=change.command,
+            )
+        case UnknownChange():
+            return UnknownEvent(
+                processor=change.processor,
+                processors=max(change.processors, change.processor + 1),
+                thread=change.thread,
+                pc=change.pc,
+                state=change.state,
             )
