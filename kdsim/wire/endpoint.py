@@ -78,6 +78,11 @@ SLOWDOWN = 1.5
 so not twice."""
 
 
+CLEAN = 1.01
+"""Transmissions a packet takes at most, as averaged, on a line that counts as losing nothing: twenty
+went well since the last one that did not."""
+
+
 class Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
@@ -283,10 +288,10 @@ class Endpoint:
     def _patience(self, sent: int) -> float:
         """Seconds until a packet that was sent so often before is sent again.
 
-        As long as a line lost nothing it is Windows' own time. On one that loses we wait for some
+        On a line that loses nothing it is Windows' own time. On one that loses we wait for some
         round trips, more each time, but the less the more it loses.
         """
-        if not self.repetitions:
+        if self._effort < CLEAN:
             return self.retry
         soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
         return min(self.retry / self._effort, soon * SLOWDOWN ** min(sent, 10))

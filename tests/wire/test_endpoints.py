@@ -272,6 +272,23 @@ def test_a_line_that_loses_is_asked_sooner(make):
 
 
 @PAIRS
+def test_a_line_that_loses_no_more_is_a_clean_one_again(make):
+    """WinDbg asks for the first packet twice; after that its target must not be hasty."""
+    target = connected(make).ends[TARGET]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
+    target._receive_control(Frame(PacketType.RESEND, 0, control=True), 10.0)
+    acknowledge(target)
+    waits = []
+    for number in range(30):
+        now = 20.0 + number
+        target.send(PacketType.MANIPULATE, b"reply", now)
+        waits.append(target._outstanding.due - now)
+        acknowledge(target)
+    assert waits[0] < target.retry
+    assert waits[-1] == pytest.approx(target.retry)
+
+
+@PAIRS
 def test_a_repeated_request_gets_the_reply_again(make):
     """Its ACK was lost, and so may be the reply that travelled with it."""
     network = connected(make)
