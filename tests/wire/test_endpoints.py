@@ -273,10 +273,9 @@ def test_a_line_that_loses_is_asked_sooner(make):
 
 @PAIRS
 def test_a_line_that_loses_no_more_is_a_clean_one_again(make):
-    """WinDbg asks for the first packet twice; after that its target must not be hasty."""
     target = connected(make).ends[TARGET]
     target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
-    target._receive_control(Frame(PacketType.RESEND, 0, control=True), 10.0)
+    target.tick(target._outstanding.due)
     acknowledge(target)
     waits = []
     for number in range(30):
@@ -286,6 +285,18 @@ def test_a_line_that_loses_no_more_is_a_clean_one_again(make):
         acknowledge(target)
     assert waits[0] < target.retry
     assert waits[-1] == pytest.approx(target.retry)
+
+
+@PAIRS
+def test_who_asks_for_a_packet_again_is_not_hurried(make):
+    """WinDbg asks so for the first one, on any line."""
+    target = connected(make).ends[TARGET]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
+    target._receive_control(Frame(PacketType.RESEND, 0, control=True), 10.0)
+    assert target._outstanding.due == pytest.approx(10.0 + target.retry)
+    acknowledge(target)
+    target.send(PacketType.MANIPULATE, b"reply", 20.0)
+    assert target._outstanding.due == pytest.approx(20.0 + target.retry)
 
 
 @PAIRS
