@@ -272,6 +272,34 @@ def test_a_line_that_loses_is_asked_sooner(make):
 
 
 @PAIRS
+def test_a_line_that_loses_no_more_is_a_clean_one_again(make):
+    target = connected(make).ends[TARGET]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
+    target.tick(target._outstanding.due)
+    acknowledge(target)
+    waits = []
+    for number in range(30):
+        now = 20.0 + number
+        target.send(PacketType.MANIPULATE, b"reply", now)
+        waits.append(target._outstanding.due - now)
+        acknowledge(target)
+    assert waits[0] < target.retry
+    assert waits[-1] == pytest.approx(target.retry)
+
+
+@PAIRS
+def test_who_asks_for_a_packet_again_is_not_hurried(make):
+    """WinDbg asks so for the first one, on any line."""
+    target = connected(make).ends[TARGET]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
+    target._receive_control(Frame(PacketType.RESEND, 0, control=True), 10.0)
+    assert target._outstanding.due == pytest.approx(10.0 + target.retry)
+    acknowledge(target)
+    target.send(PacketType.MANIPULATE, b"reply", 20.0)
+    assert target._outstanding.due == pytest.approx(20.0 + target.retry)
+
+
+@PAIRS
 def test_a_repeated_request_gets_the_reply_again(make):
     """Its ACK was lost, and so may be the reply that travelled with it."""
     network = connected(make)
