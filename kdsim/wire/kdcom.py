@@ -138,7 +138,7 @@ class KdcomTarget(_Kdcom):
     """The target's end of a stream."""
 
     break_in_pause = 0.05
-    """Seconds after its first break-in within which a debugger's first RESET comes, if at all."""
+    """Seconds after a break-in within which a RESET comes, if at all: at first, or of rizin."""
 
     _listens_until: float | None = None
     """A debugger that connects speaks first: rizin takes nothing before the answer to its RESET.
@@ -165,6 +165,8 @@ class KdcomTarget(_Kdcom):
             pause = 0.0 if data.strip(BREAK_IN) else self.break_in_pause
             self._listens_until = min(self._listens_until, now + pause)
             self._pump(now)
+        elif self._acks_control and data.endswith(BREAK_IN):
+            self._listens_until = now + self.break_in_pause
         return events
 
     def tick(self, now: float) -> list[WireEvent]:

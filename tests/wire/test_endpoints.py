@@ -378,6 +378,13 @@ def test_a_target_lets_a_debugger_that_connects_speak_first():
     assert target.receive(reset, 0.11) == [Reset()]
     target.send(PacketType.STATE_CHANGE64, b"stop", 0.11)
     assert [d[4] for d in target.outgoing()] == [PacketType.RESET, PacketType.STATE_CHANGE64]
+    # Its first try fails, since our RESET has the id 0; the second begins in the same way.
+    target.receive(Frame(PacketType.ACK, 0, control=True).pack(), 0.2)
+    acknowledge(target)
+    assert target.receive(BREAK_IN, 0.3) == [BreakIn()]
+    target.send(PacketType.STATE_CHANGE64, b"again", 0.3)
+    assert target.outgoing() == []
+    assert target.receive(reset, 0.31) == [Reset()]
 
 
 @pytest.mark.parametrize(("word", "limit"), [(b"", 1.0), (BREAK_IN, 0.3)])
