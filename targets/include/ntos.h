@@ -251,6 +251,7 @@ VOID KdCheckForDebugBreak(VOID);
 BOOLEAN KdPollBreakIn(VOID);
 VOID DbgLoadImageSymbols(PSTRING FileName, PVOID ImageBase, ULONG_PTR ProcessId);
 VOID DbgUnLoadImageSymbols(PSTRING FileName, PVOID ImageBase, ULONG_PTR ProcessId);
+BOOLEAN KdRefreshDebuggerNotPresent(VOID);
 BOOLEAN KdTrap(PKTRAP_FRAME TrapFrame, PKEXCEPTION_FRAME ExceptionFrame, PEXCEPTION_RECORD Record,
                PCONTEXT Context, KPROCESSOR_MODE Mode, BOOLEAN SecondChance);
 ULONG DebugPrint(PSTRING Output, ULONG ComponentId, ULONG Level);
