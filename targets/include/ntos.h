@@ -174,6 +174,9 @@ VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase,
                         PVOID Context, PKPROCESS Process);
 VOID KeStartThread(PKTHREAD Thread);
 VOID KeInitializeQueue(PKQUEUE Queue, ULONG Count);         // 0: as many as processors
+VOID KeInitializePriQueue(PKPRIQUEUE Queue, ULONG MaximumCount);
+VOID KeInsertPriQueue(PKPRIQUEUE Queue, PLIST_ENTRY Entry, KPRIORITY Priority);
+PLIST_ENTRY KeRemovePriQueue(PKPRIQUEUE Queue, KPROCESSOR_MODE Mode);
 VOID KeStackAttachProcess(PKPROCESS Process, PKAPC_STATE ApcState);
 VOID KeUnstackDetachProcess(PKAPC_STATE ApcState);
 DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment);
