@@ -202,6 +202,7 @@ NTKERNELDATA ULONG64 MmUserProbeAddress;
 extern PPHYSICAL_MEMORY_DESCRIPTOR MmPhysicalMemoryBlock;
 extern PUNLOADED_DRIVERS MmUnloadedDrivers;
 extern ULONG MmLastUnloadedDriver;
+PUNICODE_STRING MmLocateUnloadedDriver(PVOID Address);
 extern ULONG MmSpecialPoolTag;
 extern ULONG64 MmSizeOfPagedPoolInBytes;
 VOID MmInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);

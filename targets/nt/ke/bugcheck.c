@@ -7,6 +7,7 @@
 #define KMODE_EXCEPTION_NOT_HANDLED 0x1E
 #define PAGE_FAULT_IN_NONPAGED_AREA 0x50
 #define SYSTEM_THREAD_EXCEPTION_NOT_HANDLED 0x7E
+#define DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS 0xCE
 #define DRIVER_IRQL_NOT_LESS_OR_EQUAL 0xD1
 #define MANUALLY_INITIATED_CRASH 0xE2
 
@@ -62,6 +63,22 @@ static PKLDR_DATA_TABLE_ENTRY KiFindFaultingDriver(PVOID Address)
     return Entry;
 }
 
+// What the blame makes of the code.
+static ULONG KiRefineCode(ULONG Code, PVOID Address, PKLDR_DATA_TABLE_ENTRY Driver)
+{
+    if (Code == IRQL_NOT_LESS_OR_EQUAL && Driver)
+        return DRIVER_IRQL_NOT_LESS_OR_EQUAL;
+    if (Code == PAGE_FAULT_IN_NONPAGED_AREA && MiLookupDataTableEntry(Address) == NULL) {
+        PUNICODE_STRING Unloaded = MmLocateUnloadedDriver(Address);
+
+        if (Unloaded) {
+            KiBugCheckDriver = Unloaded;
+            return DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
+        }
+    }
+    return Code;
+}
+
 static VOID KiPrintBugCheck(PKLDR_DATA_TABLE_ENTRY Entry, PVOID Address)
 {
     KdRefreshDebuggerNotPresent();
@@ -92,8 +109,7 @@ DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG
         PVOID Address = KiFaultAddress(Code, P2, P3, P4);
         PKLDR_DATA_TABLE_ENTRY Driver = KiFindFaultingDriver(Address);
 
-        if (Driver && Code == IRQL_NOT_LESS_OR_EQUAL)
-            Code = DRIVER_IRQL_NOT_LESS_OR_EQUAL;
+        Code = KiRefineCode(Code, Address, Driver);
         Owner = Number;
         KiBugCheckData[0] = Code;
         KiBugCheckData[1] = P1;
