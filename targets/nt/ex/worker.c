@@ -36,6 +36,7 @@ VOID ExpWorkerThread(PVOID Context)
     PEX_WORK_QUEUE Queue = Context;
 
     InterlockedIncrement(&Queue->ThreadCount);
+    KeSetPriorityThread(KeGetCurrentThread(), ExpWorkQueuePriorities[DelayedWorkQueue]);
     for (;;) {
         // The routine may free its item: keep what a bug check has to name.
         PLIST_ENTRY Entry = KeRemovePriQueue(&Queue->WorkPriQueue, KernelMode);
