@@ -97,8 +97,8 @@ static VOID KiPrintBugCheck(PKLDR_DATA_TABLE_ENTRY Entry, PVOID Address)
 }
 
 // Bug checks once. No callback can be registered yet and no dump is written, so the second break
-// follows the first; a debugger that asked for the crash itself is not told that it came. Another
-// processor that gets here only stops, the owner of the bug check comes to the second break.
+// follows the first; a debugger that asked for the crash itself has only the second. Another processor
+// that gets here only stops, the owner of the bug check comes to the second break.
 DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3,
                                    ULONG_PTR P4, PKTRAP_FRAME TrapFrame)
 {
@@ -119,9 +119,10 @@ DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG
         memcpy(KiBugCheckOriginalData, KiBugCheckData, sizeof(KiBugCheckData));
         KeUpdateSystemTime();
         KiFreezeExecution();
-        if (KdDebuggerEnabled && Code != MANUALLY_INITIATED_CRASH) {
+        if (KdDebuggerEnabled) {
             KiPrintBugCheck(Driver, Address);
-            KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_FIRST);
+            if (Code != MANUALLY_INITIATED_CRASH)
+                KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_FIRST);
         }
     }
     if (KdDebuggerEnabled && Owner == Number)
