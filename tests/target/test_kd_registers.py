@@ -3,6 +3,7 @@
 import pytest
 
 from kdsim.wire.context import CONTEXT_SIZE, Context, SpecialRegisters
+from kdsim.wire.endpoint import BreakIn, Connected, Reset
 from kdsim.wire.manipulate import (
     Api,
     ContextExArguments,
@@ -53,6 +54,22 @@ def test_setting_a_context_needs_a_look_at_it_first(fresh):
     short = Manipulate.request(Api.SET_CONTEXT, None, raw[:100])
     get = Manipulate.request(Api.GET_CONTEXT)
     assert fresh.ask(get, short)[1].status == Status.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("event", [BreakIn(), Reset(), Connected()], ids=lambda e: type(e).__name__)
+def test_a_context_that_was_looked_at_can_be_set_after_the_stop_is_told_again(fresh, event):
+    number = fresh.script.reports[-1].processor
+    context = Context(fresh.one(Api.GET_CONTEXT, processor=number).data)
+    context.set("rbx", 0x1234)
+    told = len(fresh.script.reports)
+    fresh.script.requests.append(event)
+    set_context = Manipulate.request(Api.SET_CONTEXT, None, context.raw, processor=number)
+    (reply,) = fresh.ask(set_context)
+    assert reply.status == Status.SUCCESS
+    assert len(fresh.script.reports) == told + 2
+    fresh.ask(Manipulate.request(Api.SWITCH_PROCESSOR, processor=number))
+    (reply,) = fresh.ask(set_context)
+    assert reply.status == Status.UNSUCCESSFUL
 
 
 def test_only_the_named_register_groups_are_set(fresh):
