@@ -125,6 +125,7 @@ def _target(options: argparse.Namespace) -> int:
             wait=options.wait,
             parent_pipe=options.parent_pipe,
             capture=options.capture,
+            kdnet_version=options.kdnet_version,
         )
     )
 
@@ -210,6 +211,7 @@ def _target_options(target: argparse.ArgumentParser) -> None:
     add("--port", type=int, metavar="N", help="KDNET: the debugger's UDP port")
     add("--key", metavar="K", help="KDNET: the key w.x.y.z")
     add("--key-file", metavar="FILE", help=f"KDNET: the key, from a file; also ${KEY_VARIABLE}")
+    add("--kdnet-version", type=int, metavar="N", help="KDNET: 2, 4 (as without it) or 5")
     add("--com", metavar="unix:PATH|tcp:PORT|pty", help="KDCOM: listens, or opens a line")
     add("--seed", type=int, metavar="N", help="fixes every address; counts time by instructions")
     add("--cpus", type=int, metavar="N", help="processors")

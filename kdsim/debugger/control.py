@@ -29,6 +29,7 @@ from kdsim.debugger.backends.base import (
     Reconnected,
     Resume,
     StopEvent,
+    UnknownEvent,
 )
 from kdsim.debugger.breakpoints import DR7_QUIET, INT3, Breakpoint
 from kdsim.debugger.output import Kind
@@ -305,7 +306,7 @@ class RunControl:
         session = self._session
         while True:
             event = self._next_event()
-            if isinstance(event, StopEvent | CommandEvent):
+            if isinstance(event, StopEvent | CommandEvent | UnknownEvent):
                 session.halt(event)
                 session.breakpoints.unplant()
                 return event
@@ -449,6 +450,8 @@ class RunControl:
             return Stop("module", event, resume=None if self._module_stops else CONTINUE)
         if isinstance(event, CommandEvent):
             return Stop("command", event, resume=CONTINUE)
+        if isinstance(event, UnknownEvent):
+            return Stop("unknown", event)
         breakpoints = self._session.breakpoints
         if event.code == events.STATUS_BREAKPOINT:
             hits = tuple(breakpoints.at(event.pc))

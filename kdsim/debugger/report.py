@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger import events, times
-from kdsim.debugger.backends.base import CommandEvent, Halt, ModuleEvent, StopEvent
+from kdsim.debugger.backends.base import (
+    CommandEvent,
+    Halt,
+    ModuleEvent,
+    StopEvent,
+    UnknownEvent,
+)
 from kdsim.debugger.breakpoints import Breakpoint
 from kdsim.debugger.events import BreakReason
 from kdsim.debugger.output import Kind
@@ -15,7 +21,7 @@ from kdsim.errors import KdsimError, MemoryFault, SymbolError
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
-StopKind = Literal["breakpoint", "temporary", "step", "exception", "module", "command"]
+StopKind = Literal["breakpoint", "temporary", "step", "exception", "module", "command", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,10 @@ class StopReporter:
         if isinstance(event, CommandEvent):
             session.out.line(f"{session.time_stamp()}{session.last_event}")
             return [event.command]
+        if isinstance(event, UnknownEvent):
+            session.events.add(session.last_event)
+            session.out.line(f"*** {session.last_event}; the target stands still, g lets it go on")
+            return []
         if not isinstance(event, ModuleEvent):
             session.events.add(session.last_event)
         if isinstance(event, ModuleEvent):
@@ -130,6 +140,8 @@ class StopReporter:
             return f"{'Unload' if event.unload else 'Load'} module {event.path}"
         if isinstance(event, CommandEvent):
             return f"Target command '{event.command}'"
+        if isinstance(event, UnknownEvent):
+            return f"State change {event.state:08x} of an unknown kind"
         if stop.kind == "breakpoint":
             return f"Hit breakpoint {stop.hits[0].id}"
         return events.exception_text(event)

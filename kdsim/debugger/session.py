@@ -470,6 +470,9 @@ class Session:
             self.backend.switch_processor(number)
             self._look_at(self.control.switch_answer())
         self.scope = Scope()
+        self.memory.select_process(None)
+        # The target reads user addresses by the page tables of this processor from now on.
+        self.memory.cache.forget_doubtful()
 
     # -- processes and threads -------------------------------------------------------------------
 

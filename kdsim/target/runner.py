@@ -25,6 +25,7 @@ from kdsim.wire.links import LOOPBACK, Address, Arrival
 from kdsim.wire.local import DATA_LIMIT, LocalServer
 from kdsim.wire.manipulate import NO_REPLY, Manipulate
 from kdsim.wire.messages import LoadSymbolsChange
+from kdsim.wire.sealing import VERSION, VERSIONS
 from kdsim.wire.transport import (
     TcpTransport,
     open_target_com,
@@ -53,6 +54,7 @@ class TargetOptions(NamedTuple):
     wait: bool = False
     parent_pipe: int | None = None
     capture: str | None = None
+    kdnet_version: int | None = None
 
 
 def run_target(options: TargetOptions) -> int:
@@ -99,6 +101,7 @@ class Runner:
     ) -> None:
         self._lab = lab
         self._connection = connection
+        connection.notice = self._console
         self._virtual = options.seed is not None
         self._wait = options.wait
         self._system = self._power_on()
@@ -225,10 +228,17 @@ def _connect(options: TargetOptions) -> TargetConnection:
         return TargetConnection(KdcomTarget(), _NoLink())
     if options.port is None or not options.key:
         raise UserError("KDNET needs --port and --key (or --key-file)")
+    version = VERSION if options.kdnet_version is None else options.kdnet_version
+    if version not in VERSIONS:
+        raise UserError(f"KDNET version {version} is not one of {', '.join(map(str, VERSIONS))}")
     if not 0 < options.port < 65536:
         raise UserError(f"port {options.port} is not a number from 1 to 65535")
     return open_target_net(
-        options.host or LOOPBACK, options.port, options.key, record=_capture(options)
+        options.host or LOOPBACK,
+        options.port,
+        options.key,
+        version=version,
+        record=_capture(options),
     )
 
 

@@ -5,19 +5,21 @@ A connection owns an endpoint and a link and moves bytes between them; it starts
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from kdsim.errors import ProtocolError, TargetEnded, TargetGone
+from kdsim.wire.eagerness import Eagerness
 from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, Lost, Packet, Reset, WireEvent
 from kdsim.wire.interrupts import Interrupts
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.links import Address, Data, Link, LinkUp, Refused
-from kdsim.wire.manipulate import HEADER_SIZE, PROMPT, Manipulate, Status
+from kdsim.wire.manipulate import HEADER_SIZE, PARTING, PROMPT, Manipulate, Status
 from kdsim.wire.messages import (
     AnyStateChange,
     ExceptionChange,
@@ -29,6 +31,7 @@ from kdsim.wire.messages import (
     unpack_debug_io,
 )
 from kdsim.wire.packets import PacketType
+from kdsim.wire.tally import Drop
 
 E = TypeVar("E", bound=Endpoint)
 Clock = Callable[[], float]
@@ -37,7 +40,13 @@ GIVE_UP_AFTER = 2.0
 """Seconds without an acknowledgement of a print or notice until the debugger counts as gone."""
 FILE_PATIENCE = 5.0
 """Seconds after which a debugger that acknowledged a file request is not going to answer it."""
+UNANSWERED = 20
+"""Pokes without an answer, and without a word that nobody is there, until the user is told."""
 DEBUG_IO_HEADER = 16
+MOST_PATIENCE = 3
+"""Times a debugger's patience for a target that gives signs of life and takes no question."""
+MOST_ARRIVALS = 64
+"""Datagrams taken in a row before something else has its turn."""
 LONGEST_SLEEP = 0.5
 """Seconds a debugger waits at a time. Python sees a Ctrl+C that comes just before a wait only when
 the wait ends."""
@@ -49,6 +58,8 @@ class _Carrier(Generic[E]):
     def __init__(self, endpoint: E, link: Link, clock: Clock = time.monotonic) -> None:
         self.endpoint = endpoint
         self.link = link
+        self.notice: Callable[[str], None] = _unheard
+        """Takes a line for the user about what is wrong on the wire."""
         self._clock = clock
 
     @property
@@ -141,11 +152,15 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         self._answers: dict[PacketType, bytes] = {}
         self._starts = 0
         self._lost_at: float | None = None
-        self._watched: list[Watched] = []
+        self._watched: dict[int, Watched] = {}
+        self._watch = select.poll()
+        self._eagerness = Eagerness()
+        self._told_alone = False
 
     def watch(self, watched: Watched) -> None:
-        """Serve `watched` from `poll` and `wait`, without a system call of its own."""
-        self._watched.append(watched)
+        """Serve `watched` from `poll` and `wait` when its descriptor is readable."""
+        self._watched[watched.fileno()] = watched
+        self._watch.register(watched.fileno(), select.POLLIN)
         self.link.watch(watched.fileno())
 
     def poll(self) -> BreakIn | Connected | Lost | None:
@@ -186,7 +201,8 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                     self._flush()
                 return Request(request)
             self._flush()
-            if not self.link.wait(self._until(end)) and end is not None and self._clock() >= end:
+            came = self._eagerness.wait(self.link, self._until(end))
+            if not came and end is not None and self._clock() >= end:
                 return None
             self._step(flush=False)
 
@@ -236,7 +252,8 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         return round(GIVE_UP_AFTER / self.endpoint.retry)
 
     def _next_event(self) -> BreakIn | Reset | Connected | Lost | None:
-        while self._events:
+        # What came behind a request that lets us go is for the time after it.
+        while self._events and not any(request.api in PARTING for request in self._requests):
             event = self._events.popleft()
             # The state change that is still on its way answers a break-in.
             if not isinstance(event, BreakIn) or self.endpoint.idle:
@@ -246,14 +263,14 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
     def _deliver(self, kind: PacketType, payload: bytes, tries: int | None) -> bool:
         """Send a packet and wait for its ACK, from the start again if the session does so."""
         while self.present:
-            start = self._starts
+            before = self.endpoint.delivered
             self.endpoint.send(kind, payload, self._clock(), tries)
             self._flush()
             while not self.endpoint.idle:
                 self.link.wait(self._until(None))
                 self._step()
-            if self._starts == start:
-                return self.present
+            if self.endpoint.delivered > before:
+                return True
         return False
 
     def _ask(
@@ -273,17 +290,30 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
         return None
 
     def _step(self, *, flush: bool = True) -> None:
-        for event in self._service():
-            self._take(event)
+        for _ in range(MOST_ARRIVALS):
+            for event in self._service():
+                self._take(event)
+            if self._requests or not self.link.wait(0):
+                break
         if flush:
             self._flush()
         if self._lost_at is not None and (self.endpoint.heard or 0) > self._lost_at:
             # Whoever was given up speaks again.
             self._lost_at = None
             self.present = True
-            self._events.append(Connected(again=True))
-        for watched in self._watched:
-            watched.service()
+        self._tell_news()
+        for fd, _ in self._watch.poll(0):
+            self._watched[fd].service()
+
+    def _tell_news(self) -> None:
+        """One line about the first drop of each kind in a session, and about deaf ears."""
+        endpoint = self.endpoint
+        for drop in endpoint.tally.news():
+            self.notice(f"a {endpoint.unit} was dropped, and more may be: {drop.value}")
+        alone = isinstance(endpoint, KdnetTarget) and endpoint.unanswered >= UNANSWERED
+        if alone and not self._told_alone:
+            self._told_alone = True
+            self.notice(f"no answer from {self.description}; the debugger may have another key")
 
     def _take(self, event: WireEvent) -> None:
         if isinstance(event, Packet):
@@ -297,6 +327,9 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
                 self._events.append(event)
         else:
             self._starts += 1
+            if isinstance(event, Connected):
+                self.endpoint.tally.new_session()
+                self._told_alone = False
             self._requests.clear()
             self.present = True
             self._lost_at = None
@@ -310,10 +343,15 @@ class TargetConnection(_Carrier["KdcomTarget | KdnetTarget"]):
             self._answers[packet.type] = packet.payload
             return
         try:
-            self._requests.append(Manipulate.unpack(packet.payload))
+            request = Manipulate.unpack(packet.payload)
         except ProtocolError:
             # Acknowledged and not answered: there is no header to echo.
             return
+        self._requests.append(request)
+        if request.api in PARTING:
+            # It has seen what it asked us to repeat, or does not care.
+            wishes = (BreakIn, Reset)
+            self._events = deque(e for e in self._events if not isinstance(e, wishes))
 
 
 # -------------------------------------------------------------------------- the debugger's side
@@ -329,8 +367,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
     """
 
     reply_timeout = 3.0
-    """Seconds a target may take to answer before we reset and ask again."""
+    """Seconds a target may take to answer what it acknowledged before we reset and ask again."""
     attempts = 3
+    patience = 20.0
+    """Seconds without a sign of life until a target that was asked something counts as gone."""
     silence = 20.0
     """Seconds without any datagram after which a KDNET target is gone; it pokes every 3."""
 
@@ -342,7 +382,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         self._events: deque[HostEvent | ProtocolError] = deque()
         self._replies: list[Manipulate] = []
         self._asking = False
-        self._in_burst = False
+        self._owed: Manipulate | None = None
+        """A question whose answer nobody waited for."""
+        self._holding = False
+        self._eagerness = Eagerness()
         self._starts = 0
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
@@ -360,13 +403,15 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             while not self._starts:
                 self._sleep(end)
                 self._check_link()
+                if Drop.FOREIGN in self.endpoint.tally.news():
+                    self.notice("Datagrams come that are sealed with another key")
                 if end is not None and self._clock() >= end and not self._starts:
                     raise TargetGone(f"no target answered on {self.description}{self._hint()}")
         # The first session is the caller's own doing, not news.
         self._events = deque(e for e in self._events if not isinstance(e, Connected))
 
     def _hint(self) -> str:
-        if isinstance(self.endpoint, KdnetHost) and self.endpoint.dropped[Drop.FOREIGN]:
+        if isinstance(self.endpoint, KdnetHost) and self.endpoint.tally.dropped[Drop.FOREIGN]:
             return "; datagrams came that were sealed with another key"
         return ""
 
@@ -376,71 +421,146 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         Raises:
             TargetGone: it does not answer, or restarted meanwhile.
         """
-        with self._interrupts:
-            self._check_link()
-            sessions, self._asking = self._starts, True
-            try:
-                for attempt in range(self.attempts):
-                    if attempt:
-                        self.endpoint.reset(self._clock())
-                    reply = self._exchange(message, sessions)
-                    if reply is not None:
-                        return reply
-            finally:
-                self._asking = False
-        raise TargetGone(f"the target on {self.description} does not answer")
+        with self._questions() as sessions:
+            self._ask(message)
+            return self._answer(message, sessions)
 
-    @contextmanager
-    def burst(self) -> Iterator[None]:
-        """For requests in a row: each ACK travels with the next request, or at the end."""
-        with self._interrupts:
-            self._in_burst = True
+    def converse(self, messages: Iterable[Manipulate], take: Callable[[Manipulate], bool]) -> None:
+        """Ask one after the other; each leaves with the ACK of the reply before it.
+
+        `take` sees every reply, with the next request already under way; False ends the
+        conversation, and what was asked in vain is forgotten.
+
+        Raises:
+            TargetGone: as for `request`.
+        """
+        with self._questions() as sessions:
             try:
-                yield
+                waiting = iter(messages)
+                message = next(waiting, None)
+                if message is not None:
+                    self._ask(message)
+                while message is not None:
+                    following = next(waiting, None)
+                    reply = self._answer_and_go_on(message, following, sessions)
+                    if not take(reply):
+                        return
+                    message = following
             finally:
-                self._in_burst = False
+                self._holding = False
+                self.endpoint.withdraw()
                 self._flush()
 
-    def _exchange(self, message: Manipulate, sessions: int) -> Manipulate | None:
+    def _answer_and_go_on(
+        self, message: Manipulate, following: Manipulate | None, sessions: int
+    ) -> Manipulate:
+        """The reply to `message`; with it the next request is on its way."""
+        if following is None:
+            self._holding = False
+            return self._answer(message, sessions)
+        # A late reply to what was interrupted sends it early; replies come in order all the same.
+        foreseen = self.endpoint.foresee(following.pack())
+        self._holding = not foreseen
+        reply = self._answer(message, sessions)
+        if not foreseen or self.endpoint.withdraw():
+            self._ask(following)
+        else:
+            self._owed = following
+        return reply
+
+    @contextmanager
+    def _questions(self) -> Iterator[int]:
+        """The block in which replies are awaited; the number of this session."""
+        with self._interrupts:
+            self._check_link()
+            self._asking = True
+            try:
+                yield self._starts
+            finally:
+                self._asking = False
+
+    def _ask(self, message: Manipulate) -> None:
+        self._forgo()
+        self._owed = message
         self._replies.clear()
-        now = self._clock()
-        self.endpoint.send(PacketType.MANIPULATE, message.pack(), now)
+        self.endpoint.send(PacketType.MANIPULATE, message.pack(), self._clock())
         self._flush()
-        end = now + self.reply_timeout
-        while self._clock() < end:
-            self._sleep(end)
+
+    def _answer(self, message: Manipulate, sessions: int) -> Manipulate:
+        """The reply to what was asked; asks again, after a RESET, when none comes."""
+        for attempt in range(self.attempts):
+            if attempt:
+                self._reset()
+                self._ask(message)
+            reply = self._reply_to(message, sessions)
+            if reply is not None:
+                return reply
+        raise self._no_answer()
+
+    def _reply_to(self, message: Manipulate, sessions: int) -> Manipulate | None:
+        """None when the target has the question and says nothing to it.
+
+        A line that loses much takes its time: until then all that matters is a sign of life.
+        """
+        begun, end, self._owed = self._clock(), None, None
+        while end is None or self._clock() < end:
+            if end is None and self.endpoint.idle:
+                end = self._clock() + self.reply_timeout
+            self._sleep(end, eager=True)
             self._check_link()
             if self._starts != sessions:
                 raise TargetGone(f"the target on {self.description} restarted")
             for reply in self._replies:
                 if reply.answers(message):
+                    self._replies.clear()
                     return reply
+            self._check_patience(begun)
         return None
+
+    def _forgo(self) -> None:
+        """Let the answer come that nobody waited for.
+
+        Otherwise the next question would tell the target that we have it; on a stream, when it
+        got lost, the answer after it would then look like its repetition.
+        """
+        if self._owed is not None:
+            self._reply_to(self._owed, self._starts)
 
     def post(self, message: Manipulate) -> None:
         """Send a request that has no reply and wait until the target has it."""
         with self._interrupts:
             self._check_link()
-            now = self._clock()
-            self.endpoint.send(PacketType.MANIPULATE, message.pack(), now)
-            self._flush()
-            self._settle(now + self.reply_timeout * self.attempts)
+            self._forgo()
+            self.endpoint.part(message.pack(), self._clock())
+            self._settle()
+            if self.endpoint.crossed and isinstance(self.endpoint, KdnetHost):
+                # Windows may take the request that we repeated for an ACK of it.
+                self._reset()
 
     def answer(self, question: GetString, text: bytes) -> None:
         """Answer a prompt, and its repetitions that came meanwhile."""
         self.discard(GetString)
         with self._interrupts:
-            now = self._clock()
-            self.endpoint.send(PacketType.DEBUG_IO, question.answer(text).pack(), now)
-            self._flush()
-            self._settle(now + self.reply_timeout * self.attempts)
+            packet = question.answer(text).pack()
+            self.endpoint.send(PacketType.DEBUG_IO, packet, self._clock())
+            self._settle()
 
-    def _settle(self, end: float) -> None:
+    def _settle(self) -> None:
+        """Wait until the target has what we sent."""
+        begun = self._clock()
+        self._flush()
         while not self.endpoint.idle:
-            if self._clock() >= end:
-                raise TargetGone(f"the target on {self.description} does not answer")
-            self._sleep(end)
+            self._sleep(None)
             self._check_link()
+            self._check_patience(begun)
+
+    def _check_patience(self, begun: float) -> None:
+        heard = max(begun, self.endpoint.heard or begun)
+        if self._clock() >= min(heard + self.patience, begun + MOST_PATIENCE * self.patience):
+            raise self._no_answer()
+
+    def _no_answer(self) -> TargetGone:
+        return TargetGone(f"the target on {self.description} does not answer")
 
     def wait(self, timeout: float | None) -> HostEvent | None:
         """The next thing the target says by itself; None after `timeout` seconds.
@@ -475,6 +595,20 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
             return None
         return max(start, self.endpoint.heard or start) + self.silence
 
+    @property
+    def sessions(self) -> int:
+        """How often the target was met."""
+        return self._starts
+
+    def look(self) -> None:
+        """Take in what has come, without waiting for more."""
+        with self._interrupts:
+            for _ in range(MOST_ARRIVALS):
+                self._check_link()
+                if not self.link.wait(0):
+                    return
+                self._sleep(0)
+
     def discard(self, kind: type[StateChange] | type[GetString]) -> None:
         """Forget what came of this kind and was not asked for yet."""
         self._events = deque(e for e in self._events if not isinstance(e, kind))
@@ -488,8 +622,12 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
     def reset(self) -> None:
         """Start over; a stopped target sends its state change again."""
         with self._interrupts:
-            self.endpoint.reset(self._clock())
-            self._flush()
+            self._reset()
+
+    def _reset(self) -> None:
+        self._owed = None
+        self.endpoint.reset(self._clock())
+        self._flush()
 
     def close(self) -> None:
         """Let go of the target, which stays as it is."""
@@ -505,15 +643,22 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         if self._gone is not None and not self.link.reconnects:
             raise TargetEnded(self._gone)
 
-    def _sleep(self, end: float | None) -> None:
+    def _sleep(self, end: float | None, *, eager: bool = False) -> None:
         """Wait for something to arrive or to be due, and take it in."""
         self._flush()
         with self._interrupts.sleeping:
             until = self._until(end)
-            self.link.wait(LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP))
-        for event in self._service():
+            until = LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP)
+            if eager:
+                self._eagerness.wait(self.link, until)
+            else:
+                self.link.wait(until)
+        events = self._service()
+        if not self._holding:
+            self._flush()
+        for event in events:
             self._take(event)
-        if not self._in_burst:
+        if not self._holding:
             self._flush()
 
     def _take(self, event: WireEvent) -> None:
@@ -541,6 +686,10 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         elif packet.type is PacketType.FILE_IO:
             answer = self.files(FileIo.unpack(packet.payload))
             self.endpoint.send(PacketType.FILE_IO, answer.pack(), self._clock())
+
+
+def _unheard(line: str) -> None:
+    """Nobody wants to know."""
 
 
 def _no_files(request: FileIo) -> FileIo:

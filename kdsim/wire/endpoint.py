@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdsim.wire.packets import MAX_PAYLOAD, Frame, PacketType
+from kdsim.wire.tally import Tally
 
 
 class Packet(NamedTuple):
@@ -56,13 +57,17 @@ WireEvent = Packet | BreakIn | Reset | Connected | Lost
 
 # A packet of the left type proves that the peer had the outstanding packet of the right types,
 # though its ACK has not come: the ACK was lost or overtaken.
-_PROVES = {
+_PROVES: dict[int, set[PacketType]] = {
     PacketType.MANIPULATE: {PacketType.MANIPULATE, PacketType.STATE_CHANGE64},
     PacketType.DEBUG_IO: {PacketType.DEBUG_IO},
     PacketType.FILE_IO: {PacketType.FILE_IO},
 }
 
-_DATA_TYPES = frozenset(PacketType) - {PacketType.UNUSED, PacketType.POLL_BREAK_IN}
+_DATA_TYPES = {
+    kind.value: kind
+    for kind in PacketType
+    if kind not in (PacketType.UNUSED, PacketType.POLL_BREAK_IN)
+}
 
 
 SOONEST = 0.03
@@ -70,7 +75,7 @@ ROUND_TRIPS = 8
 """Until an ACK that has not come is likely never to come, and the least of it in seconds."""
 
 
-class _Outgoing:
+class Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
     __slots__ = ("due", "first", "last", "payload", "sent", "tries", "type")
@@ -92,16 +97,24 @@ class Endpoint:
     """Most payload bytes of one packet."""
     connected = True
     """Whether a session exists; what is sent without one is dropped."""
+    unit = "packet"
+    """What the tally counts."""
     heard: float | None = None
     """When the peer last gave a sign of life."""
 
     def __init__(self) -> None:
+        self.tally = Tally()
         self.repetitions = 0
         """Transmissions of packets that had been sent before."""
-        self._round_trip = 0.0
+        self.delivered = 0
+        """Packets that the peer acknowledged, or is known to have."""
+        self.round_trip = 0.0
+        """Seconds to an acknowledgement, averaged over the last few."""
+        self._effort = 1.0
+        """Transmissions that a packet took, averaged in the same way."""
         self._out: list[bytes] = []
-        self._queue: deque[_Outgoing] = deque()
-        self._outstanding: _Outgoing | None = None
+        self._queue: deque[Outgoing] = deque()
+        self._outstanding: Outgoing | None = None
         self._next_id = 0
         self._last_id: int | None = None
 
@@ -117,12 +130,24 @@ class Endpoint:
         """Queue a data packet, sent until acknowledged (for at most `tries` retries if given)."""
         if not self.connected:
             return
-        self._queue.append(_Outgoing(kind, payload, tries))
+        self._queue.append(Outgoing(kind, payload, tries))
         self._pump(now)
+
+    def foresee(self, payload: bytes) -> bool:
+        """Prepare a request that shall leave at once, with its ACK, when the next reply comes.
+
+        Whether this end does so; `withdraw` tells whether it has happened.
+        """
+        return False
+
+    def withdraw(self) -> bool:
+        """Forget what was foreseen; False when it has left."""
+        return False
 
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
         out, self._out = self._out, []
+        self.tally.sent += len(out)
         return out
 
     def tick(self, now: float) -> list[WireEvent]:
@@ -165,7 +190,7 @@ class Endpoint:
         """The packet id after `packet_id`."""
         raise NotImplementedError
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         """Whether a data packet is new; remembers it if so."""
         raise NotImplementedError
 
@@ -179,6 +204,12 @@ class Endpoint:
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
         raise NotImplementedError
 
+    def _on_break_in(self) -> list[WireEvent]:
+        """A target hears a break-in; the state change that is still on its way answers it."""
+        packet = self._outstanding
+        stopping = packet is not None and packet.type is PacketType.STATE_CHANGE64
+        return [] if stopping else [BreakIn()]
+
     def _forget(self) -> None:
         self._queue.clear()
         self._outstanding = None
@@ -190,16 +221,21 @@ class Endpoint:
         if frame.control:
             return self._receive_control(frame, now)
         self._control(PacketType.ACK, frame.id)
-        if not self._accepts(frame):
+        if not self._accepts(frame, now):
+            self.tally.repeated += 1
             self._on_repetition(now)
             return []
-        if frame.type not in _DATA_TYPES:
+        kind = _DATA_TYPES.get(frame.type)
+        if kind is None:
             return []
-        kind = PacketType(frame.type)
-        if self._outstanding is not None and self._outstanding.type in _PROVES.get(kind, ()):
+        if self._outstanding is not None and self._proves(frame, self._outstanding):
             self._proved()
             self._delivered(now)
         return [Packet(kind, frame.payload)]
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        """Whether the peer cannot have said this without having had that packet of ours."""
+        return packet.type in _PROVES.get(frame.type, ())
 
     def _proved(self) -> None:
         """The peer seems to have the outstanding packet, without an ACK."""
@@ -224,13 +260,17 @@ class Endpoint:
     def _acknowledged(self, now: float) -> None:
         packet = self._outstanding
         if packet is not None and packet.sent == 1:
-            self._round_trip += (now - packet.first - self._round_trip) / 8
+            self.round_trip += (now - packet.first - self.round_trip) / 8
         self._delivered(now)
 
     def _delivered(self, now: float) -> None:
-        self._outstanding = None
+        packet, self._outstanding = self._outstanding, None
+        self.delivered += 1
+        if packet is not None:
+            self._effort += (packet.sent - self._effort) / 8
         self._next_id = self._following(self._next_id)
-        self._pump(now)
+        if self._queue:
+            self._pump(now)
 
     def _pump(self, now: float) -> None:
         if self._outstanding is None and self._queue:
@@ -245,14 +285,25 @@ class Endpoint:
         """
         if not self.repetitions:
             return self.retry
-        soon = max(SOONEST, ROUND_TRIPS * self._round_trip)
+        soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
         return float(min(self.retry, soon * 2 ** min(sent, 10)))
 
-    def _most(self, packet: _Outgoing) -> float:
+    def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
-        return math.inf if packet.tries is None else packet.tries * self.retry
+        return math.inf if packet.tries is None else self._as_likely(packet.tries) * self.retry
 
-    def _transmit(self, packet: _Outgoing, now: float) -> None:
+    def _as_likely(self, tries: int) -> float:
+        """The tries after which silence says as much as after so many on a line that loses nothing.
+
+        They grow with the square of the transmissions a packet takes: a margin.
+        """
+        return tries * self._effort**2
+
+    def _transmit(self, packet: Outgoing, now: float) -> None:
+        self._note_sent(packet, now)
+        self._put(Frame(packet.type, self._next_id, packet.payload))
+
+    def _note_sent(self, packet: Outgoing, now: float) -> None:
         if packet.sent:
             self.repetitions += 1
         else:
@@ -260,7 +311,6 @@ class Endpoint:
         packet.last = now
         packet.due = min(now + self._patience(packet.sent), packet.first + self._most(packet))
         packet.sent += 1
-        self._put(Frame(packet.type, self._next_id, packet.payload))
 
 
 class HostEndpoint(Endpoint):
@@ -271,6 +321,10 @@ class HostEndpoint(Endpoint):
 
     def __init__(self) -> None:
         super().__init__()
+        self.parting = False
+        """What was sent last ends a stop."""
+        self.crossed = False
+        """A state change came before the target acknowledged that."""
         self._reset_due: float | None = None
         self._resets_left = 0
         self._resets_unanswered = 0
@@ -279,10 +333,32 @@ class HostEndpoint(Endpoint):
         """Ask a running target to stop."""
         raise NotImplementedError
 
+    def part(self, payload: bytes, now: float) -> None:
+        """Send a request that ends a stop.
+
+        A state change that comes before its ACK may be the stop we leave, told once more. It is
+        not accepted: the target forgets that one as it goes on, and repeats a new one.
+        """
+        self.parting, self.crossed = True, False
+        self.send(PacketType.MANIPULATE, payload, now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if self.parting and frame.type == PacketType.STATE_CHANGE64:
+            if self._outstanding is not None:
+                self.crossed = True
+                return []
+            self.parting = False
+        return super()._receive_frame(frame, now)
+
+    def _proves(self, frame: Frame, packet: Outgoing) -> bool:
+        # Not the late reply to an earlier request: both begin with the same number.
+        other = frame.type == PacketType.MANIPULATE and frame.payload[:4] != packet.payload[:4]
+        return not other and super()._proves(frame, packet)
+
     def reset(self, now: float) -> None:
         """Start over: forget what is under way; a stopped target sends its state change again."""
         self._start_over()
-        self._resets_left = self.reset_tries
+        self._resets_left = round(self._as_likely(self.reset_tries))
         self._send_reset(now)
 
     def tick(self, now: float) -> list[WireEvent]:
@@ -295,10 +371,10 @@ class HostEndpoint(Endpoint):
 
     @property
     def deadline(self) -> float | None:
-        packet, reset = super().deadline, self._reset_due
+        packet, reset = self._outstanding, self._reset_due
         if packet is None or reset is None:
-            return reset if packet is None else packet
-        return min(packet, reset)
+            return reset if packet is None else packet.due
+        return min(packet.due, reset)
 
     def _start_over(self) -> None:
         """A RESET goes out: what is under way is forgotten."""
@@ -313,6 +389,9 @@ class HostEndpoint(Endpoint):
     def _reset_done(self) -> None:
         """The target is in step with us: the RESET need not be repeated."""
         self._reset_due = None
+
+    def _on_break_in(self) -> list[WireEvent]:
+        return []
 
     def _send_reset(self, now: float) -> None:
         self._control(PacketType.RESET, self._reset_id())

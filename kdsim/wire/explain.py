@@ -9,6 +9,7 @@ from kdsim.errors import ProtocolError
 from kdsim.wire.context import CONTEXT_SIZE, Context, RegisterBlock, SpecialRegisters
 from kdsim.wire.manipulate import ARGUMENTS, Api, Manipulate, Status
 from kdsim.wire.messages import (
+    CommandStringChange,
     ControlApi,
     ControlRequest,
     DebugIoApi,
@@ -106,8 +107,12 @@ def _registers(message: Manipulate) -> Fields:
 
 def _state_change(payload: bytes, from_host: bool) -> Explained:
     change = StateChange.unpack(payload)
-    kinds = {ExceptionChange: "exception", LoadSymbolsChange: "load symbols"}
-    kind = kinds.get(type(change), "command string")
+    kinds = {
+        ExceptionChange: "exception",
+        LoadSymbolsChange: "load symbols",
+        CommandStringChange: "command string",
+    }
+    kind = kinds.get(type(change), "of an unknown kind")
     if isinstance(change, LoadSymbolsChange) and change.unload:
         kind = "unload symbols"
     return Explained(f"STATE_CHANGE64 {kind}", tuple(_values(dataclasses.asdict(change).items())))

@@ -4,7 +4,37 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
+
+Handler = Callable[[int, FrameType | None], object]
+
+_MAIN = threading.main_thread().ident
+
+
+class Deferrable:
+    """A handler of Ctrl+C that can be told to wait.
+
+    A program that installs its own handler as one of these spares every protocol step the two
+    system calls that exchange it.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self.depth = 0
+        self.asleep = False
+        self.pending = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.depth and not self.asleep:
+            self.pending = True
+        else:
+            self._handler(number, frame)
+
+    def strike(self) -> None:
+        """What was noted takes effect."""
+        self.pending = False
+        self._handler(signal.SIGINT, None)
 
 
 class Interrupts:
@@ -16,20 +46,31 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._depth = 0
-        self._previous: object = None
-        self._asleep = False
-        self._pending = False
+        self._handler: Deferrable | None = None
+        self._replaced: Handler | None = None
         self.sleeping = _Sleep(self)
 
     def __enter__(self) -> None:
-        # An interrupt can still come out of this method until our handler is in place; nothing
-        # noted before that may need undoing.
-        if not self._depth and threading.current_thread() is threading.main_thread():
-            self._pending = False
-            self._previous = signal.getsignal(signal.SIGINT)
-            if callable(self._previous):
-                signal.signal(signal.SIGINT, self._caught)
+        # An interrupt can come out of this method as long as nothing would need undoing.
+        if not self._depth:
+            self._begin()
+        elif self._handler is not None:
+            self._handler.depth += 1
         self._depth += 1
+
+    def _begin(self) -> None:
+        self._handler = self._replaced = None
+        handler = signal.getsignal(signal.SIGINT)
+        if threading.get_ident() != _MAIN or not callable(handler):
+            return
+        if isinstance(handler, Deferrable):
+            handler.depth += 1
+            self._handler = handler
+            return
+        self._handler = ours = Deferrable(handler)
+        ours.depth = 1
+        self._replaced = handler
+        signal.signal(signal.SIGINT, ours)
 
     def __exit__(
         self,
@@ -38,28 +79,17 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         self._depth -= 1
-        self._asleep = False
-        previous = self._previous
-        if self._depth or not callable(previous):
+        handler = self._handler
+        if handler is None:
             return
-        signal.signal(signal.SIGINT, previous)
-        if self._pending and error is None:
-            previous(signal.SIGINT, None)
-
-    def _caught(self, number: int, frame: FrameType | None) -> None:
-        if self._asleep and callable(self._previous):
-            self._previous(number, frame)
-        else:
-            self._pending = True
-
-    def _fall_asleep(self) -> None:
-        self._asleep = True
-        if self._pending and callable(self._previous):
-            self._pending = False
-            self._previous(signal.SIGINT, None)
-
-    def _wake_up(self) -> None:
-        self._asleep = False
+        handler.asleep = False
+        if handler.depth == 1 and self._replaced is not None:
+            signal.signal(signal.SIGINT, self._replaced)
+        handler.depth -= 1
+        if handler.pending and not handler.depth:
+            handler.pending = False
+            if error is None:
+                handler.strike()
 
 
 class _Sleep:
@@ -69,10 +99,15 @@ class _Sleep:
         self._owner = owner
 
     def __enter__(self) -> None:
+        handler = self._owner._handler
+        if handler is None:
+            return
         try:
-            self._owner._fall_asleep()
+            handler.asleep = True
+            if handler.pending:
+                handler.strike()
         except BaseException:
-            self._owner._wake_up()
+            handler.asleep = False
             raise
 
     def __exit__(
@@ -81,4 +116,6 @@ class _Sleep:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._owner._wake_up()
+        handler = self._owner._handler
+        if handler is not None:
+            handler.asleep = False

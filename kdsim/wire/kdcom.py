@@ -7,7 +7,6 @@ Packet ids toggle bit 0; the first packet of a restarted stream carries the SYNC
 from __future__ import annotations
 
 from kdsim.wire.endpoint import (
-    BreakIn,
     Connected,
     Endpoint,
     HostEndpoint,
@@ -16,6 +15,7 @@ from kdsim.wire.endpoint import (
     WireEvent,
 )
 from kdsim.wire.packets import BREAK_IN, TRAILER, Frame, LoneBreakIn, PacketType, StreamParser
+from kdsim.wire.tally import Drop
 
 INITIAL_ID = 0x80800000
 SYNC = 0x00000800
@@ -35,6 +35,7 @@ class _Kdcom(Endpoint):
         self._parser = StreamParser()
         self._begun: float | None = None
         self._last_sync: Frame | None = None
+        self._synced_at = 0.0
         self._sessions = 0
         self._start_ids()
 
@@ -62,11 +63,13 @@ class _Kdcom(Endpoint):
         self.heard = now
         events: list[WireEvent] = []
         for item in self._parser.feed(data):
+            self.tally.received += 1
             if isinstance(item, Frame):
                 events += self._receive_frame(item, now)
             elif isinstance(item, LoneBreakIn):
                 events += self._on_break_in()
             else:
+                self.tally.drop(Drop.DAMAGED)
                 self._control(PacketType.RESEND)
         self._begun = now if self._parser.unfinished else None
         return events
@@ -75,6 +78,7 @@ class _Kdcom(Endpoint):
         if self._begun is not None and now >= self._begun + self.stall:
             self._begun = None
             self._parser.abandon()
+            self.tally.drop(Drop.DAMAGED)
             self._control(PacketType.RESEND)
         return super().tick(now)
 
@@ -91,9 +95,6 @@ class _Kdcom(Endpoint):
         self._last_id = None
         self._last_sync = None
 
-    def _on_break_in(self) -> list[WireEvent]:
-        return []
-
     def _put(self, frame: Frame) -> None:
         if self.connected:
             self._out.append(frame.pack() + (b"" if frame.control else TRAILER))
@@ -105,12 +106,14 @@ class _Kdcom(Endpoint):
         return ack_id & ~SYNC == self._next_id & ~SYNC
 
     def _acknowledged(self, now: float) -> None:
-        self._last_sync = None
+        packet = self._outstanding
+        if packet is not None and packet.first >= self._synced_at:
+            self._last_sync = None
         super()._acknowledged(now)
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         if frame.id & SYNC:
-            # The same packet once more, with nothing of ours accepted in between, is a
+            # The same packet once more, with nothing of ours said and accepted in between, is a
             # retransmission. After that it is news: VirtualBox's stub restarts its ids, with SYNC,
             # at every stop (src/VBox/Debugger/DBGCRemoteKd.cpp).
             if frame == self._last_sync:
@@ -119,7 +122,7 @@ class _Kdcom(Endpoint):
             if self._last_id is not None:
                 self._on_restarted_stream()
             self._last_id = frame.id & ~SYNC
-            self._last_sync = frame
+            self._last_sync, self._synced_at = frame, now
             return True
         if frame.id == self._last_id:
             return False
@@ -134,16 +137,64 @@ class _Kdcom(Endpoint):
 class KdcomTarget(_Kdcom):
     """The target's end of a stream."""
 
+    break_in_pause = 0.05
+    """Seconds after its first break-in within which a debugger's first RESET comes, if at all."""
+
+    _listens_until: float | None = None
+    """A debugger that connects speaks first: rizin takes nothing before the answer to its RESET.
+    As long as Windows waits before it repeats a state change we say nothing by ourselves."""
     _sync_proved = False
+    _acks_control = False
+    """The debugger acknowledges our control packets too."""
 
     def restart(self) -> None:
         """The machine restarts on the same line: the ids begin anew."""
         self._forget()
         self._start_ids()
 
+    def link_up(self, now: float) -> list[WireEvent]:
+        self._acks_control = False
+        self._listens_until = now + self.retry
+        return super().link_up(now)
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        events = super().receive(data, now, source)
+        if self._listens_until is not None:
+            pause = 0.0 if data.strip(BREAK_IN) else self.break_in_pause
+            self._listens_until = min(self._listens_until, now + pause)
+            self._pump(now)
+        return events
+
+    def tick(self, now: float) -> list[WireEvent]:
+        self._pump(now)
+        return super().tick(now)
+
+    @property
+    def deadline(self) -> float | None:
+        other = super().deadline
+        if not self._queue or self._listens_until is None:
+            return other
+        return self._listens_until if other is None else min(other, self._listens_until)
+
+    def _pump(self, now: float) -> None:
+        if self._listens_until is not None:
+            if now < self._listens_until:
+                return
+            self._listens_until = None
+        super()._pump(now)
+
     def _start_ids(self) -> None:
         super()._start_ids()
         self._next_id = INITIAL_ID | SYNC
+
+    def _put(self, frame: Frame) -> None:
+        if self._acks_control and not frame.control:
+            # Such a debugger (rizin) takes an ACK for a repetition of the data packet before it
+            # when the ids are equal; those of our data packets then never are.
+            frame = frame._replace(id=frame.id | SYNC)
+        super()._put(frame)
 
     def _abandoned(self) -> None:
         self._start_ids()
@@ -153,6 +204,8 @@ class KdcomTarget(_Kdcom):
 
     def _receive_control(self, frame: Frame, now: float) -> list[WireEvent]:
         if frame.type == PacketType.ACK:
+            # Only our RESET has the id 0.
+            self._acks_control |= frame.id == 0
             if self._sync_proved and frame.id & SYNC:
                 # It asked before it had seen that our ids start over; now it has, and so do its.
                 self._last_id = None
@@ -164,9 +217,6 @@ class KdcomTarget(_Kdcom):
             # It made the debugger restart its own ids, perhaps at the one we saw last.
             self._last_id = None
         super()._acknowledged(now)
-
-    def _on_break_in(self) -> list[WireEvent]:
-        return [BreakIn()]
 
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
         self._forget()

@@ -8,25 +8,37 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from enum import Enum
+from typing import NamedTuple
 
 from kdsim.errors import ProtocolError
-from kdsim.wire.endpoint import BreakIn, Connected, Endpoint, HostEndpoint, Reset, WireEvent
+from kdsim.wire.endpoint import (
+    Connected,
+    Endpoint,
+    HostEndpoint,
+    Outgoing,
+    Packet,
+    Reset,
+    WireEvent,
+)
 from kdsim.wire.packets import BREAK_IN, HEADER, Frame, PacketType
 from kdsim.wire.sealing import (
     RESPONSE_SIZE,
+    VERSION,
     Channel,
     Datagram,
     Sealer,
     derive_data_key,
     derive_hmac_key,
     parse_key,
+    well_formed,
 )
+from kdsim.wire.tally import Drop
 
 Address = tuple[str, int]
 
+CONTROL = bytes((Channel.CONTROL,))
 POKE = b"\x01\x01"
 RESPONSE = b"\x01\x02"
 POKE_SIZE = 344
@@ -38,18 +50,11 @@ POKE_STEP = 3
 """Windows' pokes are numbered 3, 6, 9 ...; nobody needs the number but to echo it."""
 KEPT_CLIENT_KEYS = 8
 KEPT_BOOTS = 64
+UNDER_WAY = 0.5
+"""Seconds a poke may take that was sent before a session began."""
 FIRST_HOST_ID = 0x80000000
 PAYLOAD_LIMIT = 1416
 """What fits one Ethernet frame: 1472 bytes of UDP, less the seal, whole AES blocks, two headers."""
-
-
-class Drop(Enum):
-    """Why a datagram was dropped."""
-
-    FOREIGN = "sealed with another key, forged or damaged"
-    REFLECTED = "one of our own kind"
-    REPLAYED = "not newer than what came before"
-    EARLY = "without a session"
 
 
 class _Kdnet(Endpoint):
@@ -57,14 +62,13 @@ class _Kdnet(Endpoint):
 
     retry = 0.5
     payload_limit = PAYLOAD_LIMIT
+    unit = "datagram"
     connected = False
     _from_host: bool
 
     def __init__(self, key: str, version: int) -> None:
         super().__init__()
         self.version = version
-        self.dropped: Counter[Drop] = Counter()
-        """Datagrams that changed nothing, by what was wrong with them."""
         self._control_key = parse_key(key)
         self._hmac_key = derive_hmac_key(self._control_key)
         self._control_sealer = Sealer(self._control_key, self._hmac_key)
@@ -74,27 +78,36 @@ class _Kdnet(Endpoint):
         self._start_ids()
 
     def receive(self, data: bytes, now: float, source: Address | None = None) -> list[WireEvent]:
-        """Take one datagram. What was not sealed with the right key is silently dropped."""
-        control = data[5:6] == bytes((Channel.CONTROL,))
+        """Take one datagram. What was not sealed with the right key is dropped and counted."""
+        self.tally.received += 1
+        control = data[5:6] == CONTROL
         sealer = self._control_sealer if control else self._data_sealer
-        if sealer is None:
-            return self._drop(Drop.EARLY)
-        datagram = sealer.open(data)
+        datagram = sealer.open(data) if sealer is not None else None
+        if datagram is None and not control:
+            datagram = self._open_otherwise(data, now)
         if datagram is None:
-            return self._drop(Drop.FOREIGN)
+            known = Drop.FOREIGN if sealer is not None else Drop.EARLY
+            return self._drop(known if well_formed(data) else Drop.MALFORMED)
         if datagram.from_host == self._from_host:
             return self._drop(Drop.REFLECTED)
         if control:
-            self.heard = now
             return self._receive_poke_or_response(datagram, now, source)
         if datagram.sequence <= self._sequence_in:
             return self._drop(Drop.REPLAYED)
         self._sequence_in = datagram.sequence
-        self.heard = now
+        self._hear(now, source)
         return self._receive_body(datagram.body, now)
 
+    def _open_otherwise(self, data: bytes, now: float) -> Datagram | None:
+        """A datagram of the data channel that the session's key does not open."""
+        return None
+
+    def _hear(self, now: float, source: Address | None) -> None:
+        """What came is the peer's, and new."""
+        self.heard = now
+
     def _drop(self, why: Drop) -> list[WireEvent]:
-        self.dropped[why] += 1
+        self.tally.drop(why)
         return []
 
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
@@ -130,17 +143,15 @@ class _Kdnet(Endpoint):
         if self._data_sealer is None:
             return
         self._sequence_out += 1
-        self._out.append(
-            self._data_sealer.seal(
-                self.version, Channel.DATA, self._sequence_out, self._from_host, body
-            )
-        )
+        self._out.append(self._seal(self._sequence_out, body))
 
-    def _put_control(self, sequence: int, body: bytes) -> None:
+    def _seal(self, sequence: int, body: bytes) -> bytes:
+        assert self._data_sealer is not None
+        return self._data_sealer.seal(self.version, Channel.DATA, sequence, self._from_host, body)
+
+    def _put_control(self, version: int, sequence: int, body: bytes) -> None:
         self._out.append(
-            self._control_sealer.seal(
-                self.version, Channel.CONTROL, sequence, self._from_host, body
-            )
+            self._control_sealer.seal(version, Channel.CONTROL, sequence, self._from_host, body)
         )
 
     def _following(self, packet_id: int) -> int:
@@ -171,7 +182,7 @@ class KdnetTarget(_Kdnet):
         host: Address,
         local: Address = ("0.0.0.0", 0),
         *,
-        version: int = 4,
+        version: int = VERSION,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         super().__init__(key, version)
@@ -182,6 +193,8 @@ class KdnetTarget(_Kdnet):
         self._poke_sequence = 0
         self._poke_due: float | None = None
         self._alone = True
+        self.unanswered = 0
+        """Pokes since somebody answered, or since it was told that nobody is there to do so."""
         self._sessions = 0
 
     def restart(self) -> None:
@@ -189,11 +202,13 @@ class KdnetTarget(_Kdnet):
         self._forget()
         self._data_sealer = None
         self.connected = False
+        self._alone = True
         self._poke_due = None
 
     def search(self, now: float) -> None:
         """Nobody seems to listen there: poke often until somebody does."""
         self._alone = True
+        self.unanswered = 0
         if self._poke_due is not None:
             self._poke_due = min(self._poke_due, now + self.search_period)
 
@@ -218,12 +233,13 @@ class KdnetTarget(_Kdnet):
     def _poke(self, now: float) -> None:
         self._poke_due = now + (self.search_period if self._alone else self.poke_period)
         self._poke_sequence += POKE_STEP
+        self.unanswered += self._alone
         self._count_client_key()
         self._client_keys.append(bytes(self._client_key))
         connected: Address = self._host if self.connected else ("0.0.0.0", 0)
         places = b"".join(_place(address) for address in (self._local, self._host, connected))
         body = POKE + bytes(self._client_key) + places
-        self._put_control(self._poke_sequence, body.ljust(POKE_SIZE, b"\0"))
+        self._put_control(self.version, self._poke_sequence, body.ljust(POKE_SIZE, b"\0"))
 
     def _count_client_key(self) -> None:
         """Windows counts in byte 0 alone; then an old response would fit again 256 pokes later."""
@@ -236,6 +252,7 @@ class KdnetTarget(_Kdnet):
         body = datagram.body
         if not body:
             # A debugger that comes, or that leaves: look for one until something is heard.
+            self._hear(now, source)
             self._alone = True
             self._poke(now)
             return []
@@ -246,7 +263,9 @@ class KdnetTarget(_Kdnet):
         while self._client_keys.popleft() != client_key:
             pass
         self._start_session(body[:RESPONSE_SIZE])
+        self._hear(now, source)
         self._alone = False
+        self.unanswered = 0
         self._poke_due = now + self.poke_period
         # Of an IPv6 address, for which nothing is known, its last four bytes.
         self._put_body(bytes(8) + _packed(self._host[0])[:-5:-1])
@@ -256,14 +275,14 @@ class KdnetTarget(_Kdnet):
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         self._alone = False
         if body == BREAK_IN:
-            return [BreakIn()]
+            return self._on_break_in()
         return super()._receive_body(body, now)
 
     def _start_ids(self) -> None:
         self._next_id = 0
         self._last_id = None
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         # Only an equal id is a repetition: rizin toggles ids on KDNET as on a serial line.
         if frame.id == self._last_id:
             return False
@@ -279,6 +298,23 @@ class KdnetTarget(_Kdnet):
         return []
 
 
+class _Foreseen(NamedTuple):
+    """What leaves when the reply `reply_id` comes, if nothing else leaves before."""
+
+    reply_id: int
+    sequence: int
+    packet: Frame
+    sealed: list[bytes]
+
+
+class _Offer(NamedTuple):
+    """A session that was offered to whoever poked so, and what opens its first datagram."""
+
+    poke: Datagram
+    response: bytes
+    sealer: Sealer
+
+
 class KdnetHost(_Kdnet, HostEndpoint):
     """The debugger's end. `peer` is where its datagrams go.
 
@@ -287,23 +323,72 @@ class KdnetHost(_Kdnet, HostEndpoint):
         random: source of the host key's bytes.
     """
 
+    silence = 7.0
+    """Seconds without a sign of life, two pokes of it, until a poke that may be a replay gets a
+    chance."""
+
     _from_host = True
 
     def __init__(self, key: str, *, random: Callable[[int], bytes] = os.urandom) -> None:
-        super().__init__(key, version=4)
+        super().__init__(key, VERSION)
         self.peer: Address | None = None
         self._random = random
+        self._foreseen: _Foreseen | None = None
         self._answered = b""
-        self._answered_sequence = 0
+        self._newest = 0
+        """Number of the last poke of the boot that we answered."""
         self._boots: deque[bytes] = deque(maxlen=KEPT_BOOTS)
         self._response = b""
+        self._offered: _Offer | None = None
         self._confirmed = False
+        self._confirmed_at = 0.0
         self._sessions = 0
         self._break_in_waits = False
 
     def knock(self) -> None:
         """Ask a target whose address is known to look for its debugger at once."""
-        self._put_control(0, b"")
+        self._put_control(self.version, 0, b"")
+
+    def foresee(self, payload: bytes) -> bool:
+        if self._last_id is None or self._queue:
+            return False
+        sequence, reply_id = self._sequence_out, self._following(self._last_id)
+        packet_id = self._next_id
+        if self._outstanding is not None:
+            packet_id = self._following(packet_id)
+        ack = Frame(PacketType.ACK, reply_id, control=True)
+        packet = Frame(PacketType.MANIPULATE, packet_id, payload)
+        sealed = [
+            self._seal(sequence + number, frame.pack()) for number, frame in ((1, ack), (2, packet))
+        ]
+        self._foreseen = _Foreseen(reply_id, sequence, packet, sealed)
+        return True
+
+    def withdraw(self) -> bool:
+        there = self._foreseen is not None
+        self._foreseen = None
+        return there
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        foreseen = self._foreseen
+        if (
+            foreseen is None
+            or frame.control
+            or (frame.id, frame.type) != (foreseen.reply_id, PacketType.MANIPULATE)
+            or self._sequence_out != foreseen.sequence
+            or not (self._outstanding is None or self._proves(frame, self._outstanding))
+        ):
+            return super()._receive_frame(frame, now)
+        # What `_control`, `_accepts`, `_delivered` and `_transmit` would do one after the other.
+        self._foreseen = None
+        self._reset_done()
+        self._last_id = frame.id
+        self._next_id = foreseen.packet.id
+        self._outstanding = Outgoing(PacketType.MANIPULATE, foreseen.packet.payload, None)
+        self._note_sent(self._outstanding, now)
+        self._sequence_out += len(foreseen.sealed)
+        self._out += foreseen.sealed
+        return [Packet(PacketType.MANIPULATE, frame.payload)]
 
     def break_in(self, now: float) -> None:
         if self.connected:
@@ -311,60 +396,110 @@ class KdnetHost(_Kdnet, HostEndpoint):
         else:
             self._break_in_waits = True
 
+    def _hear(self, now: float, source: Address | None) -> None:
+        super()._hear(now, source)
+        self.peer = source or self.peer
+
     def _receive_poke_or_response(
         self, datagram: Datagram, now: float, source: Address | None
     ) -> list[WireEvent]:
         body = datagram.body
         if len(body) < CONNECTED_PORT.stop or body[:2] != POKE:
             return []
-        client_key = body[CLIENT_KEY]
-        boot = client_key[BOOT]
-        if boot in self._boots or (
-            boot == self._answered[BOOT] and datagram.sequence < self._answered_sequence
-        ):
-            # Of a boot that is over, or overtaken by the poke we answered.
-            return self._drop(Drop.REPLAYED)
+        if self._confirmed and source and self.peer and source[0] != self.peer[0]:
+            # Another machine must not take the session away.
+            return []
+        client_key, keep_alive = body[CLIENT_KEY], any(body[CONNECTED_PORT])
+        if self._seems_old(datagram, keep_alive):
+            return self._offer(datagram, now, source)
+        if self._confirmed and keep_alive:
+            # To answer it would rekey the session.
+            self._newest = datagram.sequence
+            self._hear(now, source)
+            return []
         if client_key == self._answered:
             # The same poke once more: the same response, or both sides would hold other keys.
-            self._put_control(datagram.sequence, self._response)
+            self._put_control(datagram.version, datagram.sequence, self._response)
             return []
-        if self._confirmed:
-            # A poke that names a connected port is a keep-alive; answering it would rekey the
-            # session. One from elsewhere must not take the session away.
-            from_elsewhere = (
-                source is not None and self.peer is not None and (source[0] != self.peer[0])
-            )
-            if any(body[CONNECTED_PORT]) or from_elsewhere:
-                return []
-        self.peer = source
-        self.version = datagram.version
-        if self._answered and boot != self._answered[BOOT]:
+        if self._confirmed and now < self._confirmed_at + UNDER_WAY:
+            # Sent before the target had our response.
+            return []
+        self._hear(now, source)
+        response = self._respond(datagram)
+        self._begin(datagram, response, now)
+        return []
+
+    def _seems_old(self, poke: Datagram, keep_alive: bool) -> bool:
+        """Of a boot that is over, or overtaken, or the one this session began with."""
+        boot = poke.body[CLIENT_KEY][BOOT]
+        if boot != self._answered[BOOT]:
+            return boot in self._boots
+        begins_anew = self._confirmed and not keep_alive
+        return poke.sequence < self._newest + begins_anew
+
+    def _offer(self, poke: Datagram, now: float, source: Address | None) -> list[WireEvent]:
+        """Answer what may be a replay, without giving up the session for it.
+
+        A target whose client key and numbers are the same at every boot looks like a replay. It
+        gets a chance once the session has fallen silent, and gets the session when it shows that
+        it has the new key, which nobody can who only repeats what was said.
+        """
+        silent = self.heard is None or now >= self.heard + self.silence
+        if not silent or (self._confirmed and any(poke.body[CONNECTED_PORT])):
+            return self._drop(Drop.REPLAYED)
+        self.peer = source or self.peer
+        if self._offered is not None and self._offered.poke == poke:
+            self._put_control(poke.version, poke.sequence, self._offered.response)
+            return []
+        response = self._respond(poke)
+        key = derive_data_key(self._control_key, response)
+        self._offered = _Offer(poke, response, Sealer(key, self._hmac_key))
+        return []
+
+    def _respond(self, poke: Datagram) -> bytes:
+        response = RESPONSE + poke.body[CLIENT_KEY] + self._random(32)
+        response = response.ljust(RESPONSE_SIZE, b"\0")
+        self._put_control(poke.version, poke.sequence, response)
+        return response
+
+    def _open_otherwise(self, data: bytes, now: float) -> Datagram | None:
+        offer = self._offered
+        datagram = offer.sealer.open(data) if offer is not None else None
+        if offer is None or datagram is None or datagram.from_host:
+            return None
+        self._begin(offer.poke, offer.response, now)
+        return datagram
+
+    def _begin(self, poke: Datagram, response: bytes, now: float) -> None:
+        """Both sides hold the key of a new session, or will as soon as the response arrives."""
+        client_key = poke.body[CLIENT_KEY]
+        if self._answered and client_key[BOOT] != self._answered[BOOT]:
             self._boots.append(self._answered[BOOT])
-        self._answered, self._answered_sequence = client_key, datagram.sequence
-        self._response = (RESPONSE + self._answered + self._random(32)).ljust(RESPONSE_SIZE, b"\0")
-        self._put_control(datagram.sequence, self._response)
-        self._start_session(self._response)
+        self._answered, self._newest, self._response = client_key, poke.sequence, response
+        self._offered = None
+        self.version = poke.version
+        self._start_session(response)
         self._resets_unanswered = 0
         self._confirmed = False
         if self._break_in_waits:
             self._break_in_waits = False
             self._put_body(BREAK_IN)
         self.reset(now)
-        return []
 
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         events: list[WireEvent] = []
         if not self._confirmed:
-            self._confirmed = True
+            self._confirmed, self._confirmed_at = True, now
             self._sessions += 1
             events.append(Connected(again=self._sessions > 1))
         return events + super()._receive_body(body, now)
 
     def _start_ids(self) -> None:
+        self._foreseen = None
         self._next_id = FIRST_HOST_ID
         self._last_id = None
 
-    def _accepts(self, frame: Frame) -> bool:
+    def _accepts(self, frame: Frame, now: float) -> bool:
         if self._last_id is not None and frame.id <= self._last_id:
             return False
         self._last_id = frame.id

@@ -21,6 +21,8 @@ from kdsim.errors import TargetError, TargetGone
 Address = tuple[str, int]
 
 CHUNK = 65536
+DATAGRAM = 8192
+"""More than any KDNET datagram. One that is longer is cut, and then not opened."""
 CONNECT_TIMEOUT = 5.0
 LOOPBACK = "127.0.0.1"
 ANYWHERE = "0.0.0.0"
@@ -65,7 +67,7 @@ class Link(Protocol):
         """Let `wait` also end when `fd` is readable."""
 
     def receive(self) -> list[Arrival]:
-        """What has arrived since the last call."""
+        """What has arrived, or some of it: then `wait` does not sleep."""
 
     def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
         """Send each as a datagram, or all as one piece of a stream."""
@@ -89,25 +91,25 @@ class UdpLink:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._refused = False
+        self._speaks_ipv6 = sock.family == socket.AF_INET6
         self.description = description
         self.local: Address = _plain(sock.getsockname())
 
     def wait(self, timeout: float | None) -> bool:
-        return self._refused or bool(self._poll.poll(milliseconds(timeout)))
+        return self._refused or bool(self._poll.poll(milliseconds(timeout) if timeout else timeout))
 
     def receive(self) -> list[Arrival]:
-        arrivals: list[Arrival] = []
+        # One at a time: to ask for another costs as much as to be told of it by `wait`.
         if self._refused:
             self._refused = False
-            arrivals.append(Refused())
-        while True:
-            try:
-                data, source = self._socket.recvfrom(CHUNK)
-                arrivals.append(Data(data, _plain(source)))
-            except BlockingIOError:
-                return arrivals
-            except ConnectionRefusedError:
-                arrivals.append(Refused())
+            return [Refused()]
+        try:
+            data, source = self._socket.recvfrom(DATAGRAM)
+        except BlockingIOError:
+            return []
+        except ConnectionRefusedError:
+            return [Refused()]
+        return [Data(data, _plain(source))]
 
     def send(self, pieces: Sequence[bytes], to: Address | None = None) -> None:
         for data in pieces:
@@ -118,7 +120,7 @@ class UdpLink:
             if to is None:
                 self._socket.send(data)
             else:
-                mapped = self._socket.family == socket.AF_INET6 and ":" not in to[0]
+                mapped = self._speaks_ipv6 and ":" not in to[0]
                 self._socket.sendto(data, (MAPPED + to[0] if mapped else to[0], to[1]))
         except ConnectionRefusedError:
             # The answer to an earlier datagram; this one was not sent.
@@ -178,14 +180,32 @@ def udp_connect(host: Address) -> UdpLink:
         TargetError: the host name does not resolve.
     """
     address = resolve(host[0])
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        sock = _connected((address, host[1]))
+    except OSError as error:
+        raise TargetError(f"cannot send to {host[0]} port {host[1]}: {error.strerror}") from error
+    own = sock.getsockname()
+    if own[0] != address:
+        # Windows sends from the port it sends to, and some debuggers (rizin, radare2) hear no
+        # other. On the debugger's own machine that port is the debugger's.
+        with contextlib.suppress(OSError):
+            same = _connected((address, host[1]), (own[0], host[1], *own[2:]))
+            sock.close()
+            sock = same
+    return UdpLink(sock, f"net:{host[0]}:{host[1]}")
+
+
+def _connected(to: Address, source: tuple[str, int] | None = None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        sock.connect((address, host[1]))
-    except OSError as error:
+        if source is not None:
+            sock.bind(source)
+        sock.connect(to)
+    except OSError:
         sock.close()
-        raise TargetError(f"cannot send to {host[0]} port {host[1]}: {error.strerror}") from error
-    return UdpLink(sock, f"net:{host[0]}:{host[1]}")
+        raise
+    return sock
 
 
 def resolve(name: str) -> str:

@@ -65,17 +65,17 @@ class Api(IntEnum):
     SET_CONTEXT_EX = 0x3160
 
 
-NO_REPLY = frozenset(
+PARTING = frozenset(
     {
         Api.CONTINUE,
         Api.CONTINUE2,
         Api.REBOOT,
         Api.CAUSE_BUGCHECK,
         Api.SWITCH_PROCESSOR,
-        Api.SET_INTERNAL_BREAKPOINT,
-        Api.CLEAR_ALL_INTERNAL_BREAKPOINTS,
     }
 )
+"""Requests that end a stop; the next word of the target is a new state change, if any."""
+NO_REPLY = PARTING | {Api.SET_INTERNAL_BREAKPOINT, Api.CLEAR_ALL_INTERNAL_BREAKPOINTS}
 """Requests that are acknowledged but not answered."""
 
 
@@ -346,6 +346,7 @@ ARGUMENTS: dict[Api, type[Arguments]] = {
     Api.SET_CONTEXT_EX: ContextExArguments,
 }
 
+_ADDRESS = slice(UNION_OFFSET, UNION_OFFSET + 8)
 _ADDRESSED = frozenset(api for api, kind in ARGUMENTS.items() if kind is MemoryArguments)
 
 A = TypeVar("A", bound=Arguments)
@@ -440,10 +441,10 @@ class Manipulate(NamedTuple):
 
     def answers(self, request: Manipulate) -> bool:
         """Whether this can be the reply to `request`, and not a late one to an earlier request."""
-        if self.api != request.api:
+        api = request.api
+        if self.api != api:
             return False
-        address = slice(UNION_OFFSET, UNION_OFFSET + 8)
-        return request.api not in _ADDRESSED or self.header[address] == request.header[address]
+        return api not in _ADDRESSED or self.header[_ADDRESS] == request.header[_ADDRESS]
 
     def __str__(self) -> str:
         try:

@@ -74,7 +74,7 @@ class StateChange:
         """The state change in a KD_STATE_CHANGE64 payload.
 
         Raises:
-            ProtocolError: too short, an unknown kind, or lengths that do not fit.
+            ProtocolError: too short, or lengths that do not fit.
         """
         if len(payload) < STATE_CHANGE_SIZE:
             raise ProtocolError(f"state change of {len(payload)} bytes, 240 needed", payload)
@@ -105,9 +105,9 @@ class StateChange:
                     (payload[STATE_CHANGE_SIZE:] + b"\0\0").decode("latin-1").split("\0", 2)
                 )
                 return CommandStringChange(*common, name, command)
-        raise ProtocolError(f"unknown state change {state:08x}", payload)
+        return UnknownChange(*common, state & ~ALTERNATE_SOURCE)
 
-    def _pack(self, kind: StateKind, union: bytes, data: bytes = b"") -> bytes:
+    def _pack(self, kind: int, union: bytes, data: bytes = b"") -> bytes:
         state = kind | (ALTERNATE_SOURCE if self.alternate else 0)
         head = _CHANGE.pack(
             state, self.level, self.processor, self.processors, self.thread, self.pc
@@ -180,7 +180,17 @@ class CommandStringChange(StateChange):
         return self._pack(StateKind.COMMAND_STRING, bytes(_REPORT_OFFSET - _UNION), text)
 
 
-AnyStateChange = ExceptionChange | LoadSymbolsChange | CommandStringChange
+@dataclass(frozen=True, slots=True)
+class UnknownChange(StateChange):
+    """A kind that is not known here. Its target waits for a continue, as after any other."""
+
+    state: int = 0
+
+    def pack(self) -> bytes:
+        return self._pack(self.state, bytes(_REPORT_OFFSET - _UNION))
+
+
+AnyStateChange = ExceptionChange | LoadSymbolsChange | CommandStringChange | UnknownChange
 
 
 class DebugIoApi(IntEnum):

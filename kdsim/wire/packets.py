@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
+from zlib import adler32
 
 from kdsim.errors import ProtocolError
 
@@ -19,6 +20,18 @@ BREAK_IN = b"\x62"
 TRAILER = b"\xaa"
 MAX_PAYLOAD = 4000
 """PACKET_MAX_SIZE of a serial line."""
+
+
+SUMMED = 256
+"""Bytes whose sum is less than Adler-32's modulus."""
+
+
+def checksum(payload: bytes) -> int:
+    """The sum of the bytes, from the low half of Adler-32, which adds bytes four times faster."""
+    total = 0
+    for start in range(0, len(payload), SUMMED):
+        total += adler32(payload[start : start + SUMMED], 0) & 0xFFFF
+    return total & 0xFFFFFFFF
 
 
 class PacketType(IntEnum):
@@ -48,8 +61,9 @@ class Frame(NamedTuple):
         """Header and payload, without the trailer a stream adds."""
         if self.control:
             return HEADER.pack(CONTROL_LEADER, self.type, 0, self.id, 0)
-        size, checksum = len(self.payload), sum(self.payload) & 0xFFFFFFFF
-        return HEADER.pack(DATA_LEADER, self.type, size, self.id, checksum) + self.payload
+        payload = self.payload
+        header = (DATA_LEADER, self.type, len(payload), self.id, checksum(payload))
+        return HEADER.pack(*header) + payload
 
     @classmethod
     def unpack(cls, data: bytes) -> Frame:
@@ -60,7 +74,7 @@ class Frame(NamedTuple):
         """
         if len(data) < HEADER.size:
             raise ProtocolError(f"packet of {len(data)} bytes, a header has {HEADER.size}", data)
-        leader, kind, count, number, checksum = HEADER.unpack_from(data)
+        leader, kind, count, number, summed = HEADER.unpack_from(data)
         if leader == CONTROL_LEADER:
             return cls(kind, number, control=True)
         if leader != DATA_LEADER:
@@ -68,8 +82,8 @@ class Frame(NamedTuple):
         payload = data[HEADER.size : HEADER.size + count]
         if len(payload) != count:
             raise ProtocolError(f"packet names {count} payload bytes, {len(payload)} came", data)
-        if sum(payload) & 0xFFFFFFFF != checksum:
-            raise ProtocolError(f"packet checksum {checksum:08x} does not match", data)
+        if checksum(payload) != summed:
+            raise ProtocolError(f"packet checksum {summed:08x} does not match", data)
         return cls(kind, number, payload)
 
 

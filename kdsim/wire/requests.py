@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
 
 from kdsim.errors import MemoryFault, ProtocolError, TargetError
 from kdsim.wire.context import CONTEXT_SIZE, ContextFlag
@@ -24,6 +23,11 @@ from kdsim.wire.manipulate import (
 
 ADDRESS_SPACE = 1 << 64
 ADDRESS_MASK = ADDRESS_SPACE - 1
+PAGE_SIZE = 0x1000
+
+
+Take = Callable[[Manipulate], bool]
+"""Sees a reply; False ends the conversation."""
 
 
 class Requests:
@@ -33,7 +37,7 @@ class Requests:
         ask: sends a request and returns its reply.
         read_size: bytes asked for in one read; targets may send fewer.
         write_size: bytes sent in one write.
-        burst: a context in which one request follows the other.
+        converse: asks many questions in a row, if there is a faster way than one by one.
     """
 
     def __init__(
@@ -41,10 +45,10 @@ class Requests:
         ask: Callable[[Manipulate], Manipulate],
         read_size: int,
         write_size: int,
-        burst: Callable[[], AbstractContextManager[None]] = nullcontext,
+        converse: Callable[[Iterable[Manipulate], Take], None] | None = None,
     ) -> None:
         self._ask = ask
-        self._burst = burst
+        self._converse = converse or self._one_by_one
         self._read_size = read_size
         self._write_size = write_size
 
@@ -56,19 +60,35 @@ class Requests:
     def read(self, api: Api, address: int, size: int) -> bytes:
         """The readable prefix of a range of virtual or physical memory."""
         size = min(size, ADDRESS_SPACE - address)
-        with self._burst():
-            return self._read(api, address, size)
-
-    def _read(self, api: Api, address: int, size: int) -> bytes:
         data = bytearray()
-        while len(data) < size:
+        end = False
+
+        def questions() -> Iterator[Manipulate]:
+            for start in range(len(data), size, self._read_size):
+                wanted = min(size - start, self._read_size)
+                yield Manipulate.request(api, MemoryArguments(address + start, wanted))
+
+        def take(reply: Manipulate) -> bool:
+            nonlocal end
             wanted = min(size - len(data), self._read_size)
-            reply = self._ask(Manipulate.request(api, MemoryArguments(address + len(data), wanted)))
             came = reply.data[: min(reply.arguments(MemoryArguments).actual, wanted)]
-            data += came
-            if not came or not reply.succeeded:
-                break
+            data.extend(came)
+            end = not came or not reply.succeeded
+            if end or len(came) == wanted:
+                return not end
+            if (address + len(data)) % PAGE_SIZE:
+                # As much as this target sends at a time; at a page it may have met its last one.
+                self._read_size = len(came)
+            return False
+
+        while len(data) < size and not end:
+            self._converse(questions(), take)
         return bytes(data)
+
+    def _one_by_one(self, messages: Iterable[Manipulate], take: Take) -> None:
+        for message in messages:
+            if not take(self._ask(message)):
+                return
 
     def write(self, api: Api, address: int, data: bytes) -> int:
         """How many bytes of `data` could be written."""

@@ -13,15 +13,23 @@ import os
 import string
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 from kdsim.errors import UserError
 
 MAGIC = b"MDBG"
+VERSIONS = (2, 4, 5)
+"""The target's choice, which the debugger copies into all it sends. Traffic of 2 (Windows 8.1) and
+of 4 (Windows 10 1511) differs in nothing but this byte. 5 is what newer ones are said to send; no
+capture of it is public, and the debuggers whose source is (ntoseye, rizin) copy any number."""
+VERSION = 4
 HEADER_SIZE = 6
 TAG_SIZE = 16
 BLOCK = 16
 FROM_HOST = 0x80
+MOST_BYTES = HEADER_SIZE + 4032 + TAG_SIZE
+"""Of a datagram: around the largest packet any transport carries, in whole AES blocks."""
 RESPONSE_SIZE = 322
 """Bytes of the host's response that go into the data key, padding excluded."""
 
@@ -88,12 +96,23 @@ def derive_data_key(control_key: bytes, response: bytes) -> bytes:
     return hashlib.sha256(control_key + response[:RESPONSE_SIZE]).digest()
 
 
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+
+def well_formed(data: bytes) -> bool:
+    """Whether this can be a datagram, whoever sealed it."""
+    size = len(data) - HEADER_SIZE - TAG_SIZE
+    return size >= BLOCK and not size % BLOCK and len(data) <= MOST_BYTES and data[:4] == MAGIC
+
+
 class Sealer:
     """Seals and opens datagrams of one key; the HMAC key is the session's, whatever the channel.
 
     Each direction keeps one CBC context for ever, because to make one costs more than to encrypt a
-    datagram. A context chains the last ciphertext block into the next plaintext block, so the IV
-    is changed by xor: what the context will add is taken out, the datagram's own IV put in.
+    datagram. A context chains the last ciphertext block into the next plaintext block. To decrypt
+    with another IV, the IV goes in first; to encrypt with one, what the context will add is taken
+    out by xor and the IV put in.
     """
 
     def __init__(self, key: bytes, hmac_key: bytes) -> None:
@@ -103,8 +122,11 @@ class Sealer:
         cipher = Cipher(algorithms.AES(key), modes.CBC(bytes(BLOCK)))
         self._encrypt = cipher.encryptor().update
         self._decrypt = cipher.decryptor().update
-        self._encrypted = self._decrypted = bytes(BLOCK)
-        self._hmac_key = hmac_key
+        self._encrypted = bytes(BLOCK)
+        # HMAC as RFC 2104 defines it, the two padded keys hashed once.
+        padded = hmac_key.ljust(hashlib.sha256().block_size, b"\0")
+        self._inner = hashlib.sha256(padded.translate(_INNER))
+        self._outer = hashlib.sha256(padded.translate(_OUTER))
 
     def seal(
         self, version: int, channel: int, sequence: int, from_host: bool, body: bytes
@@ -114,33 +136,28 @@ class Sealer:
         word = sequence << 8 | (FROM_HOST if from_host else 0) | padding
         plaintext = word.to_bytes(8, "big") + body + bytes(padding)
         tag = self._tag(header + plaintext)
-        first = _xor(plaintext[:BLOCK], self._encrypted, tag)
-        ciphertext = self._encrypt(first + plaintext[BLOCK:])
+        first = _number(plaintext[:BLOCK]) ^ _number(self._encrypted) ^ _number(tag)
+        ciphertext = self._encrypt(first.to_bytes(BLOCK, "big") + plaintext[BLOCK:])
         self._encrypted = ciphertext[-BLOCK:]
         return header + ciphertext + tag
 
     def open(self, data: bytes) -> Datagram | None:
         """The datagram, or None when it is not one or was sealed with another key."""
-        size = len(data) - HEADER_SIZE - TAG_SIZE
-        if size < BLOCK or size % BLOCK or not data.startswith(MAGIC):
+        if not well_formed(data):
             return None
-        header, tag = data[:HEADER_SIZE], data[-TAG_SIZE:]
-        plaintext = self._decrypt(data[HEADER_SIZE:-TAG_SIZE])
-        first = _xor(plaintext[:BLOCK], self._decrypted, tag)
-        self._decrypted = data[-TAG_SIZE - BLOCK : -TAG_SIZE]
-        plaintext = first + plaintext[BLOCK:]
-        if not hmac.compare_digest(self._tag(header + plaintext), tag):
+        tag = data[-TAG_SIZE:]
+        plaintext = self._decrypt(tag + data[HEADER_SIZE:-TAG_SIZE])[BLOCK:]
+        if not hmac.compare_digest(self._tag(data[:HEADER_SIZE] + plaintext), tag):
             return None
-        word = int.from_bytes(plaintext[:8], "big")
+        word = _number(plaintext[:8])
         end = max(8, len(plaintext) - (word & 0xF))
-        from_host = bool(word & FROM_HOST)
-        return Datagram(header[4], header[5], word >> 8, from_host, plaintext[8:end])
+        return Datagram(data[4], data[5], word >> 8, bool(word & FROM_HOST), plaintext[8:end])
 
     def _tag(self, data: bytes) -> bytes:
-        return hmac.digest(self._hmac_key, data, "sha256")[:TAG_SIZE]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.digest()[:TAG_SIZE]
 
 
-def _xor(one: bytes, two: bytes, three: bytes) -> bytes:
-    value = int.from_bytes(one, "little")
-    value ^= int.from_bytes(two, "little") ^ int.from_bytes(three, "little")
-    return value.to_bytes(BLOCK, "little")
+_number = partial(int.from_bytes, byteorder="big")

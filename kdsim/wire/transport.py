@@ -16,7 +16,7 @@ from kdsim.wire import links
 from kdsim.wire.connection import HostConnection, TargetConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
-from kdsim.wire.sealing import parse_key
+from kdsim.wire.sealing import VERSION, parse_key
 
 if TYPE_CHECKING:
     from kdsim.wire.links import Link
@@ -166,12 +166,12 @@ def open_host(transport: Transport) -> HostConnection:
 
 
 def open_target_net(
-    host: str, port: int, key: str, *, record: BinaryIO | None = None
+    host: str, port: int, key: str, *, version: int = VERSION, record: BinaryIO | None = None
 ) -> TargetConnection:
     """A target's KDNET connection to the debugger at `host`; `record` gets a capture of it."""
     link = links.udp_connect((host, port))
     peer = (links.resolve(host), port)
-    endpoint = KdnetTarget(key, peer, link.local)
+    endpoint = KdnetTarget(key, peer, link.local, version=version)
     if record is None:
         return TargetConnection(endpoint, link)
     from kdsim.wire.recording import RecordingLink

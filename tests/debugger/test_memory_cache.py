@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdsim.debugger.memory import LINE_SIZE, MOST_LINES, CachedMemory
+from kdsim.debugger.memory import LINE_SIZE, MOST_LINES, READ_AHEAD, CachedMemory
 from tests.debugger.conftest import Kd
 from tests.debugger.debugger_fakes import DATA, KERNEL
 
@@ -46,6 +46,62 @@ def test_what_was_read_first_goes_first() -> None:
     for line in (9, 5, 0):
         counted.memory.read(line * LINE_SIZE, 1)
     assert counted.reads == [0]
+
+
+def test_reads_that_move_upwards_are_fetched_ahead() -> None:
+    counted = Counted()
+    lines = 256
+    for address in range(0, lines * LINE_SIZE, 16):
+        counted.memory.read(address, 16)
+    assert len(counted.reads) < lines / (READ_AHEAD / 2)
+    counted.reads.clear()
+    counted.memory.flush()
+    for address in range(0, lines * LINE_SIZE, 2 * LINE_SIZE):
+        counted.memory.read(address, 16)
+    assert len(counted.reads) == lines / 2, "who jumps gets no more than he asked for"
+
+
+USER = 0x7FF7_0000_0000
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        pytest.param("~1s", id="processor"),
+        pytest.param(".cache hold; ~1s", id="processor, and the cache is held"),
+    ],
+)
+def test_another_processor_may_be_in_another_process(
+    kd: Kd, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    """A target reads user addresses by the page tables of the processor that is looked at."""
+    kd.backend.virtual.map(USER, b"\1\1\1\1")
+    change = kd.backend.switch_processor
+
+    def switch_processor(number: int) -> None:
+        kd.backend.virtual.poke(USER, bytes([number + 1]) * 4)
+        change(number)
+
+    monkeypatch.setattr(kd.backend, "switch_processor", switch_processor)
+    assert kd.run(f"dd {USER:x} l1").endswith("  01010101\n")
+    kd.run(switch)
+    assert kd.run(f"dd {USER:x} l1").endswith("  02020202\n")
+    kd.run("~0s")
+    assert kd.run(f"dd {USER:x} l1").endswith("  01010101\n")
+
+
+def test_another_processor_ends_the_choice_of_a_process(kd: Kd) -> None:
+    kd.session.memory.select_process(0x1AD000)
+    kd.run("~1s")
+    assert kd.session.memory.process_cr3 is None
+
+
+def test_flushall_forgets_physical_memory_too(kd: Kd) -> None:
+    kd.backend.physical.map(0x1000, b"\1\1\1\1")
+    assert kd.run("!dd 1000 l1").endswith("01010101\n")
+    kd.backend.physical.poke(0x1000, b"\2\2\2\2")
+    assert kd.run("!dd 1000 l1").endswith("01010101\n")
+    assert kd.run(".cache flushall; !dd 1000 l1").endswith("02020202\n")
 
 
 def test_a_write_is_seen_even_when_the_cache_is_held(kd: Kd) -> None:

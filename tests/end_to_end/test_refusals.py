@@ -71,6 +71,11 @@ def test_nobody_listens_on_kdcom(computer: Computer) -> None:
         pytest.param(["nosuch"], "no machine named 'nosuch'", id="machine"),
         pytest.param(["broken.toml"], "broken.toml: not TOML", id="damaged toml"),
         pytest.param(["lab", "--port", "1"], "KDNET needs --port and --key", id="no key"),
+        pytest.param(
+            ["lab", "--port", "1", "--key", KEY, "--kdnet-version", "3"],
+            "KDNET version 3 is not one of 2, 4, 5",
+            id="version",
+        ),
         pytest.param(["lab", "--com", "usb:1"], "neither unix:PATH nor tcp:PORT", id="cable"),
         pytest.param(["lab", "--ram", "1K"], "--ram: expected a size", id="ram"),
         pytest.param(["lab", "--cpus", "0"], "--cpus: expected a whole number", id="cpus"),

@@ -75,6 +75,17 @@ def test_control_c_breaks_in_and_g_goes_on(
         assert kd.errors == ""
 
 
+@pytest.mark.parametrize("version", [2, 4, 5])
+def test_each_version_of_kdnet(computer: Computer, version: int) -> None:
+    cable = net(computer)
+    with computer.target(*cable.target, "--kdnet-version", str(version)):
+        done = computer.kd("-k", cable.debugger, "-b", "-c", "!process 0 0 System; .kdwire; qd")
+    assert done.returncode == 0
+    assert "Image: System" in done.stdout
+    assert f"KDNET version: {version}\n" in done.stdout
+    assert done.stdout.endswith("Dropped      : 0\n")
+
+
 @CABLES
 def test_the_debugger_may_come_first(computer: Computer, lay: Callable[[Computer], Cable]) -> None:
     cable = lay(computer)

@@ -9,10 +9,22 @@ from kdsim.target.lab import find_lab
 from kdsim.target.machine.clock import Clock, ClockMode
 from kdsim.target.ntos.images import shipped_images
 from kdsim.target.system import System
-from kdsim.wire.manipulate import Status
+from kdsim.wire.connection import FILE_PATIENCE, TargetConnection
+from kdsim.wire.endpoint import Packet, WireEvent
+from kdsim.wire.kdcom import KdcomHost, KdcomTarget
+from kdsim.wire.manipulate import (
+    Api,
+    Continue2Arguments,
+    Manipulate,
+    RestoreBreakpointArguments,
+    Status,
+    WriteBreakpointArguments,
+)
 from kdsim.wire.messages import FileApi, FileIo
-from tests.target.booted import Debugged
+from kdsim.wire.packets import PacketType
+from tests.target.booted import Debugged, names
 from tests.target.debugging import debug, listen
+from tests.wire.simulated import SimulatedLink
 
 PATH = r"\SystemRoot\System32\drivers\leaky.sys"
 
@@ -43,6 +55,79 @@ def test_a_driver_is_replaced_at_load(tmp_path, shipped):
     assert f"KD: Accessing '{mine}' ({PATH})\n  File size {size}K.\n" in text
     assert f"MmLoadSystemImage: Pulled {PATH} from kd\n" in text
     assert re.search(r"[0-9a-f`]{17}  \"My own drive", text)
+
+
+def _offering(data: bytes):
+    """A debugger that has that file."""
+
+    def answer(request: FileIo) -> FileIo:
+        if request.api == FileApi.CREATE:
+            return request.created(1, len(data))
+        if request.api == FileApi.READ:
+            _, offset, length = request.transfer
+            return request.read(data[offset : offset + length])
+        return request.reply(0)
+
+    return answer
+
+
+def test_a_machine_saved_between_the_two_services_of_a_load_goes_on_with_the_file(
+    tmp_path, shipped
+):
+    """The debugger's file came with the first; nobody offers it to the loaded machine."""
+    target = Debugged()
+    target.run_to_stop()
+    target.script.files = _offering(shipped.replace(b"This program", b"My own drive"))
+    between = target.kernel.address("MiMapDriverImage")
+    planted = target.one(Api.WRITE_BREAKPOINT, WriteBreakpointArguments(between))
+    handle = planted.arguments(WriteBreakpointArguments).handle
+    target.set_registers(rip=target.script.reports[-1].pc + 1)
+    target.go()
+    while target.run_to_stop().pc != between:
+        target.go()
+    target.one(Api.RESTORE_BREAKPOINT, RestoreBreakpointArguments(handle))
+    saved = tmp_path / "saved"
+    target.system.machine.save(saved)
+
+    again = Debugged.loaded(saved)
+    again.ask()
+    digests = []
+    for machine in (target, again):
+        machine.go()
+        load = machine.run_to_stop()
+        assert load.path.endswith("leaky.sys")
+        assert machine.read(load.base + 0x4E, 12) == b"My own drive"
+        digests.append(machine.system.machine.digest())
+        machine.system.close()
+    assert digests[0] == digests[1]
+
+
+GO = Manipulate.request(Api.CONTINUE2, Continue2Arguments(0x10002, 0, 0x400))
+
+
+def test_a_debugger_that_never_answers_costs_its_patience(tmp_path):
+    """It acknowledges each request for a file; the load goes on with the disk's copy."""
+    link = SimulatedLink(KdcomHost())
+    connection = TargetConnection(KdcomTarget(), link, link.clock)
+    connection.wait(0.1)
+    system = System.power_on(
+        find_lab("lab"), connection, print, clock=Clock(ClockMode.VIRTUAL), break_at_boot=False
+    )
+    machine = system.machine
+    asked = []
+    while "leaky.sys" not in names(system.kernel.modules()):
+        system.run(until=machine.clock.now() + 10_000_000)
+        assert machine.clock.now() < 1_000_000_000
+        asked = [FileIo.unpack(event.payload) for event in link.events if _is_file_request(event)]
+        if system.stub.stop is not None:
+            link.say(PacketType.MANIPULATE, GO.pack())
+    assert [request.path for request in asked] == [PATH]
+    assert FILE_PATIENCE <= link.now < 2 * FILE_PATIENCE
+    system.close()
+
+
+def _is_file_request(event: WireEvent) -> bool:
+    return isinstance(event, Packet) and event.type is PacketType.FILE_IO
 
 
 def _no_read(request: FileIo) -> FileIo:

@@ -312,25 +312,33 @@ class SecondClient:
 
     # -- requests ----------------------------------------------------------------------------
 
-    def post(self, api, union=b"", data=b"", processor=None):
+    def _packed(self, api, union, data, processor):
         junk = self.habits.garbage
         number = junk & 0xFFFF if processor is None else processor
         header = struct.pack("<IHHII", api, junk & 0xFFFF, number, junk, junk)
         filler = bytes((junk & 0xFF,)) * 40
-        self._send(MANIPULATE, header + union + filler[len(union) :] + data)
+        return header + union + filler[len(union) :] + data
+
+    def post(self, api, union=b"", data=b"", processor=None):
+        self._send(MANIPULATE, self._packed(api, union, data, processor))
 
     def ask(self, api, union=b"", data=b"", processor=None):
+        payload = self.exchange(self._packed(api, union, data, processor))
+        (status,) = struct.unpack_from("<I", payload, 8)
+        return Reply(status, payload[16:56], payload[56:])
+
+    def exchange(self, request):
+        """The reply to a request, both as they are on the wire."""
         self.replies.clear()
-        self.post(api, union, data, processor)
+        self._send(MANIPULATE, request)
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             self._look(AGAIN)
             while self.replies:
                 payload = self.replies.popleft()
-                if struct.unpack_from("<I", payload)[0] == api:
-                    (status,) = struct.unpack_from("<I", payload, 8)
-                    return Reply(status, payload[16:56], payload[56:])
-        raise AssertionError(f"no reply to {api:x}")
+                if payload[:4] == request[:4]:
+                    return payload
+        raise AssertionError(f"no reply to {request[:4].hex()}")
 
     def break_in(self):
         """Break in, and again every half second, as clients do."""

@@ -12,13 +12,14 @@ import pytest
 
 from kdsim.errors import ProtocolError
 from kdsim.wire import links
-from kdsim.wire.connection import HostConnection, Request, TargetConnection
-from kdsim.wire.endpoint import BreakIn, Connected, Lost, Reset
+from kdsim.wire.connection import FILE_PATIENCE, HostConnection, Request, TargetConnection
+from kdsim.wire.endpoint import BreakIn, Lost, Packet, Reset
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
-from kdsim.wire.manipulate import Api, Manipulate, VersionArguments
+from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments, VersionArguments
 from kdsim.wire.messages import CommandStringChange, ExceptionChange, FileIo, LoadSymbolsChange
 from kdsim.wire.packets import PacketType
+from tests.wire.simulated import SimulatedLink
 
 KEY = "1.2.3.4"
 STOP = ExceptionChange(0, 1, 0, 0, code=0x80000003)
@@ -91,6 +92,93 @@ def test_break_in_and_requests(ends):
     assert target.wait(0) is None
 
 
+class Answering:
+    """A link for the host whose target answers, in this thread, whenever the host waits."""
+
+    def __init__(self, host, target):
+        self.link, self.target = host.link, target
+        self.asked = []
+        self.late = []
+        self.interrupt_at = None
+        """The address asked for at which Ctrl+C comes between ACK and reply."""
+
+    def __getattr__(self, name):
+        return getattr(self.link, name)
+
+    def wait(self, timeout):
+        if self.late and self.interrupt_at is not None:
+            self.interrupt_at = None
+            raise KeyboardInterrupt
+        while self.late:
+            self.answer(self.late.pop())
+        while isinstance(event := self.target.wait(0), Request):
+            address, _, _ = event.message.arguments(MemoryArguments)
+            self.asked.append(address)
+            if address == self.interrupt_at:
+                self.late.append(event.message)
+                self.target._flush()
+            else:
+                self.answer(event.message)
+        return self.link.wait(min(timeout, 0.01))
+
+    def answer(self, question):
+        address, size, _ = question.arguments(MemoryArguments)
+        done = MemoryArguments(address, size, size)
+        self.target.reply(question.reply(0, done, bytes([address % 251]) * size))
+
+
+def questions(addresses):
+    return [Manipulate.request(Api.READ_VIRTUAL, MemoryArguments(each, 4)) for each in addresses]
+
+
+@pytest.fixture
+def answering(ends, monkeypatch):
+    host, target = ends
+    target.report(STOP)
+    settle(host, target)
+    link = Answering(host, target)
+    monkeypatch.setattr(host, "link", link)
+    yield host, link
+    monkeypatch.undo()
+
+
+def test_a_conversation(answering):
+    host, link = answering
+    came = []
+    host.converse(questions(range(50)), lambda reply: came.append(reply.data) is None)
+    assert came == [bytes([number] * 4) for number in range(50)]
+    assert link.asked == list(range(50))
+    assert host.endpoint.repetitions == 0
+
+
+def test_a_conversation_that_is_ended(answering):
+    """What was asked in vain is not taken for the answer to what is asked next."""
+    host, _ = answering
+    came = []
+    for start in range(10):
+        host.converse(questions(range(start, 50)), lambda reply: bool(came.append(reply.data)))
+        assert came.pop() == bytes([start] * 4)
+        assert not came
+        (question,) = questions([start + 1])
+        assert host.request(question).data == bytes([start + 1] * 4)
+    assert host.endpoint.repetitions == 0
+
+
+def test_a_conversation_after_an_interrupted_request(answering):
+    """The late reply comes first; nothing waits for a retransmission."""
+    host, link = answering
+    host.converse(questions([1, 2]), lambda reply: True)
+    link.interrupt_at = 99
+    with pytest.raises(KeyboardInterrupt):
+        host.request(questions([99])[0])
+    came = []
+    start = time.monotonic()
+    host.converse(questions(range(20)), lambda reply: came.append(reply.data) is None)
+    assert came == [bytes([number] * 4) for number in range(20)]
+    assert time.monotonic() - start < host.reply_timeout
+    assert link.asked == [1, 2, 99, *range(20)]
+
+
 def test_repeat_when_stopped(ends):
     host, target = ends
     target.report(STOP)
@@ -129,10 +217,10 @@ def test_short_requests_are_dropped(ends):
 
 def test_a_state_change_that_makes_no_sense_is_an_error_once(ends):
     host, target = ends
-    target.endpoint.send(PacketType.STATE_CHANGE64, bytes(240), time.monotonic())
+    target.endpoint.send(PacketType.STATE_CHANGE64, bytes(239), time.monotonic())
     target._flush()
     settle(host, target)
-    with pytest.raises(ProtocolError, match="unknown state change"):
+    with pytest.raises(ProtocolError, match="state change of 239 bytes"):
         host.wait(1)
     assert host.wait(0) is None
 
@@ -149,7 +237,6 @@ def test_module_notice_is_given_up(ends, monkeypatch):
     assert not target.print(b"nobody hears")
     host.break_in()
     pump(host, target, lambda: target.present)
-    assert Connected(again=True) in target._events
 
 
 class Silence:
@@ -216,6 +303,27 @@ def test_a_debugger_that_fell_silent_costs_two_seconds_once(ends, monkeypatch, s
     assert not target.print(b"more")
     assert silence.now - start < 2.5
     monkeypatch.setattr(target, "link", link)
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        pytest.param(KdnetHost(KEY), KdnetTarget(KEY, ("127.0.0.1", 1)), id="net"),
+        pytest.param(KdcomHost(), KdcomTarget(), id="com"),
+    ],
+)
+def test_a_file_request_that_is_acknowledged_and_not_answered_ends(host, target):
+    link = SimulatedLink(host)
+    connection = TargetConnection(target, link, link.clock)
+    while not connection.present:
+        connection.wait(0.1)
+    start = link.now
+    assert connection.file(FileIo.create("a.sys")) is None
+    assert start + FILE_PATIENCE <= link.now < start + FILE_PATIENCE + 1
+    assert connection.present, "it is there, and hears what else there is to say"
+    assert connection.print(b"text")
+    kinds = [event.type for event in link.events if isinstance(event, Packet)]
+    assert kinds == [PacketType.FILE_IO, PacketType.DEBUG_IO]
 
 
 def test_a_stop_waits_for_a_silent_debugger(ends, monkeypatch):

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset
 from kdsim.wire.kdcom import INITIAL_ID, SYNC, KdcomHost, KdcomTarget
-from kdsim.wire.kdnet import Drop, KdnetHost, KdnetTarget
-from kdsim.wire.packets import TRAILER, Frame, PacketType
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.packets import BREAK_IN, TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_data_key, derive_hmac_key, parse_key
+from kdsim.wire.tally import Drop
 from tests.wire.network import HOST, TARGET, Faults, Network
 
 KEY = "1.2.3.4"
@@ -63,7 +64,7 @@ def converse(network, rounds):
 
     def at_target(event):
         if isinstance(event, Packet):
-            target.send(PacketType.MANIPULATE, event.payload.replace(b"ask", b"reply"), network.now)
+            target.send(PacketType.MANIPULATE, event.payload + b"!", network.now)
             if event.payload.endswith(b"2"):
                 target.send(PacketType.DEBUG_IO, b"print " + event.payload[4:], network.now)
 
@@ -80,8 +81,8 @@ def converse(network, rounds):
     assert done, (network.packets(HOST)[-3:], network.packets(TARGET)[-3:])
     numbers = range(rounds)
     assert network.packets(TARGET) == [b"ask %d" % n for n in numbers]
-    replies = [p for p in network.packets(HOST) if p.startswith(b"reply")]
-    assert replies == [b"reply %d" % n for n in numbers]
+    replies = [p for p in network.packets(HOST) if p.startswith(b"ask")]
+    assert replies == [b"ask %d!" % n for n in numbers]
     said = [p for p in network.packets(HOST) if p.startswith(b"print")]
     assert said == [b"print %d" % n for n in numbers if n % 10 == 2]
 
@@ -147,6 +148,23 @@ def test_break_in(make):
     network.ends[HOST].break_in(network.now)
     network.run(limit=0.1)
     assert network.events[TARGET] == [BreakIn()]
+
+
+@PAIRS
+def test_a_break_in_that_crosses_the_state_change_is_answered_by_it(make):
+    """Also when the ACK comes right behind it, in the same piece: rizin wants one state change."""
+    network = connected(make)
+    host, target = network.ends
+    target.send(PacketType.STATE_CHANGE64, b"stop", network.now)
+    host.break_in(network.now)
+    for data in target.outgoing():
+        host.receive(data, network.now)
+    for data in host.outgoing():
+        assert target.receive(data, network.now) == []
+    assert target.idle
+    host.break_in(network.now)
+    (data,) = host.outgoing()
+    assert target.receive(data, network.now) == [BreakIn()]
 
 
 def test_break_in_before_the_handshake_is_kept():
@@ -269,6 +287,15 @@ def test_resend_with_nothing_outstanding_is_survived(make):
 
 
 @PAIRS
+def test_control_packets_of_unknown_types_are_ignored(make):
+    network = connected(make)
+    for kind in (*range(4), *range(7, 13), 0x77, 0xFFFF):
+        for end in network.ends:
+            end._control(kind, end._next_id)
+    converse(network, 3)
+
+
+@PAIRS
 def test_the_next_request_proves_the_reply(make):
     """Instead of an ACK for its reply the target may see the next request."""
     network = connected(make)
@@ -299,6 +326,45 @@ def test_kdcom_target_ids():
         network.run(limit=0.1)
     ids = [frame.id for frame in frames(network, TARGET)]
     assert ids == [INITIAL_ID | SYNC, INITIAL_ID | 1, INITIAL_ID, INITIAL_ID | 1]
+
+
+def test_a_target_lets_a_debugger_that_connects_speak_first():
+    """Rizin sends a break-in and RESET, each alone, and takes nothing before the answer."""
+    target = KdcomTarget()
+    target.link_up(0.0)
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    assert target.outgoing() == []
+    target.receive(BREAK_IN, 0.1)
+    assert target.outgoing() == []
+    reset = Frame(PacketType.RESET, 0, control=True).pack()
+    assert target.receive(reset, 0.11) == [Reset()]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.11)
+    assert [d[4] for d in target.outgoing()] == [PacketType.RESET, PacketType.STATE_CHANGE64]
+
+
+@pytest.mark.parametrize(("word", "limit"), [(b"", 1.0), (BREAK_IN, 0.3)])
+def test_a_debugger_that_says_nothing_more_is_told_soon(word, limit):
+    target = KdcomTarget()
+    target.link_up(0.0)
+    target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    target.receive(word, 0.2)
+    target.tick(target.deadline)
+    assert target.deadline <= limit + target.retry
+    (data,) = target.outgoing()
+    assert Frame.unpack(data[:-1]).payload == b"stop"
+
+
+def test_ids_for_a_debugger_that_acknowledges_acknowledgements():
+    """Rizin takes an ACK for a repetition when its id is that of the data packet before it."""
+    target = connected(kdcom).ends[TARGET]
+    target.receive(Frame(PacketType.ACK, 0, control=True).pack(), 0.0)
+    ids = []
+    for text in (b"1", b"2", b"3"):
+        target.send(PacketType.MANIPULATE, text, 0.0)
+        (data,) = target.outgoing()
+        ids.append(Frame.unpack(data[:-1]).id)
+        target.receive(Frame(PacketType.ACK, ids[-1], control=True).pack(), 0.0)
+    assert ids == [INITIAL_ID | SYNC, INITIAL_ID | SYNC | 1, INITIAL_ID | SYNC]
 
 
 def test_kdcom_host_ids():
@@ -414,7 +480,7 @@ def test_kdnet_first_data_datagram():
     assert opened(network, TARGET)[0] == (1, bytes(8) + bytes([1, 0, 0, 127]))
 
 
-@pytest.mark.parametrize("version", [2, 4, 5])
+@pytest.mark.parametrize("version", [2, 4, 5, 6, 255])
 def test_kdnet_version_is_copied(version):
     network = kdnet(version=version)
     network.run(lambda: Connected() in network.events[HOST], 1.0)
@@ -426,7 +492,7 @@ def test_kdnet_wrong_key_is_silence():
     network.run(limit=20.0)
     assert network.events == ([], [])
     assert network.sent[HOST] == []
-    assert network.ends[HOST].dropped[Drop.FOREIGN] > 30
+    assert network.ends[HOST].tally.dropped[Drop.FOREIGN] > 30
 
 
 def test_kdnet_keep_alive_pokes_are_not_answered():
@@ -454,7 +520,7 @@ def test_kdnet_target_restart_rekeys():
     host, target = network.ends
     key = host._data_sealer
     target.restart()
-    assert network.run(lambda: Connected(again=True) in network.events[HOST], 1.0)
+    assert network.run(lambda: Connected(again=True) in network.events[HOST], 2.0)
     assert host._data_sealer is not key
     network.run(limit=0.1)
     network.events[HOST].clear()

@@ -10,18 +10,26 @@ import pytest
 from kdsim.wire import links
 from kdsim.wire.connection import TargetConnection
 from kdsim.wire.kdcom import KdcomTarget
+from kdsim.wire.messages import TraceIo, UnknownChange
 from tests.wire.fake_target import BASE, PAGE, ForeignTarget
 
 PATIENCE = 60
 
 
-def debug(folder, commands, *, kind=None, payload=b""):
-    """Exit status and output of `kdsim kd -c` at a target that says one strange thing first."""
+def debug(folder, commands, *, kind=None, payload=b"", stop=None):
+    """Exit status and output of `kdsim kd -c` at a target that says one strange thing first.
+
+    Or that stands at a strange `stop`, and at a breakpoint once it was let go.
+    """
     connection = TargetConnection(KdcomTarget(), links.unix_listen(folder / "kd"))
     with ForeignTarget(connection) as target:
         target.contexts[0].set("rip", BASE + 0x123)
         target.contexts[0].set("rsp", BASE + 2 * PAGE - 16)
-        target.say(kind, payload) if kind is not None else target.say(9, bytes(64))
+        if stop is not None:
+            target.stop(stop)
+            target.stop(target.breakpoint())
+        else:
+            target.say(9 if kind is None else kind, payload or bytes(64))
         transport = f"com:pipe,port={folder}/kd"
         arguments = ["-k", transport, "-y", str(folder), "-c", f"{commands};qd"]
         done = subprocess.run(
@@ -56,6 +64,17 @@ def test_what_works(tmp_path, command, shown):
     assert shown in debug(tmp_path, command)[1]
 
 
+def test_a_stop_of_an_unknown_kind_is_the_users_to_decide(tmp_path):
+    """The target would wait for ever, and what it means is known to nobody here."""
+    stop = UnknownChange(1, 2, 0, BASE + 0x123, state=0x3099)
+    status, text = debug(tmp_path, ".lastevent;g", stop=stop)
+    told = "State change 00003099 of an unknown kind"
+    assert f"*** {told}; the target stands still, g lets it go on\n" in text
+    assert f"Last event: {told}\n" in text
+    assert "Break instruction exception - code 80000003" in text
+    assert status == 0
+
+
 NO_TYPES = "(nt: not an executable image (no MZ))"
 
 
@@ -80,7 +99,8 @@ def test_what_cannot_says_why_in_one_line(tmp_path, command, reason):
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
-        pytest.param(9, struct.pack("<I", 0x3330) + bytes(66), id="trace I/O"),
+        pytest.param(9, TraceIo(b"event").pack(), id="trace I/O"),
+        pytest.param(9, TraceIo(bytes(900)).pack(), id="long trace I/O"),
         pytest.param(9, b"x", id="short trace I/O"),
         pytest.param(10, struct.pack("<III", 0x4300, 1, 0), id="control request"),
         pytest.param(3, b"\x39\x39" + bytes(30), id="unknown debug I/O"),
@@ -93,10 +113,12 @@ def test_what_cannot_says_why_in_one_line(tmp_path, command, reason):
         pytest.param(11, struct.pack("<I", 0x3430) + bytes(76), id="file"),
         pytest.param(11, b"z", id="short file request"),
         pytest.param(1, bytes(200), id="32-bit state change"),
-        pytest.param(0x77, b"hello", id="unknown packet"),
+        *(pytest.param(n, b"hello", id=f"type {n}") for n in (0, 4, 5, 6, 8, 12, 0x77, 0xFFFF)),
     ],
 )
 def test_strange_messages_end_nothing(tmp_path, kind, payload):
+    """The target goes on when it has the acknowledgement; what the debugger does not know of, or
+    has no use for (TRACE_IO), it takes and drops."""
     status, text = debug(tmp_path, "r rip", kind=kind, payload=payload)
     assert text.endswith("\nrip=fffff80000000123\n")
     assert "Traceback" not in text

@@ -23,6 +23,7 @@ from kdsim.errors import MemoryFault, NotHalted, TargetError, TargetGone
 from kdsim.wire import links
 from kdsim.wire.connection import HostConnection, TargetConnection
 from kdsim.wire.context import Context, SpecialRegisters
+from kdsim.wire.interrupts import Deferrable
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.manipulate import Api
 from kdsim.wire.messages import CommandStringChange, LoadSymbolsChange
@@ -367,8 +368,14 @@ def test_ctrl_c_leaves_wait_and_the_connection_works_on(stopped):
     assert backend.read_virtual(BASE, 4) == bytes(range(4))
 
 
-def test_ctrl_c_at_any_moment_tears_nothing(stopped):
+@pytest.mark.parametrize(
+    "handler",
+    [signal.default_int_handler, Deferrable(signal.default_int_handler)],
+    ids=["default", "deferrable"],
+)
+def test_ctrl_c_at_any_moment_tears_nothing(stopped, handler):
     backend, target = stopped
+    before = signal.signal(signal.SIGINT, handler)
     previous = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     # An exception in a callback of the collector, which hypothesis installs, would be swallowed.
     gc.disable()
@@ -382,6 +389,7 @@ def test_ctrl_c_at_any_moment_tears_nothing(stopped):
     finally:
         gc.enable()
         signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGINT, before)
 
 
 # ------------------------------------------------------------------------- when things go wrong

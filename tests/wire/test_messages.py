@@ -37,6 +37,7 @@ from kdsim.wire.messages import (
     StateChange,
     StringAnswer,
     TraceIo,
+    UnknownChange,
     unpack_debug_io,
 )
 
@@ -73,9 +74,10 @@ LOADS = st.builds(
     path=TEXT,
 )
 COMMANDS = st.builds(CommandStringChange, **COMMON, name=TEXT, command=TEXT)
+UNKNOWN = st.builds(UnknownChange, **COMMON, state=st.integers(0x3033, 0xFFFF))
 
 
-@given(EXCEPTIONS | LOADS | COMMANDS)
+@given(EXCEPTIONS | LOADS | COMMANDS | UNKNOWN)
 def test_state_change_round_trip(change):
     assert StateChange.unpack(change.pack()) == change
 
@@ -89,7 +91,10 @@ def test_state_change_of_any_bytes(data):
     assert StateChange.unpack(change.pack()) == change
 
 
-@given(st.sampled_from([0x3030, 0x3031, 0x3032, 0x13030]), st.binary(min_size=236, max_size=300))
+@given(
+    st.sampled_from([0x3030, 0x3031, 0x3032, 0x13030, 0x13099]),
+    st.binary(min_size=236, max_size=300),
+)
 def test_state_change_of_any_bytes_after_the_kind(kind, data):
     change = StateChange.unpack(struct.pack("<I", kind) + data)
     assert StateChange.unpack(change.pack()) == change

@@ -12,13 +12,18 @@ from kdsim.wire.kdnet import KdnetTarget
 from tests.target.process import TargetProcess, free_port
 from tests.wire.fake_target import BASE, VERSION, FakeTarget
 from tests.wire.second_client import (
+    ACK,
+    CONTROL,
     GET_VERSION,
     READ_CONTROL,
+    RESEND,
+    RESET,
     WRITE_BREAKPOINT,
     ComLine,
     Habits,
     NetLine,
     SecondClient,
+    pack,
 )
 
 KEY = "8.8.8.8"
@@ -107,6 +112,34 @@ def test_break_in_and_go(machine):
             stop = client.break_in()
             assert stop.state == 0x3030
             client.processor = stop.processor
+        client.go()
+
+
+TYPES = (*range(13), 0x77, 0xFFFF)
+TRACE = struct.pack("<IHHI", 0x3330, 0, 0, 4).ljust(64, b"\0") + b"data"
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", bytes(240), TRACE], ids=len)
+def test_a_packet_of_any_type_is_acknowledged(machine, payload):
+    """What a target does not expect it takes and drops; TRACE_IO (9) is one of them."""
+    client = machine.client(Habits())
+    with closing(client.line):
+        client.processor = client.attach().processor
+        (base,) = struct.unpack_from("<Q", client.ask(GET_VERSION).union, 16)
+        for kind in TYPES:
+            client._send(kind, payload)
+            assert client.read(base, 2) == b"MZ"
+        client.go()
+        client.break_in()
+
+
+def test_a_control_packet_of_an_unknown_type_is_ignored(machine):
+    client = machine.client(Habits())
+    with closing(client.line):
+        client.processor = client.attach().processor
+        for kind in set(TYPES) - {ACK, RESEND, RESET}:
+            client.line.put(pack(CONTROL, kind, client.next_id))
+            assert client.ask(GET_VERSION).status == 0
         client.go()
 
 

@@ -126,6 +126,19 @@ def test_unknown_hosts():
         open_host(TcpTransport("no.such.invalid", 5000))
 
 
+def test_a_target_sends_from_the_port_it_sends_to():
+    """As Windows does. Only on the debugger's own address is that port taken."""
+    debugger = links.udp_listen(0, "127.0.0.2")
+    port = debugger.local[1]
+    target = links.udp_connect(("127.0.0.2", port))
+    second = links.udp_connect(("127.0.0.2", port))
+    beside = links.udp_connect(("127.0.0.1", port))
+    assert target.local == ("127.0.0.1", port)
+    assert port not in (second.local[1], beside.local[1])
+    for link in (debugger, target, second, beside):
+        link.close()
+
+
 class RecordingLink:
     local = ("127.0.0.1", 50000)
 

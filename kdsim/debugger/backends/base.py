@@ -6,6 +6,7 @@ A backend answers in bytes and integers; names and types belong to the session a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import Protocol, runtime_checkable
@@ -106,16 +107,28 @@ class CommandEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownEvent:
+    """The target stopped and says why in a way that is not known here; waits for a continue."""
+
+    processor: int
+    processors: int
+    thread: int
+    pc: int
+    state: int
+    instructions: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnected:
     """The target came back (reboot or a new connection); everything known of it is stale."""
 
     reason: str = ""
 
 
-Halt = StopEvent | ModuleEvent | CommandEvent
+Halt = StopEvent | ModuleEvent | CommandEvent | UnknownEvent
 """The events after which the target stands still."""
 
-Event = StopEvent | ModuleEvent | PrintEvent | PromptEvent | CommandEvent | Reconnected
+Event = Halt | PrintEvent | PromptEvent | Reconnected
 
 CONTINUE_HANDLED = 0x0001_0001
 CONTINUE = 0x0001_0002
@@ -205,3 +218,52 @@ class MemorySearch(Protocol):
 
     def search_virtual(self, va: int, size: int, pattern: bytes) -> int:
         """The place up to which `pattern` begins nowhere; `va` when that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireState:
+    """The wire to a live target.
+
+    Attributes:
+        transport: as in the connection string.
+        version: of KDNET; 0 on a stream.
+        peer: where a KDNET target speaks from.
+        sessions: how often the target was met.
+        unit: what is counted, "datagram" or "packet".
+        repeated, repetitions: packets the target sent twice, and we.
+        round_trip: seconds to an acknowledgement.
+        dropped: what changed nothing, by what was wrong with it.
+    """
+
+    transport: str
+    version: int
+    peer: str
+    sessions: int
+    unit: str
+    received: int
+    sent: int
+    repeated: int
+    repetitions: int
+    round_trip: float
+    dropped: dict[str, int]
+
+    def lines(self) -> Iterator[str]:
+        yield f"Transport    : {self.transport}"
+        if self.version:
+            yield f"KDNET version: {self.version}"
+            yield f"Peer         : {self.peer}"
+        yield f"Sessions     : {self.sessions}"
+        units = f"{self.unit.capitalize()}s"
+        yield f"{units:<13}: {self.received} received, {self.sent} sent"
+        yield f"Repeated     : {self.repeated} by the target, {self.repetitions} by us"
+        yield f"Round trip   : {self.round_trip * 1000:.2f} ms"
+        yield f"Dropped      : {sum(self.dropped.values())}"
+        for what, count in self.dropped.items():
+            yield f"  {count:>11}  {what}"
+
+
+@runtime_checkable
+class Wire(Protocol):
+    """What a backend with a wire offers besides `Backend`."""
+
+    def wire_state(self) -> WireState: ...

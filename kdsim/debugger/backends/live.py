@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from kdsim.debugger.backends.base import (
@@ -18,6 +18,8 @@ from kdsim.debugger.backends.base import (
     Resume,
     StopEvent,
     TargetVersion,
+    UnknownEvent,
+    WireState,
 )
 from kdsim.errors import NotHalted, ProtocolError, TargetError
 from kdsim.wire.connection import HostConnection
@@ -35,8 +37,9 @@ from kdsim.wire.messages import (
     LoadSymbolsChange,
     PrintString,
     StateChange,
+    UnknownChange,
 )
-from kdsim.wire.requests import ADDRESS_MASK, Requests
+from kdsim.wire.requests import ADDRESS_MASK, Requests, Take
 from kdsim.wire.transport import Transport, open_host, parse_transport
 
 READ_SIZE = 0x800
@@ -84,7 +87,7 @@ class LiveBackend:
         self.description = connection.description
         self._connection = connection
         read_size = max(READ_SIZE, connection.data_limit)
-        self._requests = Requests(self._ask, read_size, WRITE_SIZE, connection.burst)
+        self._requests = Requests(self._ask, read_size, WRITE_SIZE, self._converse)
         self._prompt: GetString | None = None
         self._known = _Known()
         self._pending: deque[Event] = deque()
@@ -121,9 +124,35 @@ class LiveBackend:
         return known[0] if known else ""
 
     def give_up_after(self, seconds: float) -> None:
-        """Call a stopped target gone that does not answer for so long; kd's own patience is 9 s."""
+        """Call a stopped target gone that does not answer for so long, if that is sooner."""
         connection = self._connection
         connection.reply_timeout = min(connection.reply_timeout, seconds / connection.attempts)
+        connection.patience = min(connection.patience, seconds)
+
+    def wire_state(self) -> WireState:
+        """What came and went so far, up to now."""
+        connection = self._connection
+        connection.look()
+        endpoint, peer = connection.endpoint, ""
+        if isinstance(endpoint, KdnetHost) and endpoint.peer is not None:
+            peer = f"{endpoint.peer[0]} port {endpoint.peer[1]}"
+        return WireState(
+            transport=self.description,
+            version=endpoint.version if isinstance(endpoint, KdnetHost) else 0,
+            peer=peer,
+            sessions=connection.sessions,
+            unit=endpoint.unit,
+            received=endpoint.tally.received,
+            sent=endpoint.tally.sent,
+            repeated=endpoint.tally.repeated,
+            repetitions=endpoint.repetitions,
+            round_trip=endpoint.round_trip,
+            dropped={drop.value: count for drop, count in endpoint.tally.dropped.items()},
+        )
+
+    def on_notice(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` take a line about what is wrong on the wire while we wait for a target."""
+        self._connection.notice = tell
 
     @property
     def halted(self) -> bool:
@@ -334,6 +363,10 @@ class LiveBackend:
         self._need_halt()
         return self._connection.request(message)
 
+    def _converse(self, messages: Iterable[Manipulate], take: Take) -> None:
+        self._need_halt()
+        self._connection.converse(messages, take)
+
     def _need_halt(self) -> None:
         if not self._known.halted:
             raise NotHalted("the target is running; break in first")
@@ -381,4 +414,12 @@ def _decode(change: AnyStateChange) -> Halt:
                 pc=change.pc,
                 name=change.name,
                 command=change.command,
+            )
+        case UnknownChange():
+            return UnknownEvent(
+                processor=change.processor,
+                processors=max(change.processors, change.processor + 1),
+                thread=change.thread,
+                pc=change.pc,
+                state=change.state,
             )

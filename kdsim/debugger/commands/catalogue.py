@@ -131,6 +131,7 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     "variables": ("dv",),
     "verifier": ("!verifier",),
     "watch": ("wt",),
+    "wire": (".kdwire",),
     "worker": (".pagein",),
 }
 

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.shell.terminal import forget_typed
+from kdsim.wire.interrupts import Deferrable
 
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
@@ -27,7 +28,7 @@ def break_in_on_interrupt(session: Session) -> Iterator[None]:
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, caught)
+        signal.signal(signal.SIGINT, Deferrable(caught))
     try:
         yield
     finally:

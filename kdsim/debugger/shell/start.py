@@ -65,7 +65,7 @@ def run(options: KdOptions) -> int:
         output = _output(terminal, json=options.json)
         cleanup.callback(output.close_log)
         _open_log(options, output)
-        backend = _backend(options)
+        backend = _backend(options, output)
         engine = _engine(backend, output, options)
         session = engine.session
         cleanup.callback(session.close)
@@ -134,7 +134,7 @@ def _after_bugcheck(session: Session) -> None:
     after_bugcheck(session)
 
 
-def _backend(options: KdOptions) -> Backend:
+def _backend(options: KdOptions, output: Output) -> Backend:
     """The way to the target, not yet connected."""
     if options.dump:
         from kdsim.debugger.backends.dump import DumpBackend
@@ -148,6 +148,8 @@ def _backend(options: KdOptions) -> Backend:
         from kdsim.debugger.backends.live import LiveBackend
 
         live = LiveBackend.from_text(options.transport, key=options.key or None)
+        if not options.json:
+            live.on_notice(output.line)
         if options.timeout is not None:
             live.give_up_after(options.timeout)
         return live

@@ -90,6 +90,8 @@ class Machine:
             cpu.space.on_code_write = self.forget_code
         self.attach(services, debug_port)
         self.turn, self.left = 0, 0
+        self.port_memory = b""
+        """What the debug port keeps for the kernel: the file it was given for a driver."""
         self._stop: Stop | None = None
         self._next_turn: int | None = None
         self._slice_end = 0

@@ -1,8 +1,9 @@
-"""Saved machines: RAM, processors and clock in a file, and their digest.
+"""Saved machines: RAM, processors, clock and debug port in a file, and their digest.
 
 File: magic, version, length of the header; the header (JSON); one state record per processor; the
-pages that are not zero, in zlib-packed groups of (count, page numbers, pages); an empty group; a
-BLAKE2b hash of everything before it.
+debug port's memory, zlib-packed behind its packed length; the pages that are not zero, in
+zlib-packed groups of (count, page numbers, pages); an empty group; a BLAKE2b hash of everything
+before it.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from kdsim.target.machine.machine import Machine
     from kdsim.target.machine.processor import Processor
 
-VERSION = 2
+VERSION = 3
 
 _MAGIC = b"KDSIM\x1aVM"
 _PREFIX = struct.Struct("<8sII")
 _GROUP = struct.Struct("<II")
 _GROUP_PAGES = 1024
+_SIZE = struct.Struct("<I")
 _HASH_SIZE = 32
 
 
@@ -44,6 +46,7 @@ class SavedMachine(NamedTuple):
     left: int
     processors: list[dict[str, Any]]
     states: list[bytes]
+    port_memory: bytes
 
 
 def _header(machine: Machine) -> bytes:
@@ -75,6 +78,7 @@ def digest(machine: Machine) -> str:
     hasher = hashlib.blake2b(_header(machine), digest_size=_HASH_SIZE)
     for cpu in machine.processors:
         hasher.update(cpu.state())
+    hasher.update(_SIZE.pack(len(machine.port_memory)) + machine.port_memory)
     for number, page in machine.ram.used_pages():
         hasher.update(number.to_bytes(8, "little"))
         hasher.update(page)
@@ -98,6 +102,8 @@ def _parts(machine: Machine) -> Iterator[bytes]:
     yield _PREFIX.pack(_MAGIC, VERSION, len(header)) + header
     for cpu in machine.processors:
         yield cpu.state()
+    packed = zlib.compress(machine.port_memory, 1)
+    yield _SIZE.pack(len(packed)) + packed
     pages = machine.ram.used_pages()
     while group := list(islice(pages, _GROUP_PAGES)):
         numbers = struct.pack(f"<{len(group)}I", *(number for number, _ in group))
@@ -126,9 +132,12 @@ def load(path: Path) -> SavedMachine:
     for _ in header["processors"]:
         states.append(body[position : position + STATE_SIZE])
         position += STATE_SIZE
+    (size,) = _SIZE.unpack_from(body, position)
+    position += _SIZE.size + size
+    port_memory = zlib.decompress(body[position - size : position])
     _fill(ram, body, position)
-    clock = Clock(header["clock"], header["now"])
-    return SavedMachine(ram, clock, header["turn"], header["left"], header["processors"], states)
+    clock, turn, left = Clock(header["clock"], header["now"]), header["turn"], header["left"]
+    return SavedMachine(ram, clock, turn, left, header["processors"], states, port_memory)
 
 
 def _fill(ram: PhysicalMemory, body: bytes, position: int) -> None:
@@ -148,6 +157,7 @@ def _fill(ram: PhysicalMemory, body: bytes, position: int) -> None:
 def apply(image: SavedMachine, machine: Machine) -> None:
     """Put what `load` read into a machine over `image.ram`."""
     machine.turn, machine.left = image.turn, image.left
+    machine.port_memory = image.port_memory
     for cpu, flags, state in zip(machine.processors, image.processors, image.states, strict=True):
         cpu.load_state(state)
         cpu.started, cpu.halted = flags["started"], flags["halted"]

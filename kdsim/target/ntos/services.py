@@ -60,8 +60,6 @@ class MachineServices:
         self.memory = memory
         self.files = files
         self.debugger_files = debugger_files
-        self.pulled: PeImage | None = None
-        """The image that the debugger gave for the driver that is being loaded."""
         self.stub = stub
         self.console = console
         numbers = kernel.enum("_KDSIM_SERVICE")
@@ -78,6 +76,18 @@ class MachineServices:
             return result
         processor.rax = result
         return Outcome.HANDLED
+
+    def image(self, name: str) -> PeImage | None:
+        """The file of the driver that is being loaded: the debugger's, or the disk's.
+
+        The debugger's lies in the debug port between the two services that a load needs, so that a
+        machine saved in between goes on with it.
+
+        Raises:
+            FormatError: the file is no PE image.
+        """
+        pulled = self.machine.port_memory
+        return PeImage.from_file(pulled, name) if pulled else self.files.find(name)
 
     def text(self, va: int) -> str:
         """The NUL-terminated text at `va`."""
@@ -120,10 +130,10 @@ def query_image(services: MachineServices, processor: Processor) -> int:
     """RCX: file name, RDX: `_KDSIM_IMAGE_INFO` to fill. A debugger may have another file for it."""
     name = services.text(processor.rcx)
     try:
-        data = services.debugger_files.driver(name)
-        services.pulled = PeImage.from_file(data, name) if data is not None else None
-        image = services.pulled or services.files.find(name)
+        services.machine.port_memory = services.debugger_files.driver(name) or b""
+        image = services.image(name)
     except FormatError as error:
+        services.machine.port_memory = b""
         services.console(str(error))
         return STATUS_INVALID_IMAGE_FORMAT
     if image is None:
@@ -140,9 +150,8 @@ def query_image(services: MachineServices, processor: Processor) -> int:
 def map_image_file(services: MachineServices, processor: Processor) -> int:
     """RCX: file name, RDX: base, R8: head of the list of loaded modules."""
     name, base = services.text(processor.rcx), processor.rdx
-    pulled, services.pulled = services.pulled, None
     try:
-        image = pulled or services.files.find(name)
+        image = services.image(name)
         if image is None:
             return STATUS_OBJECT_NAME_NOT_FOUND
         exports_of = modules_on_list(services.kernel, services.memory, processor.r8)
@@ -153,6 +162,8 @@ def map_image_file(services: MachineServices, processor: Processor) -> int:
     except MemoryFault as fault:
         services.console(f"{name}: {fault}")
         return STATUS_ACCESS_VIOLATION
+    finally:
+        services.machine.port_memory = b""
     services.machine.flush_tlb()
     return STATUS_SUCCESS
 

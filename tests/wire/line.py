@@ -1,0 +1,129 @@
+"""The two connections on one unreliable line, in simulated time.
+
+Both block, so each lives in a thread of its own; but only one of them runs at a time, and nothing
+depends on the host's clock: a seed says everything that happens.
+"""
+
+import heapq
+import threading
+from collections import deque
+from contextlib import suppress
+from itertools import count
+
+from kdsim.wire.connection import HostConnection, TargetConnection
+from kdsim.wire.kdcom import KdcomHost, KdcomTarget
+from kdsim.wire.kdnet import KdnetHost, KdnetTarget
+from kdsim.wire.links import Data, LinkUp
+
+KEY = "1.2.3.4"
+ADDRESS = ("10.0.0.1", 50000)
+NEVER = float("inf")
+
+
+class Over(Exception):
+    """The line was taken down while somebody waited at it."""
+
+
+class Line:
+    """A debugger's connection and a target's; `serve` runs in the target's thread.
+
+    Attributes:
+        now: simulated seconds.
+        passed: pieces that were sent, by both sides.
+    """
+
+    def __init__(self, kind, faults, limit=100_000.0):
+        self.now, self.passed, self.faults = 0.0, 0, faults
+        self._limit = limit
+        self._arrivals, self._order = [], count()
+        self._over = False
+        self.host_end, self.target_end = _End(self, 0), _End(self, 1)
+        self._ends = (self.host_end, self.target_end)
+        clock = lambda: self.now  # noqa: E731
+        if kind == "net":
+            ends = KdnetHost(KEY, random=bytes), KdnetTarget(KEY, ADDRESS, random=bytes)
+        else:
+            ends = KdcomHost(), KdcomTarget()
+            for end in self._ends:
+                end.inbox.append(LinkUp())
+        self.host = HostConnection(ends[0], self.host_end, clock)
+        self.target = TargetConnection(ends[1], self.target_end, clock)
+
+    def start(self, serve):
+        def run():
+            self.target_end.turn.acquire()
+            with suppress(Over):
+                serve()
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._over = True
+        self.target_end.turn.release()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+
+    def send(self, side, data):
+        self.passed += 1
+        for lateness, piece in self.faults.deliveries(data):
+            item = (self.now + lateness, next(self._order), 1 - side, piece)
+            heapq.heappush(self._arrivals, item)
+
+    def sleep(self, end):
+        """Let time pass until something wakes `end`; others run meanwhile."""
+        if self.now > self._limit and end is self.host_end:
+            raise AssertionError("it takes for ever")
+        awake = self._next()
+        if awake is not end:
+            awake.turn.release()
+            end.turn.acquire()
+        if self._over:
+            raise Over
+
+    def _next(self):
+        """The end that runs next, at the time it does."""
+        while True:
+            waiting = min(self._ends, key=lambda end: end.wakes)
+            if not self._arrivals or waiting.wakes <= self._arrivals[0][0]:
+                assert waiting.wakes < NEVER, "both wait for ever"
+                self.now = max(self.now, waiting.wakes)
+                return waiting
+            self.now, _, side, data = heapq.heappop(self._arrivals)
+            end = self._ends[side]
+            end.inbox.append(Data(data, ADDRESS))
+            end.wakes = self.now
+
+
+class _End:
+    """A `Link`."""
+
+    reconnects = False
+
+    def __init__(self, line, side):
+        self.description = "the line"
+        self.inbox = deque()
+        self.wakes = 0.0 if side else NEVER
+        self.turn = threading.Semaphore(0)
+        self._line, self._side = line, side
+
+    def wait(self, timeout):
+        if not self.inbox and timeout != 0:
+            self.wakes = NEVER if timeout is None else self._line.now + timeout
+            self._line.sleep(self)
+        self.wakes = NEVER
+        return bool(self.inbox)
+
+    def watch(self, fd):
+        raise AssertionError
+
+    def receive(self):
+        arrived, self.inbox = list(self.inbox), deque()
+        return arrived
+
+    def send(self, pieces, to=None):
+        for data in pieces:
+            self._line.send(self._side, data)
+
+    def close(self):
+        return
