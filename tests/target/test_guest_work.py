@@ -58,8 +58,7 @@ def test_critical_work_comes_first_and_at_its_priority(alone):
     }
     assert waiting == {CRITICAL: [items[2]], DELAYED: [items[0], items[1], items[3]]}
 
-    call(alone, "KeLowerIrql", 0)
-    processor.rip, processor.rsp = back, stack
+    processor.cr8, processor.rip, processor.rsp = 0, back, stack
     done = []
     for _ in items:
         change = go_on(alone)
