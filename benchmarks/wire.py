@@ -40,8 +40,8 @@ STEPS = 50
 BREAK_INS = 10
 ROUNDS = 5
 REQUIRED = {"KDNET": 0.4, "KDCOM": 1.0}
-"""Our bytes per second of processor time over ntoseye's, at least. By the clock ours are as fast over
-KDNET on a machine that is quiet; but both ends then look for the next packet instead of sleeping. A
+"""Our bytes per second of processor time over ntoseye's, at least. By the clock ours are as fast
+over KDNET on a quiet machine, where both ends look for the next packet instead of sleeping. A
 stream brings us 3944 bytes a read and ntoseye 2048."""
 TIMEOUT = 30.0
 

@@ -70,22 +70,31 @@ _DATA_TYPES = {
 }
 
 
-SOONEST = 0.03
+SOONEST = 0.01
 ROUND_TRIPS = 8
 """Until an ACK that has not come is likely never to come, and the least of it in seconds."""
+SLOWDOWN = 1.5
+"""How much longer each wait is than the one before; what is lost by chance is no sign of crowding,
+so not twice."""
+
+
+CLEAN = 1.01
+"""Transmissions a packet takes at most, as averaged, on a line that counts as losing nothing: since
+one was lost, twenty were not."""
 
 
 class Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
-    __slots__ = ("due", "first", "last", "payload", "sent", "tries", "type")
+    __slots__ = ("asked", "due", "first", "last", "payload", "sent", "tries", "type")
 
     def __init__(self, kind: PacketType, payload: bytes, tries: int | None) -> None:
         self.type = kind
         self.payload = payload
         self.tries = tries
         self.due = self.first = self.last = 0.0
-        self.sent = 0
+        self.sent = self.asked = 0
+        """Transmissions, and those of them that the peer asked for."""
 
 
 class Endpoint:
@@ -111,7 +120,7 @@ class Endpoint:
         self.round_trip = 0.0
         """Seconds to an acknowledgement, averaged over the last few."""
         self._effort = 1.0
-        """Transmissions that a packet took, averaged in the same way."""
+        """Transmissions that a packet took, averaged in the same way; but for those asked for."""
         self._out: list[bytes] = []
         self._queue: deque[Outgoing] = deque()
         self._outstanding: Outgoing | None = None
@@ -252,6 +261,7 @@ class Endpoint:
                 self._acknowledged(now)
         elif frame.type == PacketType.RESEND:
             if self._outstanding is not None:
+                self._outstanding.asked += 1
                 self._transmit(self._outstanding, now)
         elif frame.type == PacketType.RESET:
             return self._on_reset(frame.id, now)
@@ -267,7 +277,7 @@ class Endpoint:
         packet, self._outstanding = self._outstanding, None
         self.delivered += 1
         if packet is not None:
-            self._effort += (packet.sent - self._effort) / 8
+            self._effort += (packet.sent - packet.asked - self._effort) / 8
         self._next_id = self._following(self._next_id)
         if self._queue:
             self._pump(now)
@@ -280,13 +290,13 @@ class Endpoint:
     def _patience(self, sent: int) -> float:
         """Seconds until a packet that was sent so often before is sent again.
 
-        As long as a line lost nothing it is Windows' own time. On one that loses we wait for some
-        round trips, twice as many each time.
+        On a line that loses nothing it is Windows' own time. On one that loses we wait for some
+        round trips, more each time, but the less the more it loses.
         """
-        if not self.repetitions:
+        if self._effort < CLEAN:
             return self.retry
         soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
-        return float(min(self.retry, soon * 2 ** min(sent, 10)))
+        return min(self.retry / self._effort, soon * SLOWDOWN ** min(sent, 10))
 
     def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
@@ -325,12 +335,18 @@ class HostEndpoint(Endpoint):
         """What was sent last ends a stop."""
         self.crossed = False
         """A state change came before the target acknowledged that."""
+        self._break_in_due: float | None = None
         self._reset_due: float | None = None
         self._resets_left = 0
         self._resets_unanswered = 0
 
     def break_in(self, now: float) -> None:
-        """Ask a running target to stop."""
+        """Ask a running target to stop, again and again until it says that it did."""
+        self._break_in_due = now + 2 * self.retry
+        if self.connected:
+            self._put_break_in()
+
+    def _put_break_in(self) -> None:
         raise NotImplementedError
 
     def part(self, payload: bytes, now: float) -> None:
@@ -340,14 +356,15 @@ class HostEndpoint(Endpoint):
         not accepted: the target forgets that one as it goes on, and repeats a new one.
         """
         self.parting, self.crossed = True, False
+        self._break_in_due = None
         self.send(PacketType.MANIPULATE, payload, now)
 
     def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
-        if self.parting and frame.type == PacketType.STATE_CHANGE64:
-            if self._outstanding is not None:
+        if frame.type == PacketType.STATE_CHANGE64:
+            if self.parting and self._outstanding is not None:
                 self.crossed = True
                 return []
-            self.parting = False
+            self.parting, self._break_in_due = False, None
         return super()._receive_frame(frame, now)
 
     def _proves(self, frame: Frame, packet: Outgoing) -> bool:
@@ -367,14 +384,17 @@ class HostEndpoint(Endpoint):
                 self._send_reset(now)
             else:
                 self._reset_due = None
+        if self._break_in_due is not None and now >= self._break_in_due:
+            self.break_in(now)
         return super().tick(now)
 
     @property
     def deadline(self) -> float | None:
-        packet, reset = self._outstanding, self._reset_due
-        if packet is None or reset is None:
-            return reset if packet is None else packet.due
-        return min(packet.due, reset)
+        packet, reset, break_in = self._outstanding, self._reset_due, self._break_in_due
+        if reset is None and break_in is None:
+            return None if packet is None else packet.due
+        dues = (reset, break_in, None if packet is None else packet.due)
+        return min(due for due in dues if due is not None)
 
     def _start_over(self) -> None:
         """A RESET goes out: what is under way is forgotten."""

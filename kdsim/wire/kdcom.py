@@ -206,7 +206,7 @@ class KdcomTarget(_Kdcom):
         if frame.type == PacketType.ACK:
             # Only our RESET has the id 0.
             self._acks_control |= frame.id == 0
-            if self._sync_proved and frame.id & SYNC:
+            if self._sync_proved and frame.id & ~SYNC == INITIAL_ID:
                 # It asked before it had seen that our ids start over; now it has, and so do its.
                 self._last_id = None
             self._sync_proved = False
@@ -234,13 +234,41 @@ class KdcomHost(_Kdcom, HostEndpoint):
         self.reset(now)
         return events
 
-    def break_in(self, now: float) -> None:
-        if self.connected:
-            self._out.append(BREAK_IN)
+    def _put_break_in(self) -> None:
+        self._out.append(BREAK_IN)
+
+    def receive(
+        self, data: bytes, now: float, source: tuple[str, int] | None = None
+    ) -> list[WireEvent]:
+        events = super().receive(data, now, source)
+        self._pump(now)
+        return events
+
+    def tick(self, now: float) -> list[WireEvent]:
+        events = super().tick(now)
+        self._pump(now)
+        return events
+
+    def _pump(self, now: float) -> None:
+        # What the target has not taken for a RESET yet would count as of the old ids.
+        if self._reset_due is None:
+            super()._pump(now)
+
+    def _receive_frame(self, frame: Frame, now: float) -> list[WireEvent]:
+        if self._reset_due is not None and not frame.control:
+            if not frame.id & SYNC:
+                # Of the old ids: our ACK might be taken for one of the new.
+                return []
+            self._reset_done()
+        return super()._receive_frame(frame, now)
 
     def _start_over(self) -> None:
         super()._start_over()
         self._start_ids()
+
+    def _control(self, kind: PacketType, packet_id: int = 0) -> None:
+        # ReactOS takes an ACK only without the bit, though its packet has it.
+        super()._control(kind, packet_id & ~SYNC)
 
     def _reset_id(self) -> int:
         return 0

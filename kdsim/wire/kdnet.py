@@ -344,7 +344,6 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._confirmed = False
         self._confirmed_at = 0.0
         self._sessions = 0
-        self._break_in_waits = False
 
     def knock(self) -> None:
         """Ask a target whose address is known to look for its debugger at once."""
@@ -391,11 +390,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._out += foreseen.sealed
         return [Packet(PacketType.MANIPULATE, frame.payload)]
 
-    def break_in(self, now: float) -> None:
-        if self.connected:
-            self._put_body(BREAK_IN)
-        else:
-            self._break_in_waits = True
+    def _put_break_in(self) -> None:
+        self._put_body(BREAK_IN)
 
     def _hear(self, now: float, source: Address | None) -> None:
         super()._hear(now, source)
@@ -482,9 +478,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._start_session(response)
         self._resets_unanswered = 0
         self._confirmed = False
-        if self._break_in_waits:
-            self._break_in_waits = False
-            self._put_body(BREAK_IN)
+        if self._break_in_due is not None:
+            self._put_break_in()
         self.reset(now)
 
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
@@ -501,7 +496,10 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._last_id = None
 
     def _accepts(self, frame: Frame, now: float) -> bool:
-        if self._last_id is not None and frame.id <= self._last_id:
+        last = self._last_id
+        # Stubs made of a serial one toggle their ids here too: only the last is a repetition.
+        toggles = frame.id & ~0x801 == 0x80800000
+        if last is not None and (frame.id == last if toggles else frame.id <= last):
             return False
         self._last_id = frame.id
         self._reset_done()
