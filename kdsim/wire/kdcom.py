@@ -221,6 +221,7 @@ class KdcomTarget(_Kdcom):
     def _on_reset(self, packet_id: int, now: float) -> list[WireEvent]:
         self._forget()
         self._start_ids()
+        self._acks_control = False
         self._control(PacketType.RESET)
         return [Reset()]
 

@@ -38,7 +38,10 @@ class Habits(NamedTuple):
     toggles: bool = False
     """Packet ids toggle bit 0 on KDNET as on a serial line (rizin)."""
     acks_all: bool = False
-    """Everything is acknowledged, ACKs included (rizin)."""
+    """Everything is acknowledged, ACKs and RESETs included (rizin)."""
+    confuses: bool = False
+    """On a stream an ACK is taken for a repetition when it has the id of the last data packet, SYNC
+    says nothing, and what a session begins with is the answer to RESET (rizin)."""
     garbage: int = 0
     """What stands in unused fields."""
     resends: bool = True
@@ -232,6 +235,9 @@ class SecondClient:
         self.line, self.habits = line, habits
         toggling = habits.toggles or isinstance(line, ComLine)
         self.toggling = toggling
+        self.confuses = habits.confuses and isinstance(line, ComLine)
+        self.answered = False
+        """A RESET was."""
         self.next_id = 0x80800000 if toggling else line.first_id
         self.last_id = None
         self.in_step = False
@@ -257,18 +263,20 @@ class SecondClient:
         leader, kind, size, number, checksum = struct.unpack("<4sHHII", body[:16])
         payload = body[16:]
         if leader == CONTROL:
-            if kind == ACK:
+            if kind == ACK and not (self.confuses and number == self.last_id):
                 self.acks.add(number & ~0x800)
-            if self.habits.acks_all and kind == ACK:
+            if kind == RESET:
+                self.last_id, self.answered = self.line.first_id, True
+            if self.habits.acks_all:
                 self.line.put(pack(CONTROL, ACK, number))
             return
         assert leader == DATA
         assert (len(payload), sum(payload)) == (size, checksum)
         self.line.put(pack(CONTROL, ACK, number))
-        if number == self.last_id and not number & 0x800:
+        if number == self.last_id and (self.confuses or not number & 0x800):
             self.repeated += 1
             return
-        if number & 0x800 and isinstance(self.line, ComLine):
+        if number & 0x800 and isinstance(self.line, ComLine) and not self.confuses:
             # The target restarted its ids and expects ours to do so.
             self.next_id = 0x80800000
             self.in_step = True
@@ -374,8 +382,10 @@ class SecondClient:
         """Until the target stands still."""
         if self.habits.early:
             self._ask_early()
-        stop = self.break_in()
-        if isinstance(self.line, ComLine) and not self.in_step:
+        stop = self.synchronize() if self.confuses else self.break_in()
+        if self.confuses:
+            self.next_id = self.line.first_id
+        elif isinstance(self.line, ComLine) and not self.in_step:
             # The line has no ends: the target may still count with whoever was here before us.
             stop = self.reset()
         elif self.habits.early and isinstance(self.line, NetLine):
@@ -384,6 +394,17 @@ class SecondClient:
         for handle in range(1, 33):
             self.ask(RESTORE_BREAKPOINT, struct.pack("<I", handle))
         return stop
+
+    def synchronize(self):
+        """Break-in and RESET; the answer must come first, and then one state change."""
+        self.answered = False
+        self.line.put(b"b")
+        self.line.put(pack(CONTROL, RESET, 0))
+        end = time.monotonic() + PATIENCE
+        while not self.answered and time.monotonic() < end:
+            self._look(AGAIN)
+            assert self.answered or not self.stops, "the state change came first"
+        return self.stop()
 
     def _ask_early(self):
         """Ask a running target; whether it listens before its next stop is its own affair."""

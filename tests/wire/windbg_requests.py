@@ -104,11 +104,8 @@ def requests():
         api, level, processor, status, padding = (int(word, 16) for word in words[:5])
         place = words[5] if words[5].isalpha() and len(words[5]) > 2 else ""
         union = [int(word, 16) for word in words[6 if place else 5 :]]
-        first = struct.pack("<Q" if place else "<I", union[0])
-        yield Request(
-            int(frame),
-            api,
-            struct.pack("<IHHII", api, level, processor, status, padding),
-            place,
-            first + struct.pack(f"<{len(union) - 1}I", *union[1:]),
-        )
+        header = struct.pack("<IHHII", api, level, processor, status, padding)
+        rest = struct.pack(f"<{len(union) - 1}I", *union[1:])
+        for first in range(1, 33) if frame == "58" else union[:1]:
+            start = struct.pack("<Q" if place else "<I", first)
+            yield Request(int(frame), api, header, place, start + rest)
