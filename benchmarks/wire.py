@@ -39,9 +39,10 @@ REQUESTS = 500
 STEPS = 50
 BREAK_INS = 10
 ROUNDS = 5
-REQUIRED = {"KDNET": 0.3, "KDCOM": 0.7}
-"""Our bytes per second of processor time over ntoseye's, at least. KDNET brings either of them 1360
-bytes a read, and Python pays for each datagram; a stream brings us 3944 and ntoseye 2048."""
+REQUIRED = {"KDNET": 0.4, "KDCOM": 1.0}
+"""Our bytes per second of processor time over ntoseye's, at least. By the clock ours are as fast
+over KDNET on a quiet machine, where both ends look for the next packet instead of sleeping. A
+stream brings us 3944 bytes a read and ntoseye 2048."""
 TIMEOUT = 30.0
 
 

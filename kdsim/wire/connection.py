@@ -680,7 +680,7 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         elif packet.type is PacketType.MANIPULATE:
             # Without a question it is the late answer to one that was interrupted.
             if self._asking:
-                self._replies.append(Manipulate.unpack(packet.payload))
+                self._replies.append(Manipulate.unpack_reply(packet.payload))
         elif packet.type is PacketType.DEBUG_IO:
             self._events.append(unpack_debug_io(packet.payload))
         elif packet.type is PacketType.FILE_IO:

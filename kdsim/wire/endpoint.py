@@ -78,17 +78,23 @@ SLOWDOWN = 1.5
 so not twice."""
 
 
+CLEAN = 1.01
+"""Transmissions a packet takes at most, as averaged, on a line that counts as losing nothing: since
+one was lost, twenty were not."""
+
+
 class Outgoing:
     """A packet that waits for its turn or for its ACK."""
 
-    __slots__ = ("due", "first", "last", "payload", "sent", "tries", "type")
+    __slots__ = ("asked", "due", "first", "last", "payload", "sent", "tries", "type")
 
     def __init__(self, kind: PacketType, payload: bytes, tries: int | None) -> None:
         self.type = kind
         self.payload = payload
         self.tries = tries
         self.due = self.first = self.last = 0.0
-        self.sent = 0
+        self.sent = self.asked = 0
+        """Transmissions, and those of them that the peer asked for."""
 
 
 class Endpoint:
@@ -114,7 +120,7 @@ class Endpoint:
         self.round_trip = 0.0
         """Seconds to an acknowledgement, averaged over the last few."""
         self._effort = 1.0
-        """Transmissions that a packet took, averaged in the same way."""
+        """Transmissions that a packet took, averaged in the same way; but for those asked for."""
         self._out: list[bytes] = []
         self._queue: deque[Outgoing] = deque()
         self._outstanding: Outgoing | None = None
@@ -255,6 +261,7 @@ class Endpoint:
                 self._acknowledged(now)
         elif frame.type == PacketType.RESEND:
             if self._outstanding is not None:
+                self._outstanding.asked += 1
                 self._transmit(self._outstanding, now)
         elif frame.type == PacketType.RESET:
             return self._on_reset(frame.id, now)
@@ -270,7 +277,7 @@ class Endpoint:
         packet, self._outstanding = self._outstanding, None
         self.delivered += 1
         if packet is not None:
-            self._effort += (packet.sent - self._effort) / 8
+            self._effort += (packet.sent - packet.asked - self._effort) / 8
         self._next_id = self._following(self._next_id)
         if self._queue:
             self._pump(now)
@@ -283,10 +290,10 @@ class Endpoint:
     def _patience(self, sent: int) -> float:
         """Seconds until a packet that was sent so often before is sent again.
 
-        As long as a line lost nothing it is Windows' own time. On one that loses we wait for some
+        On a line that loses nothing it is Windows' own time. On one that loses we wait for some
         round trips, more each time, but the less the more it loses.
         """
-        if not self.repetitions:
+        if self._effort < CLEAN:
             return self.retry
         soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
         return min(self.retry / self._effort, soon * SLOWDOWN ** min(sent, 10))

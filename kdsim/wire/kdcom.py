@@ -206,7 +206,7 @@ class KdcomTarget(_Kdcom):
         if frame.type == PacketType.ACK:
             # Only our RESET has the id 0.
             self._acks_control |= frame.id == 0
-            if self._sync_proved and frame.id & SYNC:
+            if self._sync_proved and frame.id & ~SYNC == INITIAL_ID:
                 # It asked before it had seen that our ids start over; now it has, and so do its.
                 self._last_id = None
             self._sync_proved = False
@@ -265,6 +265,10 @@ class KdcomHost(_Kdcom, HostEndpoint):
     def _start_over(self) -> None:
         super()._start_over()
         self._start_ids()
+
+    def _control(self, kind: PacketType, packet_id: int = 0) -> None:
+        # ReactOS takes an ACK only without the bit, though its packet has it.
+        super()._control(kind, packet_id & ~SYNC)
 
     def _reset_id(self) -> int:
         return 0

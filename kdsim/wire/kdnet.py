@@ -86,7 +86,8 @@ class _Kdnet(Endpoint):
         if datagram is None and not control:
             datagram = self._open_otherwise(data, now)
         if datagram is None:
-            known = Drop.FOREIGN if sealer is not None else Drop.EARLY
+            # The control channel's key is the same in every session.
+            known = Drop.FOREIGN if control else Drop.STRAY
             return self._drop(known if well_formed(data) else Drop.MALFORMED)
         if datagram.from_host == self._from_host:
             return self._drop(Drop.REFLECTED)
@@ -495,7 +496,10 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._last_id = None
 
     def _accepts(self, frame: Frame, now: float) -> bool:
-        if self._last_id is not None and frame.id <= self._last_id:
+        last = self._last_id
+        # Stubs made of a serial one toggle their ids here too: only the last is a repetition.
+        toggles = frame.id & ~0x801 == 0x80800000
+        if last is not None and (frame.id == last if toggles else frame.id <= last):
             return False
         self._last_id = frame.id
         self._reset_done()

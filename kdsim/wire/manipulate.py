@@ -405,6 +405,13 @@ class Manipulate(NamedTuple):
             raise ProtocolError(f"manipulate message of {len(payload)} bytes, 56 needed", payload)
         return cls(payload[:HEADER_SIZE], payload[HEADER_SIZE:])
 
+    @classmethod
+    def unpack_reply(cls, payload: bytes) -> Manipulate:
+        """Like `unpack`; a refusal may consist of what comes before the union (VirtualBox)."""
+        if UNION_OFFSET <= len(payload) < HEADER_SIZE:
+            payload = payload.ljust(HEADER_SIZE, b"\0")
+        return cls.unpack(payload)
+
     def pack(self) -> bytes:
         return self.header + self.data
 

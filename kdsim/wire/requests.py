@@ -10,6 +10,7 @@ from kdsim.wire.manipulate import (
     Api,
     Arguments,
     ContextArguments,
+    ContextExArguments,
     IoArguments,
     Manipulate,
     MemoryArguments,
@@ -61,7 +62,7 @@ class Requests:
         """The readable prefix of a range of virtual or physical memory."""
         size = min(size, ADDRESS_SPACE - address)
         data = bytearray()
-        end = False
+        end = withheld = False
 
         def questions() -> Iterator[Manipulate]:
             for start in range(len(data), size, self._read_size):
@@ -69,10 +70,12 @@ class Requests:
                 yield Manipulate.request(api, MemoryArguments(address + start, wanted))
 
         def take(reply: Manipulate) -> bool:
-            nonlocal end
+            nonlocal end, withheld
             wanted = min(size - len(data), self._read_size)
-            came = reply.data[: min(reply.arguments(MemoryArguments).actual, wanted)]
+            told = min(reply.arguments(MemoryArguments).actual, wanted)
+            came = reply.data[:told]
             data.extend(came)
+            withheld = told > 0 and not came
             end = not came or not reply.succeeded
             if end or len(came) == wanted:
                 return not end
@@ -83,6 +86,10 @@ class Requests:
 
         while len(data) < size and not end:
             self._converse(questions(), take)
+        rest = -(address + len(data)) % PAGE_SIZE
+        if withheld and 0 < rest < min(size - len(data), self._read_size):
+            # VirtualBox gives all or nothing, and names the size of what it does not give.
+            return bytes(data) + self.read(api, address + len(data), rest)
         return bytes(data)
 
     def _one_by_one(self, messages: Iterable[Manipulate], take: Take) -> None:
@@ -123,6 +130,11 @@ class Requests:
                 Api.GET_CONTEXT, ContextArguments(ContextFlag.ALL), processor=processor
             )
         )
+        if not reply.succeeded:
+            # VirtualBox knows only this one, others only the first.
+            whole = ContextExArguments(0, CONTEXT_SIZE)
+            again = Manipulate.request(Api.GET_CONTEXT_EX, whole, processor=processor)
+            reply = self._ask(again)
         _check(reply, f"the context of processor {processor} cannot be read")
         if len(reply.data) != CONTEXT_SIZE:
             raise ProtocolError(f"CONTEXT of {len(reply.data)} bytes came", reply.data)

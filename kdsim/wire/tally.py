@@ -13,7 +13,7 @@ class Drop(Enum):
     FOREIGN = "sealed with another key, forged or damaged"
     REFLECTED = "one of our own kind"
     REPLAYED = "not newer than what came before"
-    EARLY = "without a session"
+    STRAY = "of no session that goes on: of an earlier one, forged or damaged"
     DAMAGED = "a packet with a wrong checksum or frame"
 
 
@@ -37,7 +37,8 @@ class Tally:
 
     def drop(self, why: Drop) -> None:
         self.dropped[why] += 1
-        if why not in self._told:
+        # Strays come whenever one end starts again before the other knows of it.
+        if why not in self._told and why is not Drop.STRAY:
             self._told.add(why)
             self._news.append(why)
 

@@ -17,6 +17,7 @@ from kdsim.debugger.session import Session
 from kdsim.debugger.shell.private import PrivateBackend
 from kdsim.debugger.shell.private_target import PrivateTarget
 from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments
+from kdsim.wire.packets import PacketType
 
 READS = (Api.READ_VIRTUAL, Api.READ_PHYSICAL)
 
@@ -28,9 +29,15 @@ class Kd:
         self.printed: list[str] = []
         self.asked: list[Manipulate] = []
         self.backend = PrivateBackend(PrivateTarget(seed=1))
-        connection = self.backend._connection
-        ask = connection.request
-        connection.request = lambda message: self.asked.append(message) or ask(message)
+        endpoint = self.backend._connection.endpoint
+        send = endpoint.send
+
+        def noted(kind: PacketType, payload: bytes, *rest: object) -> None:
+            if kind is PacketType.MANIPULATE:
+                self.asked.append(Manipulate.unpack(payload))
+            send(kind, payload, *rest)
+
+        endpoint.send = noted
         self.session = Session(self.backend, Output(self.printed.append))
         equip(self.session)
         self.session.attach(break_in=True, timeout=30)

@@ -234,7 +234,9 @@ ROWS = [
         id="query code"),
     row(QUERY, lambda t: Query(t.data), OK, lambda t: Query(t.data, 0, 2, 1 | 2 | 8),
         id="query data"),
-    row(QUERY, Query(NOWHERE), FAILED, id="query nothing"),
+    row(QUERY, Query(NOWHERE), OK, Query(NOWHERE, 0, 2, 1 | 2 | 4),
+        id="query nothing"),
+    row(QUERY, Query(PAGE, 0, 1), INVALID, id="query no virtual memory"),
     row(Api.PAGE_IN, lambda t: Bytes(t.kernel, 0), FAILED, id="page in: nothing is paged out"),
     row(Api.CHECK_LOW_MEMORY, None, FAILED, id="check low memory"),
     # What Windows refuses as well.

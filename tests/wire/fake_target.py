@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 from kdsim.errors import KdsimError
@@ -12,6 +13,7 @@ from kdsim.wire.endpoint import BreakIn, Connected, Lost
 from kdsim.wire.manipulate import (
     NO_REPLY,
     Api,
+    ContextExArguments,
     Continue2Arguments,
     IoArguments,
     MemoryArguments,
@@ -28,6 +30,7 @@ from kdsim.wire.messages import (
     GetString,
     LoadSymbolsChange,
 )
+from kdsim.wire.packets import PacketType
 
 BASE = 0xFFFFF80000000000
 SIZE = 0x4000
@@ -288,6 +291,60 @@ class ForeignTarget(FakeTarget):
         ),
         Api.READ_VIRTUAL: _clipped,
         Api.READ_PHYSICAL: _clipped,
+    }
+
+
+class VirtualBoxTarget(ForeignTarget):
+    """VirtualBox' stub, src/VBox/Debugger/DBGCRemoteKd.cpp: no Windows found in the machine.
+
+    It knows GetContextEx and not GetContext, refuses what it does not know with 16 bytes, reads
+    all or nothing, sends more control space than was asked for, and fills in little at a stop.
+    """
+
+    NOT_IMPLEMENTED = 0xC0000002
+
+    def breakpoint(self):
+        change = super().breakpoint()
+        return replace(change, thread=0, address=0, parameters=(0, 0, 0))
+
+    def _answer(self, message):
+        if message.api in self.HANDLERS:
+            super()._answer(message)
+            return
+        self.requests.append(message.api)
+        refusal = message.reply(self.NOT_IMPLEMENTED).pack()[:16]
+        endpoint = self.connection.endpoint
+        endpoint.send(PacketType.MANIPULATE, refusal, time.monotonic())
+
+    def _all_or_nothing(self, message):
+        reply = self._read(message)
+        if reply.succeeded:
+            return reply
+        size = message.arguments(MemoryArguments).size
+        return message.reply(reply.status, reply.arguments(MemoryArguments)._replace(actual=size))
+
+    def _get_part(self, message):
+        wanted = message.arguments(ContextExArguments)
+        data = self._get_context(message).data[wanted.offset : wanted.offset + wanted.size]
+        return message.reply(arguments=wanted._replace(total=len(data)), data=data)
+
+    def _more_control(self, message):
+        reply = self._read_control(message)
+        return reply._replace(data=reply.data + self.contexts[message.processor].raw)
+
+    HANDLERS: ClassVar = {
+        api: handler
+        for api, handler in FakeTarget.HANDLERS.items()
+        if api not in (Api.GET_CONTEXT, Api.READ_MSR, Api.WRITE_MSR, Api.READ_IO)
+    } | {
+        Api.GET_VERSION: lambda self, message: message.reply(
+            arguments=VersionArguments(15, 0x2800, flags=5)
+        ),
+        Api.READ_VIRTUAL: _all_or_nothing,
+        Api.READ_PHYSICAL: _all_or_nothing,
+        Api.GET_CONTEXT_EX: _get_part,
+        Api.READ_CONTROL_SPACE: _more_control,
+        Api.RESTORE_BREAKPOINT: lambda self, message: message.reply(),
     }
 
 

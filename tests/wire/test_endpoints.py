@@ -134,6 +134,16 @@ def test_a_large_packet_and_an_empty_one(make):
     assert network.packets(TARGET) == [b""]
 
 
+def test_kdnet_stub_whose_ids_toggle():
+    """As on a serial line; another ReactOS has one."""
+    host = connected(kdnet).ends[HOST]
+    said = []
+    for number in (INITIAL_ID | SYNC, INITIAL_ID | 1, INITIAL_ID | 1, INITIAL_ID, INITIAL_ID | 1):
+        frame = Frame(PacketType.DEBUG_IO, number, b"%x" % number)
+        said += [event.payload for event in host._receive_frame(frame, 0.0)]
+    assert said == [b"80800800", b"80800001", b"80800000", b"80800001"]
+
+
 def test_kdnet_payload_limit_fits_an_ethernet_frame():
     network = connected(kdnet)
     target = network.ends[TARGET]
@@ -262,6 +272,34 @@ def test_a_line_that_loses_is_asked_sooner(make):
 
 
 @PAIRS
+def test_a_line_that_loses_no_more_is_a_clean_one_again(make):
+    target = connected(make).ends[TARGET]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
+    target.tick(target._outstanding.due)
+    acknowledge(target)
+    waits = []
+    for number in range(30):
+        now = 20.0 + number
+        target.send(PacketType.MANIPULATE, b"reply", now)
+        waits.append(target._outstanding.due - now)
+        acknowledge(target)
+    assert waits[0] < target.retry
+    assert waits[-1] == pytest.approx(target.retry)
+
+
+@PAIRS
+def test_who_asks_for_a_packet_again_is_not_hurried(make):
+    """WinDbg asks so for the first one, on any line."""
+    target = connected(make).ends[TARGET]
+    target.send(PacketType.STATE_CHANGE64, b"stop", 10.0)
+    target._receive_control(Frame(PacketType.RESEND, 0, control=True), 10.0)
+    assert target._outstanding.due == pytest.approx(10.0 + target.retry)
+    acknowledge(target)
+    target.send(PacketType.MANIPULATE, b"reply", 20.0)
+    assert target._outstanding.due == pytest.approx(20.0 + target.retry)
+
+
+@PAIRS
 def test_a_repeated_request_gets_the_reply_again(make):
     """Its ACK was lost, and so may be the reply that travelled with it."""
     network = connected(make)
@@ -375,6 +413,15 @@ def test_kdcom_host_ids():
     assert [frame.id for frame in frames(network, HOST)] == [INITIAL_ID, INITIAL_ID | 1, INITIAL_ID]
 
 
+def test_kdcom_host_acknowledges_without_the_sync_bit():
+    """ReactOS waits for that id, whatever its packet had."""
+    host = KdcomHost()
+    host.link_up(0.0)
+    host.outgoing()
+    host.receive(Frame(PacketType.DEBUG_IO, INITIAL_ID | SYNC, b"hello").pack() + TRAILER, 0.0)
+    assert [Frame.unpack(data).id for data in host.outgoing()] == [INITIAL_ID]
+
+
 def test_kdcom_stub_that_restarts_its_ids_at_every_stop():
     """VirtualBox: 0x80800800 for each state change, replies with the request's id xor 1."""
     host = KdcomHost()
@@ -396,14 +443,19 @@ def test_kdcom_stub_that_restarts_its_ids_at_every_stop():
             host.outgoing()
 
 
-def test_kdcom_request_before_the_first_state_change_is_seen():
-    """The debugger's ids start over when it has; its next request is no repetition."""
+@pytest.mark.parametrize("sync", [0, SYNC])
+def test_kdcom_request_before_the_first_state_change_is_seen(sync):
+    """The debugger's ids start over when it has; its next request is no repetition.
+
+    WinDbg's ACK has no SYNC bit, whatever the packet had.
+    """
     target = KdcomTarget()
     target.link_up(0.0)
     target.send(PacketType.STATE_CHANGE64, b"stop", 0.0)
+    target.tick(target.deadline)
     early = Frame(PacketType.MANIPULATE, INITIAL_ID, b"early").pack() + TRAILER
     assert [e.payload for e in target.receive(early, 0.0)] == [b"early"]
-    target.receive(Frame(PacketType.ACK, INITIAL_ID | SYNC, control=True).pack(), 0.0)
+    target.receive(Frame(PacketType.ACK, INITIAL_ID | sync, control=True).pack(), 0.0)
     first = Frame(PacketType.MANIPULATE, INITIAL_ID, b"first").pack() + TRAILER
     assert [e.payload for e in target.receive(first, 0.0)] == [b"first"]
 
@@ -550,6 +602,7 @@ def test_kdnet_two_pokes_under_way_connect_once():
     target._poke(0.0)
     network.run(limit=1.0)
     assert network.events[HOST] == [Connected()]
+    assert not network.ends[HOST].tally.dropped[Drop.FOREIGN], "the key is the same"
     network.events[TARGET].clear()
     converse(network, 3)
 

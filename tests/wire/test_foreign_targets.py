@@ -11,20 +11,21 @@ from kdsim.wire import links
 from kdsim.wire.connection import TargetConnection
 from kdsim.wire.kdcom import KdcomTarget
 from kdsim.wire.messages import TraceIo, UnknownChange
-from tests.wire.fake_target import BASE, PAGE, ForeignTarget
+from tests.wire.fake_target import BASE, PAGE, ForeignTarget, VirtualBoxTarget
 
 PATIENCE = 60
 
 
-def debug(folder, commands, *, kind=None, payload=b"", stop=None):
+def debug(folder, commands, *, kind=None, payload=b"", stop=None, make=ForeignTarget):
     """Exit status and output of `kdsim kd -c` at a target that says one strange thing first.
 
     Or that stands at a strange `stop`, and at a breakpoint once it was let go.
     """
     connection = TargetConnection(KdcomTarget(), links.unix_listen(folder / "kd"))
-    with ForeignTarget(connection) as target:
+    with make(connection) as target:
         target.contexts[0].set("rip", BASE + 0x123)
         target.contexts[0].set("rsp", BASE + 2 * PAGE - 16)
+        target.change = target.breakpoint()
         if stop is not None:
             target.stop(stop)
             target.stop(target.breakpoint())
@@ -73,6 +74,28 @@ def test_a_stop_of_an_unknown_kind_is_the_users_to_decide(tmp_path):
     assert f"Last event: {told}\n" in text
     assert "Break instruction exception - code 80000003" in text
     assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        pytest.param("vertarget", "Windows Kernel Version 10240 MP (2 procs)", id="version"),
+        pytest.param("r rip", "rip=fffff80000000123", id="register"),
+        pytest.param("r rax=55;r rax", "rax=0000000000000055", id="set register"),
+        pytest.param("r cr3", "cr3=0000000000000000", id="control register"),
+        pytest.param("dd fffff80000001ffc l2", "fffff800`00001ffc  fffefdfc ????????", id="hole"),
+        pytest.param("db fffff80000001f00 l200", "fffff800`00001ff0  f0 f1 f2", id="long read"),
+        pytest.param("s fffff80000000000 l1000 12 13 14", "fffff800`00000f12", id="search"),
+        pytest.param("f fffff80000000010 l2 77;db fffff80000000010 l2", "77 77", id="fill"),
+        pytest.param("bp fffff80000000200;bl", "fffff800`00000200", id="breakpoint"),
+        pytest.param("rdmsr c0000080", "no such msr: c0000080", id="msr"),
+        pytest.param("ib 60", "port 0x60 cannot be read (status c0000002)", id="port"),
+        pytest.param("k", "0xfffff800`00000123", id="stack"),
+        pytest.param("~1s", "00000000`00000000 ??", id="processor"),
+    ],
+)
+def test_virtualbox(tmp_path, command, shown):
+    assert shown in debug(tmp_path, command, make=VirtualBoxTarget)[1]
 
 
 NO_TYPES = "(nt: not an executable image (no MZ))"

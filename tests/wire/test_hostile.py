@@ -103,22 +103,24 @@ def test_noise_changes_nothing():
         for data in noise:
             assert end.receive(data, network.now, ELSEWHERE) == []
         assert end.outgoing() == []
-        assert set(end.tally.dropped) == {Drop.FOREIGN, Drop.MALFORMED}
+        assert set(end.tally.dropped) == {Drop.FOREIGN, Drop.STRAY, Drop.MALFORMED}
         assert end.tally.dropped.total() == len(noise)
     converse(network, 3)
 
 
+@pytest.mark.parametrize(("channel", "kind"), [(b"\0", Drop.STRAY), (b"\1", Drop.FOREIGN)])
 @pytest.mark.parametrize("side", [HOST, TARGET])
-def test_every_size_is_counted_for_what_it_is(side):
+def test_every_size_is_counted_for_what_it_is(side, channel, kind):
     end = connected(kdnet).ends[side]
     most = MOST_BYTES - 22
     for size in range(65508):
         sealed = size - 22
         fits = 16 <= sealed <= most and sealed % 16 == 0
-        kind = Drop.FOREIGN if fits else Drop.MALFORMED
-        before = end.tally.dropped[kind]
-        assert end.receive(b"MDBG\4\0".ljust(size, b"\xa5")[:size], 0.0, ELSEWHERE) == []
-        assert end.tally.dropped[kind] == before + 1
+        expected = kind if fits else Drop.MALFORMED
+        before = end.tally.dropped[expected]
+        data = (b"MDBG\4" + channel).ljust(size, b"\xa5")[:size]
+        assert end.receive(data, 0.0, ELSEWHERE) == []
+        assert end.tally.dropped[expected] == before + 1
     assert end.outgoing() == []
 
 

@@ -168,6 +168,13 @@ class Engine:
         assert self._handle.value is not None
         self._counter = ctypes.c_uint64.from_address(self._handle.value + layout.ENGINE_COUNTER)
         self._limit = ctypes.c_uint64.from_address(self._handle.value + layout.ENGINE_LIMIT)
+        for offset, value in layout.ENGINE_KNOWN.items():
+            if ctypes.c_uint32.from_address(self._handle.value + offset).value != value:
+                raise TargetError("the CPU engine's own structure has not the expected layout")
+        self._whole_blocks = ctypes.c_bool.from_address(
+            self._handle.value + layout.ENGINE_WHOLE_BLOCKS
+        )
+        self._whole_blocks.value = True
         self._flags = ctypes.c_uint64(0)
         self._flags_pointer = ctypes.byref(self._flags)
 
@@ -180,8 +187,10 @@ class Engine:
         """Run for `timeout` microseconds or `count` instructions; the engine's status."""
         if bool(count) != self._counting:
             # Code translated without the counter would run uncounted; the engine itself only
-            # flushes on the way back.
+            # flushes on the way back. A count ends a run behind any instruction; the timer, at any
+            # moment, must do so only between two blocks.
             self._counting = bool(count)
+            self._whole_blocks.value = not count
             self.flush_code()
         if timeout:
             self._timer.begin(timeout / 1e6)

@@ -14,6 +14,12 @@ STATE_SIZE = 5568
 
 ENGINE_COUNTER, ENGINE_LIMIT = 1368, 1376
 """`emu_counter` and `emu_count` in struct uc_struct: instructions begun, and where a run ends."""
+ENGINE_WHOLE_BLOCKS = 2034
+"""`no_exit_request`, a byte: what is translated now looks for a stop only where a block begins, not
+behind each access to memory as well. A stop behind the store of `inc [m]` or `xchg` leaves RIP at
+the instruction, which then happens twice."""
+ENGINE_KNOWN = {1428: 1, 1984: 0x1000, 1992: 0x1000}
+"""32-bit cells around it whose values are known: `use_exits` and two page sizes."""
 
 GENERAL = (
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",

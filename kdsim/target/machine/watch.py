@@ -60,8 +60,7 @@ class DebugRegisters:
 
         Only a counted run can be ended behind an instruction.
         """
-        data = any(armed.kind != _EXECUTE for armed in self._armed)
-        return timeout * _INSTRUCTIONS_PER_US if data else 0
+        return timeout * _INSTRUCTIONS_PER_US if self._armed else 0
 
     def changed(self) -> bool:
         """The debug registers, or the pages they name, are no longer what is armed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from kdsim.errors import MemoryFault
 from kdsim.target.ntos.memory_search import search
 from kdsim.target.ntos.requests import Debuggee, answers
@@ -93,26 +95,23 @@ def fill_memory(debuggee: Debuggee, request: Manipulate) -> Manipulate:
 
 
 # DBGKD_QUERY_MEMORY values, protocol page 4.2.
-_SPACE_PROCESS, _SPACE_KERNEL = 0, 2
+# KdpQueryMemory in ReactOS ntoskrnl/kd64/kdapi.c asks nobody whether the address is there.
+_SPACE_VIRTUAL = _SPACE_PROCESS = 0
+_SPACE_KERNEL = 2
 _READ, _WRITE, _EXECUTE, _FIXED = 1, 2, 4, 8
 
 
 @answers(Api.QUERY_MEMORY, while_running=True)
 def query_memory(debuggee: Debuggee, request: Manipulate) -> Manipulate:
-    """What kind of address it is, and what may be done there."""
+    """What kind of address it is, and what may be done there; all of it where nothing is."""
     wanted = request.arguments(QueryMemoryArguments)
+    if wanted.space != _SPACE_VIRTUAL:
+        return request.reply(Status.INVALID_PARAMETER)
     kernel = bool(wanted.address >> 63)
-    try:
+    flags = _READ | _WRITE | _EXECUTE
+    with suppress(MemoryFault):
         page = debuggee.memory.translate(wanted.address)
-    except MemoryFault:
-        return request.reply(Status.UNSUCCESSFUL)
-    flags = _READ
-    if page.writable:
-        flags |= _WRITE
-    if page.executable:
-        flags |= _EXECUTE
-    if kernel:
-        flags |= _FIXED
+        flags = _READ | _WRITE * page.writable | _EXECUTE * page.executable | _FIXED * kernel
     space = _SPACE_KERNEL if kernel else _SPACE_PROCESS
     return request.reply(Status.SUCCESS, QueryMemoryArguments(wanted.address, 0, space, flags))
 
