@@ -259,17 +259,14 @@ BUGCHECK_BOX = _box("", "                        Bugcheck Analysis", "")
 
 _FATAL = "A fatal system error has occurred."
 
-_BUGCHECK_TRIES = {
-    BreakReason.BUGCHECK_FIRST: "first try; Bugcheck callbacks have not been invoked.",
-    BreakReason.BUGCHECK_SECOND: "second try; Bugcheck callbacks have been invoked.",
-}
+_FIRST_TRY = "Debugger entered on first try; Bugcheck callbacks have not been invoked."
 
 
 def bugcheck_lines(reason: BreakReason, code: int, parameters: tuple[int, ...]) -> list[str]:
-    """What kd prints when a bug check stops the target."""
+    """What kd prints when a bug check stops the target: at the second break without the first's."""
     lines = [""]
-    if reason in _BUGCHECK_TRIES:
-        lines += [_FATAL, f"Debugger entered on {_BUGCHECK_TRIES[reason]}", ""]
+    if reason is BreakReason.BUGCHECK_FIRST:
+        lines += [_FATAL, _FIRST_TRY, ""]
     lines += [_FATAL, "", *BUGCHECK_BOX, ""]
     lines += ["Use !analyze -v to get detailed debugging information.", ""]
     arguments = ", ".join(f"{parameter:x}" for parameter in parameters)

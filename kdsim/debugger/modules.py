@@ -35,6 +35,7 @@ class Modules:
         self._awaited = ""
         self._notices: list[str] = []
         self._gone: tuple[Gone, ...] | None = None
+        self._leaving: int | None = None
         self.unloaded: Callable[[], Iterable[Gone]] = tuple
         """Drivers that are gone, newest first; the commands package knows how to tell."""
 
@@ -105,15 +106,20 @@ class Modules:
 
     def name_outside(self, va: int) -> str:
         """`<Unloaded_leaky.sys>+0x1234` where a driver was."""
-        if va < USER_END:
+        gone = self.unloaded_at(va)
+        if gone is None:
             return f"0x{va:x}"
+        name, start, _ = gone
+        return f"<Unloaded_{name}>+0x{va - start:x}"
+
+    def unloaded_at(self, va: int) -> Gone | None:
+        """The driver that was at an address and is gone."""
+        if va < USER_END:
+            return None
         if self._gone is None:
             self._gone = ()  # Reading the table may ask for names, too.
             self._gone = tuple(self.unloaded())
-        for name, start, end in self._gone:
-            if start <= va < end:
-                return f"<Unloaded_{name}>+0x{va - start:x}"
-        return f"0x{va:x}"
+        return next((gone for gone in self._gone if gone[1] <= va < gone[2]), None)
 
     def forget_unloaded(self) -> None:
         """The target's table may have changed."""
@@ -154,17 +160,23 @@ class Modules:
             session.out.line(f"*** The module list cannot be read completely: {error}")
 
     def note(self, event: ModuleEvent) -> None:
-        """A module came or went."""
+        """A module came, or goes: that one stays until the target runs on."""
         if event.unload:
             if event.base == (1 << 64) - 1:
                 self.clear()
-            elif self.kernel_space.module_at(event.base):
-                self.kernel_space.remove(event.base)
+            else:
+                self._leaving = event.base
             return
         if self.kernel_space.module_at(event.base) is None:
             image = _file_name(event.path)
             name = KERNEL if event.base == self._session.version.kernel_base else module_name(image)
             self._add(name, event.base, event.size, image, event.path, checksum=event.checksum)
+
+    def let_go(self) -> None:
+        """The target runs on: what it unloads is gone."""
+        if self._leaving is not None:
+            self.kernel_space.remove(self._leaving)
+            self._leaving = None
 
     def reload(self) -> None:
         """Read the target's list again. Symbols that were loaded are loaded again when needed."""

@@ -129,7 +129,10 @@ class StopReporter:
         for line in events.bugcheck_lines(reason, *data):
             session.out.line(line)
         if session.on_bugcheck is not None:
-            session.on_bugcheck(session)
+            try:
+                session.on_bugcheck(session)
+            except KdsimError as error:
+                session.out.line(str(error))
 
     def _summary(self, stop: Stop) -> str:
         event = stop.event

@@ -290,6 +290,7 @@ class Session:
         """Write back what was changed and drop what will be stale."""
         self._write_registers()
         self._registers.clear()
+        self.modules.let_go()
         self.previous_ip = self.event.pc if self.event else 0
         self.scope = Scope()
         self.memory.select_process(None)

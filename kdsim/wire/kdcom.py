@@ -64,7 +64,7 @@ class _Kdcom(Endpoint):
         events: list[WireEvent] = []
         for item in self._parser.feed(data):
             self.tally.received += 1
-            if isinstance(item, Frame):
+            if isinstance(item, Frame) and (item.control or item.id & ~(SYNC | 1) == INITIAL_ID):
                 events += self._receive_frame(item, now)
             elif isinstance(item, LoneBreakIn):
                 events += self._on_break_in()

@@ -67,9 +67,20 @@ typedef enum _KINTERRUPT_MODE { LevelSensitive, Latched } KINTERRUPT_MODE;
 typedef enum _KINTERRUPT_POLARITY {
     InterruptPolarityUnknown,
     InterruptActiveHigh,
+    InterruptRisingEdge = InterruptActiveHigh,
     InterruptActiveLow,
+    InterruptFallingEdge = InterruptActiveLow,
     InterruptActiveBoth,
+    InterruptActiveBothTriggerLow = InterruptActiveBoth,
+    InterruptActiveBothTriggerHigh,
 } KINTERRUPT_POLARITY;
+typedef struct _ISRDPCSTATS_SEQUENCE {
+    ULONG SequenceNumber;
+    ULONG64 IsrTime;
+    ULONG64 IsrCount;
+    ULONG64 DpcTime;
+    ULONG64 DpcCount;
+} ISRDPCSTATS_SEQUENCE;
 typedef struct _ISRDPCSTATS {
     ULONG64 IsrTime;
     ULONG64 IsrTimeStart;
@@ -78,7 +89,8 @@ typedef struct _ISRDPCSTATS {
     ULONG64 DpcTimeStart;
     ULONG64 DpcCount;
     UCHAR IsrActive;
-    UCHAR Reserved[15];
+    UCHAR Reserved[7];
+    ISRDPCSTATS_SEQUENCE DpcWatchdog;
 } ISRDPCSTATS;
 struct _KINTERRUPT;
 typedef BOOLEAN KSERVICE_ROUTINE(struct _KINTERRUPT *Interrupt, PVOID ServiceContext);
@@ -116,9 +128,9 @@ typedef struct _KINTERRUPT {
     PVOID IntTrackEntry;
     ISRDPCSTATS IsrDpcStats;
     PVOID RedirectObject;
-    UCHAR Padding[8];
+    PVOID PhysicalDeviceObject;
 } KINTERRUPT, *PKINTERRUPT;
-_Static_assert(sizeof(KINTERRUPT) == 0x100, "KINTERRUPT");
+_Static_assert(sizeof(KINTERRUPT) == 0x120, "KINTERRUPT");
 typedef enum _KDPC_IMPORTANCE {
     LowImportance,
     MediumImportance,
@@ -138,6 +150,7 @@ typedef KDEFERRED_ROUTINE *PKDEFERRED_ROUTINE;
 #define STATUS_PENDING ((NTSTATUS)0x00000103)
 #define STATUS_BREAKPOINT ((NTSTATUS)0x80000003)
 #define STATUS_SINGLE_STEP ((NTSTATUS)0x80000004)
+#define STATUS_ASSERTION_FAILURE ((NTSTATUS)0xC0000420)
 #define STATUS_BUFFER_OVERFLOW ((NTSTATUS)0x80000005)
 #define STATUS_NO_MORE_ENTRIES ((NTSTATUS)0x8000001A)
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)

@@ -174,6 +174,9 @@ VOID KeInitializeThread(PKTHREAD Thread, PVOID StackBase,
                         PVOID Context, PKPROCESS Process);
 VOID KeStartThread(PKTHREAD Thread);
 VOID KeInitializeQueue(PKQUEUE Queue, ULONG Count);         // 0: as many as processors
+VOID KeInitializePriQueue(PKPRIQUEUE Queue, ULONG MaximumCount);
+VOID KeInsertPriQueue(PKPRIQUEUE Queue, PLIST_ENTRY Entry, KPRIORITY Priority);
+PLIST_ENTRY KeRemovePriQueue(PKPRIQUEUE Queue, KPROCESSOR_MODE Mode);
 VOID KeStackAttachProcess(PKPROCESS Process, PKAPC_STATE ApcState);
 VOID KeUnstackDetachProcess(PKAPC_STATE ApcState);
 DECLSPEC_NORETURN VOID KeTerminateThread(KPRIORITY Increment);
@@ -199,6 +202,7 @@ NTKERNELDATA ULONG64 MmUserProbeAddress;
 extern PPHYSICAL_MEMORY_DESCRIPTOR MmPhysicalMemoryBlock;
 extern PUNLOADED_DRIVERS MmUnloadedDrivers;
 extern ULONG MmLastUnloadedDriver;
+PUNICODE_STRING MmLocateUnloadedDriver(PVOID Address);
 extern ULONG MmSpecialPoolTag;
 extern ULONG64 MmSizeOfPagedPoolInBytes;
 VOID MmInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock);
@@ -251,6 +255,7 @@ VOID KdCheckForDebugBreak(VOID);
 BOOLEAN KdPollBreakIn(VOID);
 VOID DbgLoadImageSymbols(PSTRING FileName, PVOID ImageBase, ULONG_PTR ProcessId);
 VOID DbgUnLoadImageSymbols(PSTRING FileName, PVOID ImageBase, ULONG_PTR ProcessId);
+BOOLEAN KdRefreshDebuggerNotPresent(VOID);
 BOOLEAN KdTrap(PKTRAP_FRAME TrapFrame, PKEXCEPTION_FRAME ExceptionFrame, PEXCEPTION_RECORD Record,
                PCONTEXT Context, KPROCESSOR_MODE Mode, BOOLEAN SecondChance);
 ULONG DebugPrint(PSTRING Output, ULONG ComponentId, ULONG Level);

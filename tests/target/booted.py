@@ -135,6 +135,15 @@ class Debugged:
         assert self.ask(Manipulate.request(Api.CONTINUE2, arguments)) == []
         assert self.stub.stop is None
 
+    def jump(self, **registers: int) -> None:
+        """Go on with other registers."""
+        self.set_registers(**registers)
+        self.go()
+
+    def step_off(self) -> None:
+        """Go past the hard-coded int 3 and on."""
+        self.jump(rip=self.script.reports[-1].pc + 1)
+
 
 def small_lab(**changes) -> Lab:
     """The shipped lab with other values."""

@@ -218,6 +218,10 @@ def test_shared_user_data(booted, kernel) -> None:
     assert shared.KdDebuggerEnabled == 3
 
 
+def test_the_build_number_says_a_free_build(kernel) -> None:
+    assert kernel.read("NtBuildNumber", 4) == 0xF0000000 | 19041
+
+
 def test_sections_have_their_protection(booted, kernel) -> None:
     image = PeImage.from_memory(kernel.memory, kernel.base)
     for section in image.sections:

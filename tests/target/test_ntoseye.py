@@ -3,81 +3,52 @@
 It shares no code with us, walks our page tables by itself and reads our PDBs with its own reader.
 """
 
-import os
 import re
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kdsim.resources import resource_path
 from kdsim.target.lab import find_lab
-from tests.target.process import TargetProcess, free_port
+from tests.target import ntoseye_client
+from tests.target.ntoseye_client import KEY, TROUBLE, WAYS, untraced
+from tests.target.process import TargetProcess
 
 pytestmark = [pytest.mark.ntoseye, pytest.mark.timeout(120)]
 
-KEY = "1.2.3.4"
 ROUTINE = "nt!ExAllocatePoolWithTag"
 COMMANDS = (
     f"lm; ps; threads; r; k; u; x nt!Ps*; !poolused; bp {ROUTINE}; bl; g; r rip; k; p; r rip; bc *"
 )
-TROUBLE = re.compile("stale|retransmit|resetting|timed out|checksum mismatch", re.IGNORECASE)
 
 
-def _ntoseye(folder: Path, *arguments: str) -> str:
-    """Its output and trace; it must find nothing wrong."""
-    program = Path(sys.executable).with_name("ntoseye")
-    store = str(resource_path("targets", "images"))
-    done = subprocess.run(
-        [
-            *(str(program), "--memory-source", "kd", "--sympath-append", store),
-            *("--batch", "--plain-repl", *arguments),
-        ],
-        env=dict(os.environ, HOME=str(folder), NTOSEYE_KD_TRACE="1"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+def _session(folder: Path, name: str, commands: str) -> str:
+    """What ntoseye prints of a session at the initial break, with its trace."""
+    ntoseye_client.home(folder)
+    lab, way = ntoseye_client.lasting_lab(folder), ntoseye_client.way(name, folder)
+    with TargetProcess(folder, lab, "--wait", "--seed", "1", *way.target, key=KEY) as target:
+        target.banner()
+        text = ntoseye_client.run(
+            folder,
+            *(str(Path(sys.executable).with_name("ntoseye")), "--memory-source", "kd"),
+            *("--batch", "--plain-repl", "-b", way.backend, "--connect", way.connect),
+            *(("--kdnet-key", KEY) if name == "kdnet" else ()),
+            *("-c", commands),
+        )
+        assert target.process.poll() is None
+        assert target.stop() == (0, "")
+    return text
 
 
-@pytest.fixture(scope="module", params=["kdcom", "kdnet"])
+@pytest.fixture(scope="module", params=WAYS)
 def transcript(request, tmp_path_factory):
     """What one session printed, without and with the trace."""
-    folder = tmp_path_factory.mktemp("ntoseye")
-    folder.chmod(0o700)
-    if request.param == "kdcom":
-        path = folder / "kd"
-        way, backend = ("--com", f"unix:{path}"), ("-b", "kd", "--connect", str(path))
-    else:
-        port = free_port(socket.SOCK_DGRAM)
-        way = ("--port", str(port))
-        backend = ("-b", "kdnet", "--connect", f"127.0.0.1:{port}", "--kdnet-key", KEY)
-    with TargetProcess(folder, "lab", "--wait", "--seed", "1", *way, key=KEY) as target:
-        target.banner()
-        text = _ntoseye(folder, *backend, "-c", COMMANDS)
-        assert target.process.poll() is None
-        status, console = target.stop()
-    assert status == 0
-    # With ntoseye gone the machine runs on, on a busy host as far as leaky's bug check.
-    assert all(line.startswith("lab: bug check 000000C4") for line in console.splitlines())
-    return text
+    return _session(tmp_path_factory.mktemp("ntoseye"), request.param, COMMANDS)
 
 
 @pytest.fixture(scope="module")
 def lines(transcript):
-    return _untraced(transcript)
-
-
-def _untraced(transcript: str) -> list[str]:
-    traced = re.compile(r"\[ *\d+\.\d+\]|kd: |kdnet: |    [0-9a-f]{2}( [0-9a-f]{2})+$")
-    return [line for line in transcript.splitlines() if not traced.match(line)]
+    return untraced(transcript)
 
 
 def _after(lines: list[str], pattern: str) -> list[str]:
@@ -159,15 +130,9 @@ PROCESS_COMMANDS = (
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory):
     """The lines of a session that looks at the last process: explorer.exe."""
-    folder = tmp_path_factory.mktemp("ntoseye")
-    folder.chmod(0o700)
-    path = folder / "kd"
-    with TargetProcess(folder, "lab", "--wait", "--seed", "1", "--com", f"unix:{path}") as target:
-        target.banner()
-        text = _ntoseye(folder, "-b", "kd", "--connect", str(path), "-c", PROCESS_COMMANDS)
-        target.stop()
+    text = _session(tmp_path_factory.mktemp("ntoseye"), "kdcom", PROCESS_COMMANDS)
     assert not re.search("^error|not run after", text, re.MULTILINE), text[-3000:]
-    return _untraced(text)
+    return untraced(text)
 
 
 def test_the_ready_queue(explorer):

@@ -3,54 +3,35 @@
 The session itself is `ntoseye_life.py`, in a process of its own, with its wire trace.
 """
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 import sys
 
 import pytest
 
-from kdsim.resources import resource_path
+from tests.target import ntoseye_client
+from tests.target.ntoseye_client import KEY, TRACE, TROUBLE, WAYS
 from tests.target.ntoseye_life import COMMANDS, ROUTINE
-from tests.target.process import TargetProcess, free_port
+from tests.target.process import TargetProcess
 
 pytestmark = [pytest.mark.ntoseye, pytest.mark.timeout(120)]
 
-KEY = "1.2.3.4"
-TROUBLE = re.compile("stale|retransmit|resetting|timed out|checksum mismatch", re.IGNORECASE)
-TRACE = re.compile(r"\[ *\d+\.\d+\]|kd: |kdnet: |reload: |    [0-9a-f]{2}( [0-9a-f]{2})+$")
 
-
-@pytest.fixture(scope="module", params=["kdcom", "kdnet"])
+@pytest.fixture(scope="module", params=WAYS)
 def life(request, tmp_path_factory):
     """What the session printed, with its trace."""
     folder = tmp_path_factory.mktemp("life")
-    folder.chmod(0o700)
-    shutil.copytree(resource_path("targets", "images"), folder / ".ntoseye" / "symbols")
-    if request.param == "kdcom":
-        path = folder / "kd"
-        way, attach = ("--com", f"unix:{path}"), ("kd", str(path))
-    else:
-        port = free_port(socket.SOCK_DGRAM)
-        way, attach = ("--port", str(port)), ("kdnet", f"127.0.0.1:{port}", KEY)
-    with TargetProcess(folder, "lab", "--wait", "--cpus", "4", *way, key=KEY) as target:
+    ntoseye_client.home(folder)
+    way = ntoseye_client.way(request.param, folder)
+    with TargetProcess(folder, "lab", "--wait", "--cpus", "4", *way.target, key=KEY) as target:
         target.banner()
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.target.ntoseye_life", *attach],
-            env=dict(os.environ, HOME=str(folder), NTOSEYE_KD_TRACE="1"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=100,
-            check=False,
+        text = ntoseye_client.run(
+            folder,
+            *(sys.executable, "-m", "tests.target.ntoseye_life", way.backend, way.connect),
+            *((KEY,) if request.param == "kdnet" else ()),
         )
-        assert done.returncode == 0, done.stdout[-3000:]
         assert target.process.poll() is None
         assert target.stop()[0] == 0
-    return done.stdout
+    return text
 
 
 def test_the_wire_is_clean(life):

@@ -142,10 +142,16 @@ def test_modules_come_and_go(two: Live):
     assert loads[-1].path == r"\SystemRoot\System32\drivers\leaky.sys"
 
 
-def test_a_bug_check_by_request(target: Live):
+def test_a_bug_check_by_request_is_not_left(target: Live):
     target.post(Api.CAUSE_BUGCHECK)
-    assert target.stopped().code == BREAKPOINT
+    stop = target.stopped()
+    assert stop.code == BREAKPOINT
     assert target.nt.read("KiBugCheckData") == 0xE2
+    for _ in range(2):
+        target.step_off()
+        target.go()
+        again = target.stopped()
+        assert (again.code, again.pc, again.processor) == (stop.code, stop.pc, stop.processor)
 
 
 def test_a_reboot_by_request(target: Live):

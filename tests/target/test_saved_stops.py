@@ -14,6 +14,8 @@ from tests.target.booted import Debugged
 from tests.target.debugging import debug, listen
 
 NULL_PAGE = 0x1230
+ACCESS_VIOLATION = 0xC0000005
+STOP_ON_EXCEPTION = 1
 
 
 def _initial_break(target: Debugged) -> AnyStateChange:
@@ -34,9 +36,11 @@ def _module_notice(target: Debugged) -> AnyStateChange:
 
 def _exception(target: Debugged) -> AnyStateChange:
     target.run_to_stop()
-    target.set_registers(rip=NULL_PAGE)
-    target.go()
-    return target.run_to_stop()
+    target.kernel.write("NtGlobalFlag", STOP_ON_EXCEPTION, 4)
+    target.jump(rip=NULL_PAGE)
+    change = target.run_to_stop()
+    assert change.code == ACCESS_VIOLATION
+    return change
 
 
 def _bug_check(target: Debugged) -> AnyStateChange:
@@ -142,8 +146,7 @@ print(system.machine.digest())
 
 LOOK = ".lastevent; r; kn; ~; bl; lm; !process -1 1"
 MOVE = "p; bp nt!ExAllocatePoolWithTag; g; kn; r; bc *; g nt!KeSetEvent; kn; ~0s; r; !poolused 2"
-DEAD = "!analyze -v; ~1s; kn"
-"""The system does not go on after a bug check."""
+DEAD = "!analyze -v; ~1s; kn; g; r; g; kn"
 SESSIONS = {
     "int3": ("-c", f"{LOOK}; {MOVE}; q"),
     "single step": ("-c", f"{LOOK}; {MOVE}; q"),

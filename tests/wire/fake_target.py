@@ -132,6 +132,7 @@ class FakeTarget:
                 self._halted = False
         elif event is not None:
             self.events.append(event)
+            self._context_shown = False
             self.connection.report(self.change)
 
     def _answer(self, message):

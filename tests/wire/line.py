@@ -7,17 +7,19 @@ depends on the host's clock: a seed says everything that happens.
 import heapq
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 
 from kdsim.wire.connection import HostConnection, TargetConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.links import Data, LinkUp
+from tests.wire.network import HOST, TARGET, Faults
 
 KEY = "1.2.3.4"
 ADDRESS = ("10.0.0.1", 50000)
 NEVER = float("inf")
+LIMIT = 3000.0
 
 
 class Over(Exception):
@@ -25,31 +27,42 @@ class Over(Exception):
 
 
 class Line:
-    """A debugger's connection and a target's; `serve` runs in the target's thread.
+    """A debugger's connection `host` and a target's.
 
     Attributes:
         now: simulated seconds.
-        passed: pieces that were sent, by both sides.
+        lost: told the side and the bytes of each piece that is sent; whether it never arrives.
     """
 
-    def __init__(self, kind, faults, limit=100_000.0):
-        self.now, self.passed, self.faults = 0.0, 0, faults
-        self._limit = limit
+    def __init__(self, kind, faults=None):
+        self.now, self.faults = 0.0, faults or Faults()
+        self.lost = lambda side, data: False
         self._arrivals, self._order = [], count()
         self._over = False
-        self.host_end, self.target_end = _End(self, 0), _End(self, 1)
+        self.host_end, self.target_end = _End(self, HOST), _End(self, TARGET)
         self._ends = (self.host_end, self.target_end)
-        clock = lambda: self.now  # noqa: E731
         if kind == "net":
             ends = KdnetHost(KEY, random=bytes), KdnetTarget(KEY, ADDRESS, random=bytes)
         else:
             ends = KdcomHost(), KdcomTarget()
             for end in self._ends:
                 end.inbox.append(LinkUp())
-        self.host = HostConnection(ends[0], self.host_end, clock)
-        self.target = TargetConnection(ends[1], self.target_end, clock)
+        self.host = HostConnection(ends[0], self.host_end, self._clock)
+        self.target = TargetConnection(ends[1], self.target_end, self._clock)
 
-    def start(self, serve):
+    def _clock(self):
+        return self.now
+
+    @contextmanager
+    def served_by(self, serve):
+        """Have `serve` run in the target's thread."""
+        self._start(serve)
+        try:
+            yield
+        finally:
+            self._stop()
+
+    def _start(self, serve):
         def run():
             self.target_end.turn.acquire()
             with suppress(Over):
@@ -58,21 +71,22 @@ class Line:
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
 
-    def stop(self):
+    def _stop(self):
         self._over = True
         self.target_end.turn.release()
         self._thread.join(5)
         assert not self._thread.is_alive()
 
     def send(self, side, data):
-        self.passed += 1
+        if self.lost(side, data):
+            return
         for lateness, piece in self.faults.deliveries(data):
             item = (self.now + lateness, next(self._order), 1 - side, piece)
             heapq.heappush(self._arrivals, item)
 
     def sleep(self, end):
         """Let time pass until something wakes `end`; others run meanwhile."""
-        if self.now > self._limit and end is self.host_end:
+        if self.now > LIMIT and end is self.host_end:
             raise AssertionError("it takes for ever")
         awake = self._next()
         if awake is not end:
@@ -103,7 +117,7 @@ class _End:
     def __init__(self, line, side):
         self.description = "the line"
         self.inbox = deque()
-        self.wakes = 0.0 if side else NEVER
+        self.wakes = 0.0 if side == TARGET else NEVER
         self.turn = threading.Semaphore(0)
         self._line, self._side = line, side
 

@@ -32,6 +32,24 @@ class Faults:
             yield lateness, bytes(piece)
 
 
+class Noise:
+    """What happens to the bytes of a stream; the chances are per byte."""
+
+    def __init__(self, seed=0, *, loss=0.0, repeat=0.0, damage=0.0):
+        self.random = random.Random(seed)
+        self.loss, self.repeat, self.damage = loss, repeat, damage
+
+    def pass_on(self, data: bytes) -> bytes:
+        passed = bytearray()
+        for byte in data:
+            if self.random.random() < self.loss:
+                continue
+            if self.random.random() < self.damage:
+                byte ^= 1 << self.random.randrange(8)
+            passed += bytes([byte] * (2 if self.random.random() < self.repeat else 1))
+        return bytes(passed)
+
+
 class Network:
     """Runs both endpoints until nothing happens or a condition holds; keeps what each received."""
 

@@ -1,4 +1,4 @@
-"""An unreliable network of real datagrams, between a debugger and a target."""
+"""An unreliable network of real datagrams or a noisy line, between a debugger and a target."""
 
 import heapq
 import select
@@ -6,8 +6,9 @@ import socket
 import threading
 import time
 from itertools import count
+from pathlib import Path
 
-from tests.wire.network import Faults
+from tests.wire.network import Faults, Noise
 
 
 class Relay:
@@ -73,3 +74,47 @@ class Relay:
         except ConnectionRefusedError:
             # The other end is not there (yet); the datagram is lost.
             return
+
+
+class StreamRelay:
+    """A line between the target, which listens at `place`, and the debugger, which calls `path`.
+
+    Attributes:
+        passed: bytes that came in.
+    """
+
+    def __init__(self, path: Path, place: Path, noise: Noise) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self.passed = 0
+        self._place = str(place)
+        self._noise = noise
+        self._wake, self._end = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._wake.send(b"x")
+        self._thread.join()
+        for sock in (self._listener, self._wake, self._end):
+            sock.close()
+
+    def _run(self):
+        if self._end in select.select([self._listener, self._end], [], [])[0]:
+            return
+        debugger, _ = self._listener.accept()
+        with debugger, socket.socket(socket.AF_UNIX) as target:
+            target.connect(self._place)
+            others = {debugger: target, target: debugger}
+            while True:
+                ready = select.select([debugger, target, self._end], [], [])[0]
+                for sock in ready:
+                    data = b"" if sock is self._end else sock.recv(65536)
+                    if not data:
+                        return
+                    self.passed += len(data)
+                    others[sock].sendall(self._noise.pass_on(data))

@@ -27,6 +27,7 @@ from kdsim.wire.messages import (
     LoadSymbolsChange,
     PrintString,
     TraceIo,
+    UnknownChange,
 )
 from kdsim.wire.packets import Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_hmac_key, parse_key
@@ -288,6 +289,14 @@ CONTINUE = Manipulate.request(Api.CONTINUE2, Continue2Arguments(0x10002, 1, 0x40
             "STATE_CHANGE64 command string",
             {"command": "'k;g'"},
             id="command string",
+        ),
+        pytest.param(
+            PacketType.STATE_CHANGE64,
+            packed(UnknownChange(1, 2, 0, 0x10, state=0x3099)),
+            False,
+            "STATE_CHANGE64 of an unknown kind",
+            {"state": "3099", "pc": "10"},
+            id="unknown state",
         ),
         pytest.param(
             PacketType.DEBUG_IO,

@@ -325,7 +325,12 @@ class LiveBackend:
         if processor not in self._known.contexts_read:
             # A target refuses a context it has not shown at this stop.
             self.read_context(processor)
-        self._requests.set_context(processor, context)
+        try:
+            self._requests.set_context(processor, context)
+        except TargetError:
+            # A RESET, or noise that it took for a break-in, made it tell its stop once more.
+            self.read_context(processor)
+            self._requests.set_context(processor, context)
         registers = Context(context)
         if registers.get("flags") & ContextFlag.DEBUG_REGISTERS:
             self._known.dr7 = registers.get("dr7")

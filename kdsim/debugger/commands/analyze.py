@@ -207,7 +207,12 @@ def _report(session: Session, nt: Nt, data: analysis.BugCheckData | None, level:
         frames = session.stack(session.live_registers, FRAME_LIMIT)
     except KdsimError as error:
         problem = str(error)
-    result = analysis.analyse(nt, data, frames)
+
+    def unloaded(address: int) -> str:
+        gone = session.modules.unloaded_at(address)
+        return gone[0] if gone else ""
+
+    result = analysis.analyse(nt, data, frames, unloaded)
     rows = frame_lines(session, frames)
     gather = analyze_fields.Gatherer(session, nt, result, frames, level)
     return Report(

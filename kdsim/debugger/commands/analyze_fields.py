@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.disassembly import unreadable
 from kdsim.debugger.inspect import analysis, heaps, pool, processes, status
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.text import address as tick
@@ -57,9 +58,18 @@ class Gatherer:
         trap = next((frame.trap_frame for frame in self._frames if frame.trap_frame), 0)
         if trap:
             yield "TRAP_FRAME", f"{trap:016x} -- (.trap 0x{trap:x})"
+        yield from self._unloaded()
         if len(self._frames) > 1:
             inner, outer = self._frames[:2]
             yield "LAST_CONTROL_TRANSFER", f"from {outer.ip:016x} to {inner.ip:016x}"
+
+    def _unloaded(self) -> Iterator[tuple[str, str]]:
+        """The driver whose code was executed when it was gone: `leaky.sys+1000`."""
+        address = self._result.faulting_ip
+        gone = self._session.modules.unloaded_at(address)
+        if gone is not None:
+            name, start, _ = gone
+            yield "IP_MODULE_UNLOADED", f"\n{name}+{address - start:x}\n{self._code(address)}"
 
     def verdict(self) -> Iterator[tuple[str, str]]:
         """The fields after the stack."""
@@ -125,10 +135,16 @@ class Gatherer:
             yield "EXCEPTION_CODE", f"(NTSTATUS) 0x{code:x} - {text}"
 
     def _instruction(self, address: int) -> str:
-        """Symbol and instruction, as two lines; the address alone when it is unreadable."""
+        """Symbol and instruction, as two lines."""
         try:
             symbol = self._session.symbols.format(address)
-            line = self._session.disassembler.line(address)
         except KdsimError:
             return f"{address:016x}"
-        return f"\n{symbol}\n{tick(address)} {line.mnemonic} {line.operands}".rstrip()
+        return f"\n{symbol}\n{self._code(address)}"
+
+    def _code(self, address: int) -> str:
+        try:
+            line = self._session.disassembler.line(address)
+        except MemoryFault:
+            return str(unreadable(address))
+        return f"{tick(address)} {line.mnemonic} {line.operands}".rstrip()

@@ -296,6 +296,8 @@ class BreakpointRow:
     thread: int = 0
     source: str = ""
     condition: str = ""
+    max_depth: int = 0
+    min_depth: int = 0
 
     def lines(self) -> Iterator[str]:
         state = ("e" if self.enabled else "d") + ("u" if self.address is None else " ")
@@ -310,6 +312,10 @@ class BreakpointRow:
             yield f"     Match process data {tick(self.process)}"
         if self.thread:
             yield f"     Match thread data {tick(self.thread)}"
+        if self.max_depth:
+            yield f"     Match call depth less than 0x{self.max_depth:x}"
+        if self.min_depth:
+            yield f"     Match call depth greater than 0x{self.min_depth:x}"
         if self.condition:
             yield f"     Condition: {self.condition}"
 
@@ -360,6 +366,8 @@ def _row(session: Session, item: Breakpoint, with_lines: bool) -> BreakpointRow:
         item.thread,
         source,
         item.condition,
+        item.max_depth,
+        item.min_depth,
     )
 
 

@@ -10,8 +10,8 @@ from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect.typevalues import TypeValues
 from kdsim.debugger.language.typed_text import type_name
+from kdsim.debugger.text import PLAIN, IntegerStyle, signed
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.text import signed
 from kdsim.debugger.variables import Variable, scope_variables
 from kdsim.errors import MemoryFault, SymbolError
 from kdsim.symbols.types import Array, BaseType, BitField, Enum, Pointer, Record
@@ -46,8 +46,8 @@ Keys = dict[str, Callable[[Row], Any]]
 UNREADABLE = "<Memory access error>"
 
 
-def value_text(kind: Type, value: int) -> str:
-    """A value as dv and kp write it."""
+def value_text(kind: Type, value: int, integers: IntegerStyle = PLAIN) -> str:
+    """A value as dv and kp write it; dv and x as `.typeopt` says."""
     if isinstance(kind, Pointer):
         return f"0x{tick(value)}"
     if isinstance(kind, Enum):
@@ -56,6 +56,9 @@ def value_text(kind: Type, value: int) -> str:
     if isinstance(kind, BaseType):
         if kind.kind == "bool":
             return "true" if value else "false"
+        is_number = kind.kind == "int" or (kind.kind == "uint" and kind.size > 1)
+        if is_number and (text := integers.text(value, kind.size, kind.c_name)):
+            return text
         shown = chr(value) if 0x20 <= value < 0x7F else ""
         if kind.kind == "uint" and kind.size == 1:
             return f"0x{value:02x} '{shown}'"
@@ -87,7 +90,7 @@ def variable_value(variable: Variable, session: Session | None = None) -> str:
 
 def declared_value(session: Session, kind: Type, va: int) -> str:
     """The value of a variable in memory, with the name of its type where that is a record's."""
-    values = TypeValues(session.memory)
+    values = TypeValues(session.memory, integers=session.settings.integers)
     try:
         if isinstance(kind, Record):
             summary = values.summary(kind, va)
@@ -108,13 +111,22 @@ def declared_value(session: Session, kind: Type, va: int) -> str:
 
 def _pointed(session: Session | None, kind: Type, value: int) -> str:
     """A value, and the string it points to."""
-    text = value_text(kind, value)
-    target = kind.target if isinstance(kind, Pointer) else None
-    is_string = isinstance(target, BaseType) and target.kind in ("char", "wchar")
-    if session is None or not value or not isinstance(kind, Pointer) or not is_string:
+    if session is None:
+        return value_text(kind, value)
+    integers = session.settings.integers
+    text = value_text(kind, value, integers)
+    if not value or not isinstance(kind, Pointer) or not _is_text(kind.target, integers):
         return text
-    quoted = TypeValues(session.memory).pointer(kind, value).partition("  ")[2]
+    quoted = TypeValues(session.memory, integers=integers).pointer(kind, value).partition("  ")[2]
     return f"{text} {quoted}"
+
+
+def _is_text(kind: Type, integers: IntegerStyle) -> bool:
+    """Whether a pointer to it shows a string."""
+    if not isinstance(kind, BaseType):
+        return False
+    is_wide = integers.unicode and kind.kind == "uint" and kind.size == 2
+    return is_wide or kind.kind in ("char", "wchar")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Reads: nt!KiBugCheckData, nt!KiBugCheckDriver, the stack of the processor that s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,11 +98,25 @@ def bugcheck_driver(nt: Nt) -> str:
         return ""
 
 
-def analyse(nt: Nt, data: BugCheckData | None, frames: Sequence[StackFrame]) -> Analysis:
-    """Blame the driver the kernel names, else the first frame that is no system module's."""
+def analyse(
+    nt: Nt,
+    data: BugCheckData | None,
+    frames: Sequence[StackFrame],
+    unloaded: Callable[[int], str] = lambda _: "",
+) -> Analysis:
+    """Blame the driver the kernel names, the one whose code is gone, or the first frame's.
+
+    Args:
+        nt: the kernel.
+        data: what it says of a bug check.
+        frames: the stack; frames of system modules are not to blame.
+        unloaded: file name of the unloaded driver that was at an address, or "".
+    """
+    faulting_ip = _faulting_ip(data, frames)
     driver = bugcheck_driver(nt) if data is not None else ""
-    culprit = _named_culprit(nt, driver) if driver else _stack_culprit(nt, frames)
-    return Analysis(data, driver, culprit, _faulting_ip(data, frames))
+    named = driver or unloaded(faulting_ip)
+    culprit = _named_culprit(nt, named) if named else _stack_culprit(nt, frames)
+    return Analysis(data, driver, culprit, faulting_ip)
 
 
 def _faulting_ip(data: BugCheckData | None, frames: Sequence[StackFrame]) -> int:

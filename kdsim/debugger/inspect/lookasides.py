@@ -6,25 +6,16 @@ Walks: nt!ExNPagedLookasideListHead, nt!ExPagedLookasideListHead, nt!ExPoolLooka
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdsim.debugger.inspect import processes
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.symbols.types import Enum
 from kdsim.symbols.views import View
 
 HEADS = ("ExNPagedLookasideListHead", "ExPagedLookasideListHead", "ExPoolLookasideListHead")
-# PP_NPAGED_LOOKASIDE_NUMBER: the per-processor lists in front of the system-wide ones.
-PROCESSOR_LISTS = (
-    "Small Irp",
-    "Large Irp",
-    "Mdl",
-    "Create Info",
-    "Name Buffer",
-    "Twilight",
-    "Completion",
-    "Scratch Buffer",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +57,24 @@ def _depth(view: View) -> int:
     return int(view[path] if view.has(path) else view["ListHead.Depth"])
 
 
+def _processor_lists(nt: Nt) -> dict[int, str]:
+    """Names of a processor's lists by number: LookasideCreateInfoList is `Create Info`."""
+    numbers = nt.type("_PP_NPAGED_LOOKASIDE_NUMBER")
+    values = numbers.values if isinstance(numbers, Enum) else {}
+    return {
+        number: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", found[1])
+        for name, number in values.items()
+        if (found := re.fullmatch(r"Lookaside(?!Maximum)(\w+)List", name))
+    }
+
+
 def well_known(nt: Nt) -> Iterator[Lookaside]:
     """The lists of the processors for the kernel's own structures, then the shared ones."""
     seen: set[int] = set()
+    names = _processor_lists(nt)
     for number in range(processes.processor_count(nt)):
         lists = processes.prcb(nt, number).PPLookasideList
-        for index, name in enumerate(PROCESSOR_LISTS):
-            if index >= len(lists):
-                break
+        for index, name in sorted(names.items()):
             for address in (lists[index].P, lists[index].L):
                 if address and address not in seen:
                     seen.add(address)

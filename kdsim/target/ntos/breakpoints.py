@@ -81,10 +81,11 @@ class BreakpointTable:
                 self.remove(handle)
 
     def _used(self) -> Iterator[tuple[int, View]]:
-        for handle in range(1, SLOTS + 1):
-            slot = self._slot(handle)
-            if slot.Flags & _IN_USE:
-                yield handle, slot
+        record = self._kernel.record("_BREAKPOINT_ENTRY")
+        table = self._memory.read(self._kernel.address("KdpBreakpointTable"), SLOTS * record.size)
+        flags = table[record.offset("Flags") :: record.size]  # the lowest byte of each
+        for handle in (slot for slot, value in enumerate(flags, 1) if value & _IN_USE):
+            yield handle, self._slot(handle)
 
     def _slot(self, handle: int) -> View:
         record = self._kernel.record("_BREAKPOINT_ENTRY")

@@ -340,7 +340,6 @@ class DebugStub:
             es=context.get("es"),
             fs=context.get("fs"),
         )
-        states.context_sent = False
         self._connection.report(
             replace(
                 change,
@@ -402,6 +401,8 @@ class DebugStub:
         assert self._states is not None
         if request.processor in self._states:
             self._states.look_at(request.processor)
+        # Only a new report makes the debugger ask again, not one that is repeated.
+        self._states.context_sent = False
         self._report(self.stop, self._states)
 
     def _reboot(self, request: Manipulate) -> None:

@@ -54,6 +54,19 @@ _SPECIAL = {
     "cstar": "cstar",
     "syscall_mask": "sfmask",
 }
+# Every stop saves all of these, so their places are looked up once.
+Place = tuple[str, int, int]
+"""Attribute of Registers, and offset and size of what is saved of it."""
+_CONTEXT_PLACES: tuple[Place, ...] = (
+    ("rflags", *Context.LAYOUT["eflags"]),
+    *((name, *Context.LAYOUT[name]) for name in (*_GENERAL, *_SEGMENTS, *_DEBUG, "mxcsr")),
+)
+_SPECIAL_PLACES: tuple[Place, ...] = tuple(
+    (attribute, *SpecialRegisters.LAYOUT[name]) for name, attribute in _SPECIAL.items()
+)
+_FLAGS = slice(0x30, 0x34)
+"""CONTEXT.ContextFlags."""
+_ALL_GROUPS = int(ContextFlag.ALL).to_bytes(4, "little")
 _CONTROL = ("cr0", "cr3", "cr4")
 FREEZE_ACTIVE = 0x20
 """In KPRCB.IpiFrozen of the processor the debugger looks at: IPI_FROZEN_FLAG_ACTIVE of ReactOS."""
@@ -64,41 +77,54 @@ _UNWRITABLE = ("tr", "ldtr", "mxcsr")
 def capture(processor: Processor) -> tuple[Context, SpecialRegisters]:
     """The live registers of a processor, as the kernel would save them."""
     registers: Registers = processor
-    context = Context()
-    context.set("flags", ContextFlag.ALL)
-    context.set("eflags", registers.rflags)
-    for name in (*_GENERAL, *_SEGMENTS, *_DEBUG, "mxcsr"):
-        context.set(name, getattr(registers, name))
-    raw = bytearray(context.raw)
+    raw = bytearray(CONTEXT_SIZE)
+    _fill(raw, registers, _CONTEXT_PLACES)
+    raw[_FLAGS] = _ALL_GROUPS
     raw[_FLOATING] = registers.fxsave()
-    special = SpecialRegisters()
-    for name, attribute in _SPECIAL.items():
-        special.set(name, getattr(registers, attribute))
-    return Context(bytes(raw)), special
+    special = bytearray(SPECIAL_REGISTERS_SIZE)
+    _fill(special, registers, _SPECIAL_PLACES)
+    return Context(bytes(raw)), SpecialRegisters(bytes(special))
+
+
+def _fill(raw: bytearray, registers: Registers, places: tuple[Place, ...]) -> None:
+    for attribute, offset, size in places:
+        value = getattr(registers, attribute) & (1 << 8 * size) - 1
+        raw[offset : offset + size] = value.to_bytes(size, "little")
 
 
 def apply_context(registers: Registers, old: Context, new: Context) -> None:
     """Load the registers in which `new` differs from `old`."""
-    for name in (*_GENERAL, *_DEBUG):
-        if new.get(name) != old.get(name):
-            setattr(registers, name, new.get(name))
-    if new.get("eflags") != old.get("eflags"):
-        registers.rflags = new.get("eflags")
+    changed = _changed(old.raw, new.raw, _CONTEXT_PLACES)
+    mxcsr = changed.pop("mxcsr", None)
+    for attribute, value in changed.items():
+        if attribute not in _SEGMENTS:
+            setattr(registers, attribute, value)
     if new.raw[_FLOATING] != old.raw[_FLOATING]:
         registers.fxrstor(new.raw[_FLOATING])
-    if new.get("mxcsr") != old.get("mxcsr"):
-        registers.mxcsr = new.get("mxcsr")
+    if mxcsr is not None:
+        registers.mxcsr = mxcsr
 
 
 def apply_special(registers: Registers, old: SpecialRegisters, new: SpecialRegisters) -> None:
     """Load the special registers in which `new` differs from `old`."""
-    changed = [name for name in _SPECIAL if new.get(name) != old.get(name)]
-    control = {name: new.get(name) for name in changed if name in _CONTROL}
+    changed = _changed(old.raw, new.raw, _SPECIAL_PLACES)
+    control = {name: changed.pop(name) for name in _CONTROL if name in changed}
     if control:
         registers.set_control(**control)
-    for name in changed:
-        if name not in _CONTROL and name not in _UNWRITABLE:
-            setattr(registers, _SPECIAL[name], new.get(name))
+    for attribute, value in changed.items():
+        if attribute not in _UNWRITABLE:
+            setattr(registers, attribute, value)
+
+
+def _changed(old: bytes, new: bytes, places: tuple[Place, ...]) -> dict[str, int]:
+    """By attribute, what is no longer as it was saved."""
+    if new == old:
+        return {}
+    return {
+        attribute: int.from_bytes(new[offset : offset + size], "little")
+        for attribute, offset, size in places
+        if new[offset : offset + size] != old[offset : offset + size]
+    }
 
 
 def merged(old: Context, new: Context) -> Context:

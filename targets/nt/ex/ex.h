@@ -31,8 +31,14 @@
 
 typedef enum _EX_POOL_PRIORITY {
     LowPoolPriority = 0,
+    LowPoolPrioritySpecialPoolOverrun = 8,
+    LowPoolPrioritySpecialPoolUnderrun = 9,
     NormalPoolPriority = 16,
+    NormalPoolPrioritySpecialPoolOverrun = 24,
+    NormalPoolPrioritySpecialPoolUnderrun = 25,
     HighPoolPriority = 32,
+    HighPoolPrioritySpecialPoolOverrun = 40,
+    HighPoolPrioritySpecialPoolUnderrun = 41,
 } EX_POOL_PRIORITY;
 
 // pool.c
@@ -74,6 +80,7 @@ extern LIST_ENTRY ExPoolLookasideListHead;
 VOID ExpInitLookasideLists(VOID);
 typedef enum _PP_NPAGED_LOOKASIDE_NUMBER {
     LookasideSmallIrpList,
+    LookasideMediumIrpList,
     LookasideLargeIrpList,
     LookasideMdlList,
     LookasideCreateInfoList,

@@ -5,7 +5,7 @@
 #define PHASE1_INITIALIZATION_FAILED 0x32
 #define DBG_STATUS_DEBUG_CONTROL 6
 
-ULONG NtBuildNumber = 19041;
+ULONG NtBuildNumber = 0xF0000000 | 19041;   // the bits above say: a free build
 CHAR NtBuildLab[128] = {0};
 CHAR NtBuildLabEx[128] = {0};
 ULONG NtGlobalFlag = 0;

@@ -3,7 +3,9 @@
 
 #define IRP_TAG ' prI'             // "Irp "
 #define SMALL_IRP_TAG 'sprI'       // "Irps"
+#define MEDIUM_IRP_TAG 'mprI'      // "Irpm"
 #define LARGE_IRP_TAG 'lprI'       // "Irpl"
+#define MEDIUM_IRP_STACK_LOCATIONS 4
 #define LARGE_IRP_STACK_LOCATIONS 8
 #define IRP_LOOKASIDE_ALLOCATION 0x08      // _IRP.AllocationFlags
 #define NO_MORE_IRP_STACK_LOCATIONS 0x35
@@ -11,24 +13,31 @@
 
 static KSPIN_LOCK IopCancelSpinLock = 0;
 
+static USHORT IopSizeOfIrp(CCHAR StackSize)
+{
+    return (USHORT)(sizeof(IRP) + StackSize * sizeof(IO_STACK_LOCATION));
+}
+
 // Requests with few stack locations come from lists of each processor, then of the system.
 VOID IopInitializeIrpLookasideLists(VOID)
 {
-    ExpInitializeProcessorLookaside(LookasideSmallIrpList,
-                                    sizeof(IRP) + sizeof(IO_STACK_LOCATION), SMALL_IRP_TAG);
-    ExpInitializeProcessorLookaside(
-        LookasideLargeIrpList,
-        sizeof(IRP) + LARGE_IRP_STACK_LOCATIONS * sizeof(IO_STACK_LOCATION), LARGE_IRP_TAG);
+    ExpInitializeProcessorLookaside(LookasideSmallIrpList, IopSizeOfIrp(1), SMALL_IRP_TAG);
+    ExpInitializeProcessorLookaside(LookasideMediumIrpList,
+                                    IopSizeOfIrp(MEDIUM_IRP_STACK_LOCATIONS), MEDIUM_IRP_TAG);
+    ExpInitializeProcessorLookaside(LookasideLargeIrpList, IopSizeOfIrp(LARGE_IRP_STACK_LOCATIONS),
+                                    LARGE_IRP_TAG);
 }
 
 static PP_NPAGED_LOOKASIDE_NUMBER IopIrpList(CCHAR StackSize)
 {
-    return StackSize == 1 ? LookasideSmallIrpList : LookasideLargeIrpList;
+    if (StackSize == 1)
+        return LookasideSmallIrpList;
+    return StackSize <= MEDIUM_IRP_STACK_LOCATIONS ? LookasideMediumIrpList : LookasideLargeIrpList;
 }
 
 PIRP IoAllocateIrp(CCHAR StackSize, BOOLEAN ChargeQuota)
 {
-    USHORT Size = (USHORT)(sizeof(IRP) + StackSize * sizeof(IO_STACK_LOCATION));
+    USHORT Size = IopSizeOfIrp(StackSize);
     BOOLEAN Listed = StackSize <= LARGE_IRP_STACK_LOCATIONS;
     PIRP Irp = Listed ? ExpAllocateFromProcessorLookaside(IopIrpList(StackSize))
                       : ExAllocatePoolWithTag(NonPagedPoolNx, Size, IRP_TAG);

@@ -8,7 +8,11 @@ typedef struct _IO_WORKITEM {
     IO_WORKITEM_ROUTINE *Routine;
     PVOID IoObject;
     PVOID Context;
+    PETHREAD WorkOnBehalfThread;
+    ULONG Type;
+    GUID ActivityId;
 } IO_WORKITEM;
+_Static_assert(sizeof(IO_WORKITEM) == 0x58, "IO_WORKITEM");
 
 static VOID IopProcessWorkItem(PVOID Parameter)
 {

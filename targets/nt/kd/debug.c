@@ -4,6 +4,8 @@
 #define BREAKPOINT_LOAD_SYMBOLS 3
 #define BREAKPOINT_UNLOAD_SYMBOLS 4
 #define DBG_STATUS_CONTROL_C 1
+#define FLG_STOP_ON_EXCEPTION 0x1
+#define STATUS_PORT_DISCONNECTED ((NTSTATUS)0xC0000037)
 
 BOOLEAN KdDebuggerEnabled = FALSE;
 BOOLEAN KdDebuggerNotPresent = TRUE;
@@ -25,11 +27,39 @@ VOID KdCheckForDebugBreak(VOID)
         DbgBreakPointWithStatus(DBG_STATUS_CONTROL_C);
 }
 
+// Looks whether a debugger is there by printing a line to it.
+BOOLEAN KdRefreshDebuggerNotPresent(VOID)
+{
+    static CHAR Line[] = "KDTARGET: Refreshing KD connection\n";
+    STRING Text = {sizeof(Line) - 1, sizeof(Line), Line};
+
+    if (KdPitchDebugger)
+        return TRUE;
+    DebugPrint(&Text, DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL);
+    return KdDebuggerNotPresent;
+}
+
+// Whether the debugger wants to see an exception before handlers do. Breakpoints and single steps
+// come here only when it has turned them down already: the machine showed them to it.
+static BOOLEAN KdpReportsFirstChance(NTSTATUS Code)
+{
+    switch (Code) {
+    case STATUS_BREAKPOINT:
+    case STATUS_SINGLE_STEP:
+        return FALSE;
+    case STATUS_ASSERTION_FAILURE:
+        return TRUE;
+    default:
+        return (NtGlobalFlag & FLG_STOP_ON_EXCEPTION) && !NT_SUCCESS(Code) &&
+               Code != STATUS_PORT_DISCONNECTED;
+    }
+}
+
 // Show an exception to the debugger; TRUE when it dealt with it. Context carries its changes back.
 BOOLEAN KdTrap(PKTRAP_FRAME TrapFrame, PKEXCEPTION_FRAME ExceptionFrame, PEXCEPTION_RECORD Record,
                PCONTEXT Context, KPROCESSOR_MODE Mode, BOOLEAN SecondChance)
 {
-    if (!KdDebuggerEnabled)
+    if (!KdDebuggerEnabled || (!SecondChance && !KdpReportsFirstChance(Record->ExceptionCode)))
         return FALSE;
     return HalpMachineCall(ServiceReportException, (ULONG64)Record, (ULONG64)Context, !SecondChance,
                            0) != 0;

@@ -2,11 +2,14 @@
 #include "ki.h"
 
 #define DBG_STATUS_BUGCHECK_FIRST 3
+#define DBG_STATUS_BUGCHECK_SECOND 4
 #define IRQL_NOT_LESS_OR_EQUAL 0x0A
 #define KMODE_EXCEPTION_NOT_HANDLED 0x1E
 #define PAGE_FAULT_IN_NONPAGED_AREA 0x50
 #define SYSTEM_THREAD_EXCEPTION_NOT_HANDLED 0x7E
+#define DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS 0xCE
 #define DRIVER_IRQL_NOT_LESS_OR_EQUAL 0xD1
+#define MANUALLY_INITIATED_CRASH 0xE2
 
 VOID KiFreezeExecution(VOID);
 
@@ -23,9 +26,12 @@ LIST_ENTRY KeBugCheckAddRemovePagesCallbackListHead = {&KeBugCheckAddRemovePages
 LIST_ENTRY KeBugCheckTriageDumpDataArrayListHead = {&KeBugCheckTriageDumpDataArrayListHead,
                                                     &KeBugCheckTriageDumpDataArrayListHead};
 
+// After the second break nothing is left to do: whoever goes on gets it again.
 static VOID KiBugCheckDebugBreak(ULONG Status)
 {
-    DbgBreakPointWithStatus(Status);
+    do
+        DbgBreakPointWithStatus(Status);
+    while (Status != DBG_STATUS_BUGCHECK_FIRST);
 }
 
 // The code a bug check is about, when one of its parameters says so.
@@ -57,8 +63,25 @@ static PKLDR_DATA_TABLE_ENTRY KiFindFaultingDriver(PVOID Address)
     return Entry;
 }
 
+// What the blame makes of the code.
+static ULONG KiRefineCode(ULONG Code, PVOID Address, PKLDR_DATA_TABLE_ENTRY Driver)
+{
+    if (Code == IRQL_NOT_LESS_OR_EQUAL && Driver)
+        return DRIVER_IRQL_NOT_LESS_OR_EQUAL;
+    if (Code == PAGE_FAULT_IN_NONPAGED_AREA && MiLookupDataTableEntry(Address) == NULL) {
+        PUNICODE_STRING Unloaded = MmLocateUnloadedDriver(Address);
+
+        if (Unloaded) {
+            KiBugCheckDriver = Unloaded;
+            return DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
+        }
+    }
+    return Code;
+}
+
 static VOID KiPrintBugCheck(PKLDR_DATA_TABLE_ENTRY Entry, PVOID Address)
 {
+    KdRefreshDebuggerNotPresent();
     DbgPrintEx(DPFLTR_SYSTEM_ID, DPFLTR_ERROR_LEVEL,
                "\n*** Fatal System Error: 0x%08lx\n"
                "                       (0x%p,0x%p,0x%p,0x%p)\n\n",
@@ -73,16 +96,21 @@ static VOID KiPrintBugCheck(PKLDR_DATA_TABLE_ENTRY Entry, PVOID Address)
                    (PUNICODE_STRING)KiBugCheckDriver);
 }
 
-// Runs once; a processor that gets here second only stops.
+// Bug checks once. No callback can be registered yet and no dump is written, so the second break
+// follows the first; a debugger that asked for the crash itself has only the second. Another processor
+// that gets here only stops, the owner of the bug check comes to the second break.
 DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3,
                                    ULONG_PTR P4, PKTRAP_FRAME TrapFrame)
 {
+    static volatile LONG Owner = -1;
+    LONG Number = (LONG)KeGetCurrentPrcb()->Number;
+
     if (InterlockedExchange((volatile LONG *)&KiBugCheckActive, 1) == 0) {
         PVOID Address = KiFaultAddress(Code, P2, P3, P4);
         PKLDR_DATA_TABLE_ENTRY Driver = KiFindFaultingDriver(Address);
 
-        if (Driver && Code == IRQL_NOT_LESS_OR_EQUAL)
-            Code = DRIVER_IRQL_NOT_LESS_OR_EQUAL;
+        Code = KiRefineCode(Code, Address, Driver);
+        Owner = Number;
         KiBugCheckData[0] = Code;
         KiBugCheckData[1] = P1;
         KiBugCheckData[2] = P2;
@@ -93,9 +121,12 @@ DECLSPEC_NORETURN VOID KeBugCheck2(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG
         KiFreezeExecution();
         if (KdDebuggerEnabled) {
             KiPrintBugCheck(Driver, Address);
-            KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_FIRST);
+            if (Code != MANUALLY_INITIATED_CRASH)
+                KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_FIRST);
         }
     }
+    if (KdDebuggerEnabled && Owner == Number)
+        KiBugCheckDebugBreak(DBG_STATUS_BUGCHECK_SECOND);
     for (;;) {                              // a debugger can still break in: the clock gets through
         __writecr8(SYNCH_LEVEL);
         HalProcessorIdle();

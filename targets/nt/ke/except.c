@@ -2,6 +2,7 @@
 #include "ki.h"
 
 #define CONTEXT_FULL_AMD64 0x10000F
+#define KMODE_EXCEPTION_NOT_HANDLED 0x1E
 
 VOID KeContextFromKframes(PKTRAP_FRAME TrapFrame, PKEXCEPTION_FRAME ExceptionFrame,
                           PCONTEXT Context)
@@ -62,17 +63,16 @@ VOID KeContextToKframes(PKTRAP_FRAME TrapFrame, PKEXCEPTION_FRAME ExceptionFrame
     memcpy(&ExceptionFrame->Xmm6, &Context->Xmm6, 10 * sizeof(M128A));
 }
 
-// No one handled it. A system thread's own filter would bug check with 7E, other code with 1E.
-static DECLSPEC_NORETURN VOID KiUnhandledException(PEXCEPTION_RECORD Record, PCONTEXT Context)
+// The one handler there is: a system thread's outermost, whose filter bug checks with 7E.
+static VOID RtlDispatchException(PEXCEPTION_RECORD Record, PCONTEXT Context)
 {
     EXCEPTION_POINTERS Pointers = {Record, Context};
 
     if (KeGetCurrentThread()->SystemThread && KeGetCurrentIrql() < DISPATCH_LEVEL)
         PspUnhandledExceptionInSystemThread(&Pointers);
-    KeBugCheckEx(0x1E, (ULONG_PTR)Record->ExceptionCode, (ULONG_PTR)Record->ExceptionAddress,
-                 Record->ExceptionInformation[0], Record->ExceptionInformation[1]);
 }
 
+// First chance: the debugger, then handlers. Second chance: the debugger. Then the end.
 VOID KiDispatchException(PEXCEPTION_RECORD Record, PKEXCEPTION_FRAME ExceptionFrame,
                          PKTRAP_FRAME TrapFrame, KPROCESSOR_MODE Mode, BOOLEAN FirstChance)
 {
@@ -80,13 +80,14 @@ VOID KiDispatchException(PEXCEPTION_RECORD Record, PKEXCEPTION_FRAME ExceptionFr
 
     KeGetCurrentPrcb()->KeExceptionDispatchCount++;
     KeContextFromKframes(TrapFrame, ExceptionFrame, &Context);
-    if (Record->ExceptionCode != STATUS_BREAKPOINT && Record->ExceptionCode != STATUS_SINGLE_STEP) {
-        if (KdTrap(TrapFrame, ExceptionFrame, Record, &Context, Mode, FALSE)) {
-            KeContextToKframes(TrapFrame, ExceptionFrame, &Context);
-            return;
-        }
+    if (!KdTrap(TrapFrame, ExceptionFrame, Record, &Context, Mode, FALSE)) {
+        RtlDispatchException(Record, &Context);
+        if (!KdTrap(TrapFrame, ExceptionFrame, Record, &Context, Mode, TRUE))
+            KeBugCheckEx(KMODE_EXCEPTION_NOT_HANDLED, (ULONG_PTR)Record->ExceptionCode,
+                         (ULONG_PTR)Record->ExceptionAddress, Record->ExceptionInformation[0],
+                         Record->ExceptionInformation[1]);
     }
-    KiUnhandledException(Record, &Context);
+    KeContextToKframes(TrapFrame, ExceptionFrame, &Context);
 }
 
 VOID KiSaveProcessorControlState(PKPROCESSOR_STATE State)

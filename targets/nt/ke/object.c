@@ -95,3 +95,54 @@ VOID KeInitializeQueue(PKQUEUE Queue, ULONG Count)
     Queue->CurrentCount = 0;
     Queue->MaximumCount = Count ? Count : KeNumberProcessors;
 }
+
+// A queue with a list for each priority. Its signal state counts the entries nobody waits for.
+VOID KeInitializePriQueue(PKPRIQUEUE Queue, ULONG MaximumCount)
+{
+    KiInitializeHeader(&Queue->Header, PriQueueObject, sizeof(KPRIQUEUE), 0);
+    for (ULONG i = 0; i < ARRAYSIZE(Queue->EntryListHead); i++) {
+        InitializeListHead(&Queue->EntryListHead[i]);
+        Queue->CurrentCount[i] = 0;
+    }
+    InitializeListHead(&Queue->ThreadListHead);
+    Queue->MaximumCount = MaximumCount;
+}
+
+VOID KeInsertPriQueue(PKPRIQUEUE Queue, PLIST_ENTRY Entry, KPRIORITY Priority)
+{
+    KIRQL OldIrql = KiAcquireDispatcherLock();
+
+    InsertTailList(&Queue->EntryListHead[Priority], Entry);
+    Queue->Header.SignalState++;
+    KiWaitTest(&Queue->Header);
+    KiExitDispatcher(OldIrql);
+}
+
+// The oldest entry of the highest priority, which becomes the thread's. CurrentCount says how many
+// threads are at work for entries of a priority; the thread's last entry counts until it returns.
+PLIST_ENTRY KeRemovePriQueue(PKPRIQUEUE Queue, KPROCESSOR_MODE Mode)
+{
+    PKTHREAD Thread = KeGetCurrentThread();
+    KPRIORITY Priority = ARRAYSIZE(Queue->EntryListHead) - 1;
+    PLIST_ENTRY Entry;
+    KIRQL OldIrql = KiAcquireDispatcherLock();
+
+    if (Thread->Queue == NULL) {
+        Thread->Queue = (PVOID)Queue;
+        InsertTailList(&Queue->ThreadListHead, &Thread->QueueListEntry);
+    } else {
+        Queue->CurrentCount[Thread->QueuePriority]--;
+    }
+    KiExitDispatcher(OldIrql);
+    KeWaitForSingleObject(Queue, WrQueue, Mode, FALSE, NULL);
+    OldIrql = KiAcquireDispatcherLock();
+    while (IsListEmpty(&Queue->EntryListHead[Priority]))
+        Priority--;
+    Entry = RemoveHeadList(&Queue->EntryListHead[Priority]);
+    Queue->CurrentCount[Priority]++;
+    Thread->QueuePriority = Priority;
+    KiExitDispatcher(OldIrql);
+    KeSetPriorityThread(Thread, Priority);
+    Entry->Flink = NULL;
+    return Entry;
+}

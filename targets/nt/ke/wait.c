@@ -20,6 +20,7 @@ static NTSTATUS KiWaitSatisfy(PDISPATCHER_HEADER Object, PKTHREAD Thread)
         Object->SignalState = 0;
         break;
     case SemaphoreObject:
+    case PriQueueObject:
         Object->SignalState--;
         break;
     case MutantObject:

@@ -253,6 +253,19 @@ VOID MiRememberUnloadedDriver(PKLDR_DATA_TABLE_ENTRY Entry)
     MmLastUnloadedDriver++;
 }
 
+// Name of the driver whose image covered an address last, NULL for none.
+PUNICODE_STRING MmLocateUnloadedDriver(PVOID Address)
+{
+    for (ULONG Step = 1; Step <= MI_UNLOADED_DRIVERS && Step <= MmLastUnloadedDriver; Step++) {
+        PUNLOADED_DRIVERS Slot =
+            &MmUnloadedDrivers[(MmLastUnloadedDriver - Step) % MI_UNLOADED_DRIVERS];
+
+        if (Address >= Slot->StartAddress && Address < Slot->EndAddress)
+            return &Slot->Name;
+    }
+    return NULL;
+}
+
 // Images the boot loader brought lie outside the driver region, and their entries outside the pool.
 static BOOLEAN MiIsBootImage(PKLDR_DATA_TABLE_ENTRY Entry)
 {
