@@ -582,7 +582,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
                 if end is not None and now >= end:
                     return None
                 if patience is not None and now >= patience == self._patience(start):
-                    raise TargetGone(f"no sign of the target for {self.silence:.0f} seconds")
+                    silent = self.silence * self.endpoint.effort
+                    raise TargetGone(f"no sign of the target for {silent:.0f} seconds")
         # An interrupt noted meanwhile left the block above; the event then waits for the next call.
         event = self._events.popleft()
         if isinstance(event, ProtocolError):
@@ -593,7 +594,8 @@ class HostConnection(_Carrier["KdcomHost | KdnetHost"]):
         """Until when a target may stay silent; a stream need not say anything for ever."""
         if not isinstance(self.endpoint, KdnetHost):
             return None
-        return max(start, self.endpoint.heard or start) + self.silence
+        # Of the pokes, too, fewer come where packets need more than one transmission.
+        return max(start, self.endpoint.heard or start) + self.silence * self.endpoint.effort
 
     @property
     def sessions(self) -> int:

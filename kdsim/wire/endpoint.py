@@ -78,9 +78,9 @@ SLOWDOWN = 1.5
 so not twice."""
 
 
-CLEAN = 1.01
+CLEAN = 1.0001
 """Transmissions a packet takes at most, as averaged, on a line that counts as losing nothing: since
-one was lost, twenty were not."""
+one was lost, fifty were not."""
 
 
 class Outgoing:
@@ -119,7 +119,7 @@ class Endpoint:
         """Packets that the peer acknowledged, or is known to have."""
         self.round_trip = 0.0
         """Seconds to an acknowledgement, averaged over the last few."""
-        self._effort = 1.0
+        self.effort = 1.0
         """Transmissions that a packet took, averaged in the same way; but for those asked for."""
         self._out: list[bytes] = []
         self._queue: deque[Outgoing] = deque()
@@ -277,7 +277,7 @@ class Endpoint:
         packet, self._outstanding = self._outstanding, None
         self.delivered += 1
         if packet is not None:
-            self._effort += (packet.sent - packet.asked - self._effort) / 8
+            self.effort += (packet.sent - packet.asked - self.effort) / 8
         self._next_id = self._following(self._next_id)
         if self._queue:
             self._pump(now)
@@ -293,10 +293,10 @@ class Endpoint:
         On a line that loses nothing it is Windows' own time. On one that loses we wait for some
         round trips, more each time, but the less the more it loses.
         """
-        if self._effort < CLEAN:
+        if self.effort < CLEAN:
             return self.retry
         soon = max(SOONEST, ROUND_TRIPS * self.round_trip)
-        return min(self.retry / self._effort, soon * SLOWDOWN ** min(sent, 10))
+        return min(self.retry / self.effort, soon * SLOWDOWN ** min(sent, 10))
 
     def _most(self, packet: Outgoing) -> float:
         """Seconds after which a packet is given up."""
@@ -307,7 +307,7 @@ class Endpoint:
 
         They grow with the square of the transmissions a packet takes: a margin.
         """
-        return tries * self._effort**2
+        return tries * self.effort**2
 
     def _transmit(self, packet: Outgoing, now: float) -> None:
         self._note_sent(packet, now)

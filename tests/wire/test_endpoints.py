@@ -278,7 +278,7 @@ def test_a_line_that_loses_no_more_is_a_clean_one_again(make):
     target.tick(target._outstanding.due)
     acknowledge(target)
     waits = []
-    for number in range(30):
+    for number in range(60):
         now = 20.0 + number
         target.send(PacketType.MANIPULATE, b"reply", now)
         waits.append(target._outstanding.due - now)

@@ -128,6 +128,15 @@ def test_a_target_that_pokes_and_takes_no_question_is_gone_at_last():
             backend.read_virtual(BASE, 16)
 
 
+def test_a_running_target_of_which_little_is_heard_is_waited_for():
+    faults = Faults(1, loss=0.3, repeat=0.3, delay=0.3, damage=0.3)
+    line = Line("net", faults)
+    with debugged(line) as (backend, target):
+        converse(backend, target, 1, 20)
+        backend.resume(Resume())
+        assert line.host.wait(2000.0) is None
+
+
 @PAIRS
 def test_a_stop_told_twice_is_not_the_next(make):
     """It crosses the request to go on; the target forgets it, so that the next one is new."""
@@ -238,7 +247,7 @@ def test_a_line_that_loses_much_is_not_given_up_soon(make):
     for _ in range(40):
         target.send(PacketType.DEBUG_IO, b"text", network.now, tries=4)
         network.run(lambda: target.idle)
-    assert target._effort == pytest.approx(1, abs=0.1), "it got better, and so does our patience"
+    assert target.effort == pytest.approx(1, abs=0.1), "it got better, and so does our patience"
 
 
 def test_a_stream_speaks_when_its_reset_was_answered():
