@@ -6,14 +6,13 @@ machine locally, through its own symbols and its own way to memory. Four process
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from kdsim.resources import resource_path
+from tests.target import ntoseye_client
 from tests.target.process import TargetProcess
 
 ntoseye = pytest.importorskip("ntoseye")
@@ -60,14 +59,13 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("pair")
-    folder.chmod(0o700)
-    shutil.copytree(resource_path("targets", "images"), folder / ".ntoseye" / "symbols")
+    ntoseye_client.home(folder)
     path = folder / "kd"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         way = ("--wait", "--seed", "1", "--cpus", "4", "--com", f"unix:{path}")
-        with TargetProcess(folder, "lab", *way) as target:
+        with TargetProcess(folder, ntoseye_client.lasting_lab(folder), *way) as target:
             target.banner()
             with ntoseye.attach("kd", connect=str(path), memory_source="kd") as other:
                 yield Pair(other, dict(os.environ))
