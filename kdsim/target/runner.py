@@ -18,7 +18,6 @@ from kdsim.target.lab import Lab, find_lab
 from kdsim.target.machine.clock import Clock, ClockMode
 from kdsim.target.machine.machine import Reason, Stop
 from kdsim.target.system import System
-from kdsim.wire.connection import Request, TargetConnection, Watched
 from kdsim.wire.endpoint import Lost
 from kdsim.wire.kdcom import KdcomTarget
 from kdsim.wire.links import LOOPBACK, Address, Arrival
@@ -26,6 +25,7 @@ from kdsim.wire.local import DATA_LIMIT, LocalServer
 from kdsim.wire.manipulate import NO_REPLY, Manipulate
 from kdsim.wire.messages import LoadSymbolsChange
 from kdsim.wire.sealing import VERSION, VERSIONS
+from kdsim.wire.target_connection import Request, TargetConnection, Watched
 from kdsim.wire.transport import (
     TcpTransport,
     open_target_com,

@@ -17,9 +17,9 @@ from kdsim.target.ntos.kd import DebugStub, PowerRequest
 from kdsim.target.ntos.kernel import Kernel, handler_of
 from kdsim.target.ntos.requests import Debuggee, answer
 from kdsim.target.ntos.services import MachineServices
-from kdsim.wire.connection import TargetConnection
 from kdsim.wire.endpoint import BreakIn
 from kdsim.wire.manipulate import Manipulate
+from kdsim.wire.target_connection import TargetConnection
 
 Console = Callable[[str], None]
 

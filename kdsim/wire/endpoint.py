@@ -155,8 +155,10 @@ class Endpoint:
 
     def outgoing(self) -> list[bytes]:
         """Bytes to put on the link now, in order; handed out once."""
-        out, self._out = self._out, []
-        self.tally.sent += len(out)
+        out = self._out
+        if out:
+            self._out = []
+            self.tally.sent += len(out)
         return out
 
     def tick(self, now: float) -> list[WireEvent]:

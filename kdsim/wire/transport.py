@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from kdsim.errors import UserError
 from kdsim.wire import links
-from kdsim.wire.connection import HostConnection, TargetConnection
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.sealing import VERSION, parse_key
+from kdsim.wire.target_connection import TargetConnection
 
 if TYPE_CHECKING:
     from kdsim.wire.links import Link

@@ -8,10 +8,10 @@ from pathlib import Path
 from kdsim.target.lab import Lab, find_lab
 from kdsim.target.machine.machine import Reason
 from kdsim.target.system import System
-from kdsim.wire.connection import Request
 from kdsim.wire.context import Context
 from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, MemoryArguments
 from kdsim.wire.messages import AnyStateChange, FileIo, GetString
+from kdsim.wire.target_connection import Request
 
 
 class OutOfRequests(Exception):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from kdsim.target.system import System
-from kdsim.wire.connection import TargetConnection
+from kdsim.wire.target_connection import TargetConnection
 from kdsim.wire.transport import open_target_com, parse_com_listener
 
 TIME_OF_DAY = re.compile("Connected to Windows|  debugger time:")

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kdsim.target.ntos.kernel import Kernel
-from kdsim.wire.connection import HostConnection
 from kdsim.wire.context import SPECIAL_REGISTERS_SIZE, Context
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate, VersionArguments
 from kdsim.wire.manipulate import MemoryArguments as Bytes
 from kdsim.wire.messages import AnyStateChange, ExceptionChange, GetString, PrintString, StateChange

@@ -9,7 +9,6 @@ from kdsim.target.lab import find_lab
 from kdsim.target.machine.clock import Clock, ClockMode
 from kdsim.target.ntos.images import shipped_images
 from kdsim.target.system import System
-from kdsim.wire.connection import FILE_PATIENCE, TargetConnection
 from kdsim.wire.endpoint import Packet, WireEvent
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.manipulate import (
@@ -22,6 +21,7 @@ from kdsim.wire.manipulate import (
 )
 from kdsim.wire.messages import FileApi, FileIo
 from kdsim.wire.packets import PacketType
+from kdsim.wire.target_connection import FILE_PATIENCE, TargetConnection
 from tests.target.booted import Debugged, names
 from tests.target.debugging import debug, listen
 from tests.wire.simulated import SimulatedLink

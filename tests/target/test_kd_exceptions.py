@@ -3,7 +3,6 @@
 import pytest
 
 from kdsim.target.machine.machine import Reason
-from kdsim.wire.connection import Request
 from kdsim.wire.context import Context
 from kdsim.wire.manipulate import (
     Api,
@@ -11,6 +10,7 @@ from kdsim.wire.manipulate import (
     Manipulate,
 )
 from kdsim.wire.messages import LoadSymbolsChange
+from kdsim.wire.target_connection import Request
 from tests.target.booted import Debugged
 from tests.target.guestcalls import bug_check, go_on
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 from kdsim.errors import KdsimError
-from kdsim.wire.connection import Request, TargetConnection
 from kdsim.wire.context import CONTEXT_SIZE, Context, SpecialRegisters
 from kdsim.wire.endpoint import BreakIn, Connected, Lost
 from kdsim.wire.manipulate import (
@@ -31,6 +30,7 @@ from kdsim.wire.messages import (
     LoadSymbolsChange,
 )
 from kdsim.wire.packets import PacketType
+from kdsim.wire.target_connection import Request, TargetConnection
 
 BASE = 0xFFFFF80000000000
 SIZE = 0x4000

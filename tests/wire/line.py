@@ -10,10 +10,11 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import count
 
-from kdsim.wire.connection import HostConnection, TargetConnection
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.links import Data, LinkUp
+from kdsim.wire.target_connection import TargetConnection
 from tests.wire.network import HOST, TARGET, Faults
 
 KEY = "1.2.3.4"

@@ -12,13 +12,14 @@ import pytest
 
 from kdsim.errors import ProtocolError
 from kdsim.wire import links
-from kdsim.wire.connection import FILE_PATIENCE, HostConnection, Request, TargetConnection
 from kdsim.wire.endpoint import BreakIn, Lost, Packet, Reset
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
 from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments, VersionArguments
 from kdsim.wire.messages import CommandStringChange, ExceptionChange, FileIo, LoadSymbolsChange
 from kdsim.wire.packets import PacketType
+from kdsim.wire.target_connection import FILE_PATIENCE, Request, TargetConnection
 from tests.wire.simulated import SimulatedLink
 
 KEY = "1.2.3.4"
@@ -228,7 +229,7 @@ def test_a_state_change_that_makes_no_sense_is_an_error_once(ends):
 def test_module_notice_is_given_up(ends, monkeypatch):
     host, target = ends
     settle(host, target)
-    monkeypatch.setattr("kdsim.wire.connection.GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("kdsim.wire.target_connection.GIVE_UP_AFTER", 0.1)
     target.endpoint.retry = 0.05
     target.report(LOAD)
     event = target.wait(5)

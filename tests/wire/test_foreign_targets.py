@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from kdsim.wire import links
-from kdsim.wire.connection import TargetConnection
 from kdsim.wire.kdcom import KdcomTarget
 from kdsim.wire.messages import TraceIo, UnknownChange
+from kdsim.wire.target_connection import TargetConnection
 from tests.wire.fake_target import BASE, PAGE, ForeignTarget, VirtualBoxTarget
 
 PATIENCE = 60

@@ -21,13 +21,14 @@ from kdsim.debugger.backends.base import (
 from kdsim.debugger.backends.live import LiveBackend
 from kdsim.errors import MemoryFault, NotHalted, TargetError, TargetGone
 from kdsim.wire import links
-from kdsim.wire.connection import HostConnection, TargetConnection
 from kdsim.wire.context import Context, SpecialRegisters
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.interrupts import Deferrable
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.manipulate import Api
 from kdsim.wire.messages import CommandStringChange, LoadSymbolsChange
 from kdsim.wire.serial import PseudoTerminal
+from kdsim.wire.target_connection import TargetConnection
 from kdsim.wire.transport import open_target_net
 from tests.target.process import free_port
 from tests.wire.fake_target import BASE, PAGE, PHYSICAL, SIZE, VERSION, FakeTarget

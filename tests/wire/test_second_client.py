@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from kdsim.wire import links
-from kdsim.wire.connection import TargetConnection
 from kdsim.wire.kdnet import KdnetTarget
+from kdsim.wire.target_connection import TargetConnection
 from tests.target.process import TargetProcess, free_port
 from tests.wire.fake_target import BASE, VERSION, FakeTarget
 from tests.wire.second_client import (

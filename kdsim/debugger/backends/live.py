@@ -22,9 +22,9 @@ from kdsim.debugger.backends.base import (
     WireState,
 )
 from kdsim.errors import NotHalted, ProtocolError, TargetError
-from kdsim.wire.connection import HostConnection
 from kdsim.wire.context import Context, ContextFlag, SpecialRegisters
 from kdsim.wire.endpoint import Connected
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.kdnet import KdnetHost
 from kdsim.wire.links import UdpLink
 from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate

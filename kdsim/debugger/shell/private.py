@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kdsim.debugger.backends.live import LiveBackend
 from kdsim.debugger.shell.private_target import PrivateTarget
-from kdsim.wire.connection import HostConnection
+from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.kdnet import KdnetHost
 from kdsim.wire.links import UdpLink
 

@@ -5,9 +5,9 @@ MmLoadSystemImage asks a debugger for each driver that it loads. Any failure mea
 
 from __future__ import annotations
 
-from kdsim.wire.connection import TargetConnection
 from kdsim.wire.manipulate import HEADER_SIZE
 from kdsim.wire.messages import FILE_IO_SIZE, FileApi, FileIo, FileTransfer
+from kdsim.wire.target_connection import TargetConnection
 
 FOLDER = "\\SystemRoot\\System32\\drivers\\"
 """DRIVERS_FOLDER of targets/nt/io/driver.c: where all drivers that are loaded come from."""

@@ -28,7 +28,6 @@ from kdsim.target.ntos import breakpoints, memory_requests, state_requests
 from kdsim.target.ntos.kernel import Kernel
 from kdsim.target.ntos.requests import Debuggee, answer
 from kdsim.target.ntos.state import ProcessorStates
-from kdsim.wire.connection import Request, TargetConnection
 from kdsim.wire.context import CONTEXT_SIZE, Context, SpecialRegisters
 from kdsim.wire.endpoint import Lost
 from kdsim.wire.manipulate import (
@@ -49,6 +48,7 @@ from kdsim.wire.messages import (
     LoadSymbolsChange,
     ReportFlag,
 )
+from kdsim.wire.target_connection import Request, TargetConnection
 
 HANDLERS = (breakpoints, memory_requests, state_requests)
 """The modules whose import fills the request table."""
