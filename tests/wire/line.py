@@ -38,6 +38,7 @@ class Line:
     def __init__(self, kind, faults=None):
         self.now, self.faults = 0.0, faults or Faults()
         self.lost = lambda side, data: False
+        self._stream = kind != "net"
         self._arrivals, self._order = [], count()
         self._over = False
         self.host_end, self.target_end = _End(self, HOST), _End(self, TARGET)
@@ -104,10 +105,16 @@ class Line:
                 assert waiting.wakes < NEVER, "both wait for ever"
                 self.now = max(self.now, waiting.wakes)
                 return waiting
-            self.now, _, side, data = heapq.heappop(self._arrivals)
-            end = self._ends[side]
-            end.inbox.append(Data(data, ADDRESS))
-            end.wakes = self.now
+            # What arrives at the same moment is there in one piece.
+            self.now = self._arrivals[0][0]
+            while self._arrivals and self._arrivals[0][0] <= self.now:
+                _, _, side, data = heapq.heappop(self._arrivals)
+                end = self._ends[side]
+                last = end.inbox[-1] if self._stream and end.inbox else None
+                if isinstance(last, Data):
+                    data = end.inbox.pop().data + data
+                end.inbox.append(Data(data, ADDRESS))
+                end.wakes = self.now
 
 
 class _End:

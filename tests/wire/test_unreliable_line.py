@@ -205,12 +205,16 @@ def test_whoever_goes_on_does_not_want_the_stop_again(kind):
 @KINDS
 def test_a_break_in_right_behind_the_request_to_go_on_stops_again(kind):
     line = Line(kind)
-    with debugged(line) as (backend, _):
+    with debugged(line) as (backend, target):
         endpoint = line.host.endpoint
         backend._known.halted = False
+        start = line.now
         endpoint.part(GO, line.now)
         endpoint.break_in(line.now)
         assert stop(backend) == []
+        assert line.now < start + endpoint.retry, "at once, not when it is repeated"
+        assert backend.wait(5) is None
+        assert target._halted, "it is not the stop before"
 
 
 @KINDS
