@@ -152,9 +152,9 @@ class Computer:
         )
 
     @contextmanager
-    def target(self, *arguments: str) -> Iterator[Process]:
+    def target(self, *arguments: str, lab: str = "lab") -> Iterator[Process]:
         """A target in the foreground, ended with SIGTERM, which it has to take well."""
-        process = self.kdsim("target", "lab", *arguments)
+        process = self.kdsim("target", lab, *arguments)
         process.until("attach: ")
         yield process
         process.terminate()

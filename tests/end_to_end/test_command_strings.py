@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.end_to_end.processes import KEY, Computer, free_udp_port
+from tests.labs import lasting_lab
 
 # The kernel executes `int 2Dh` for the service DebugService COMMAND_STRING, whose two arguments are
 # counted strings, and returns to the int 3 of the initial break.
@@ -33,7 +34,8 @@ def asked(computer: Computer, command: str) -> str:
     script = computer.folder / "ask.txt"
     script.write_text(ASK.format(command=command, length=len(command)), encoding="utf-8")
     port = free_udp_port()
-    with computer.target("--port", str(port), "--key", KEY, "--wait", "--seed", "1") as target:
+    way = ("--port", str(port), "--key", KEY, "--wait", "--seed", "1")
+    with computer.target(*way, lab=lasting_lab(computer.folder)) as target:
         transport = f"net:port={port},key={KEY}"
         done = computer.kd("-k", transport, "-cf", str(script), "-c", ".lastevent; qd")
         # It runs on, and another debugger finds it well.

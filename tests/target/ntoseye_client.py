@@ -39,14 +39,6 @@ def home(folder: Path) -> None:
     shutil.copytree(resource_path("targets", "images"), folder / ".ntoseye" / "symbols")
 
 
-def lasting_lab(folder: Path) -> str:
-    """The lab without its bug check: no client gets away from one that breaks at every go."""
-    text = resource_path("targets", "lab", "lab.toml").read_text()
-    path = folder / "lab.toml"
-    path.write_text(text[: text.rindex("[[task]]")])
-    return str(path)
-
-
 def run(folder: Path, *command: str) -> str:
     """Output and trace of a program with ntoseye in it; it must find nothing wrong."""
     done = subprocess.run(

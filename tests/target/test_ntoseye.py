@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdsim.target.lab import find_lab
+from tests.labs import lasting_lab
 from tests.target import ntoseye_client
 from tests.target.ntoseye_client import KEY, TROUBLE, WAYS, untraced
 from tests.target.process import TargetProcess
@@ -25,7 +26,7 @@ COMMANDS = (
 def _session(folder: Path, name: str, commands: str) -> str:
     """What ntoseye prints of a session at the initial break, with its trace."""
     ntoseye_client.home(folder)
-    lab, way = ntoseye_client.lasting_lab(folder), ntoseye_client.way(name, folder)
+    lab, way = lasting_lab(folder), ntoseye_client.way(name, folder)
     with TargetProcess(folder, lab, "--wait", "--seed", "1", *way.target, key=KEY) as target:
         target.banner()
         text = ntoseye_client.run(

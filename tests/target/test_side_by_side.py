@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.labs import lasting_lab
 from tests.target import ntoseye_client
 from tests.target.process import TargetProcess
 
@@ -65,7 +66,7 @@ def pair(tmp_path_factory) -> Iterator[Pair]:
         patch.setenv("HOME", str(folder))
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         way = ("--wait", "--seed", "1", "--cpus", "4", "--com", f"unix:{path}")
-        with TargetProcess(folder, ntoseye_client.lasting_lab(folder), *way) as target:
+        with TargetProcess(folder, lasting_lab(folder), *way) as target:
             target.banner()
             with ntoseye.attach("kd", connect=str(path), memory_source="kd") as other:
                 yield Pair(other, dict(os.environ))
