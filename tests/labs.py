@@ -12,3 +12,10 @@ def lasting_lab(folder: Path) -> str:
     path = folder / "lab.toml"
     path.write_text(text[: text.rindex("[[task]]")], encoding="utf-8")
     return str(path)
+
+
+def calm_lab(folder: Path) -> str:
+    """A file with a machine on which nothing happens."""
+    path = folder / "calm.toml"
+    path.write_text('name = "calm"\n[boot]\ndrivers = ["tidy.sys"]\n', encoding="utf-8")
+    return str(path)

@@ -18,6 +18,7 @@ from kdsim.wire.context import Context
 from kdsim.wire.local import LocalClient
 from kdsim.wire.manipulate import Api
 from kdsim.wire.requests import Requests
+from tests.labs import calm_lab
 from tests.properties.patience import FUZZ_SECONDS
 from tests.target.process import TargetProcess, free_port
 
@@ -29,11 +30,6 @@ SETTLED = 0.4
 SECONDS = 1.0
 LONG = 60
 """Of KDSIM_FUZZ_SECONDS, from which on the long ones run."""
-CALM = """
-name = "calm"
-[boot]
-drivers = ["tidy.sys"]
-"""
 
 
 @dataclass
@@ -111,15 +107,14 @@ def machine_time(name: str) -> float:
         return int.from_bytes(raw, "little") / 1e7
 
 
-def endure(folder: Path, way: str, lab: str, seconds: float) -> Debuggers:
+def endure(folder: Path, way: str, seconds: float) -> Debuggers:
     """Let debuggers come and go for so long; the machine must be no worse for it."""
-    (folder / "calm.toml").write_text(lab)
     if way == "net":
         port = free_port(socket.SOCK_DGRAM)
         arguments, transport = ("--port", str(port)), f"net:port={port},key={KEY}"
     else:
         arguments, transport = ("--com", f"unix:{folder}/kd"), f"com:pipe,port={folder}/kd"
-    with TargetProcess(folder, str(folder / "calm.toml"), *arguments, key=KEY) as target:
+    with TargetProcess(folder, calm_lab(folder), *arguments, key=KEY) as target:
         name = target.banner().partition(":")[0]
         debuggers = Debuggers(transport, random.Random(1))
         debuggers.visit()
@@ -147,17 +142,16 @@ def endure(folder: Path, way: str, lab: str, seconds: float) -> Debuggers:
 
 @pytest.mark.parametrize("way", ["net", "pipe"])
 def test_debuggers_come_and_go(runtime, way):
-    assert endure(runtime, way, CALM, SECONDS).visits > 5
+    assert endure(runtime, way, SECONDS).visits > 5
 
 
 class Endured:
     """A machine whose clock runs as fast as it can, at KDNET."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "calm.toml").write_text(CALM)
         port = free_port(socket.SOCK_DGRAM)
         self.transport = f"net:port={port},key={KEY}"
-        arguments = (str(folder / "calm.toml"), "--port", str(port), "--seed", "1")
+        arguments = (calm_lab(folder), "--port", str(port), "--seed", "1")
         self.target = TargetProcess(folder, *arguments, key=KEY)
 
     @contextmanager

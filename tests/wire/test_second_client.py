@@ -9,6 +9,7 @@ import pytest
 from kdsim.wire import links
 from kdsim.wire.kdnet import KdnetTarget
 from kdsim.wire.target_connection import TargetConnection
+from tests.labs import calm_lab
 from tests.target.process import TargetProcess, free_port
 from tests.wire.fake_target import BASE, VERSION, FakeTarget
 from tests.wire.second_client import (
@@ -27,11 +28,6 @@ from tests.wire.second_client import (
 )
 
 KEY = "8.8.8.8"
-CALM = """
-name = "calm"
-[boot]
-drivers = ["tidy.sys"]
-"""
 BREAKPOINT, SINGLE_STEP = 0x80000003, 0x80000004
 HABITS = [
     pytest.param(Habits(garbage=0xDEADBEEF), id="garbage"),
@@ -45,7 +41,6 @@ class Machine:
 
     def __init__(self, folder, way):
         self.folder, self.way = folder, way
-        (folder / "calm.toml").write_text(CALM)
         self.port = free_port(socket.SOCK_DGRAM if way == "net" else socket.SOCK_STREAM)
         place = {
             "net": ("--port", str(self.port)),
@@ -53,7 +48,7 @@ class Machine:
             "tcp": ("--com", f"tcp:{self.port}"),
             "pty": ("--com", "pty"),
         }[way]
-        self.process = TargetProcess(folder, str(folder / "calm.toml"), *place, key=KEY)
+        self.process = TargetProcess(folder, calm_lab(folder), *place, key=KEY)
         self.line = self.process.banner().strip().rpartition("=")[2]
 
     def client(self, habits):

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.labs import calm_lab
 from tests.target.process import TargetProcess, free_port
 from tests.wire.second_client import (
     ACK,
@@ -31,11 +32,6 @@ from tests.wire.second_client import (
 from tests.wire.windbg_requests import requests
 
 KEY = "8.8.8.8"
-CALM = """
-name = "calm"
-[boot]
-drivers = ["tidy.sys"]
-"""
 SUCCESS, UNSUCCESSFUL = 0, 0xC0000001
 WRITE_CONTROL, GET_CONTEXT_EX = 0x3138, 0x315F
 MEANS_A_PROCESSOR = (GET_CONTEXT, SET_CONTEXT, READ_CONTROL, WRITE_CONTROL, GET_CONTEXT_EX)
@@ -46,10 +42,9 @@ VERSION = struct.pack("<HHBBHHBBBBH", 15, 19041, 6, 2, 7, 0x8664, 12, 3, 0x33, 0
 
 @pytest.fixture(params=["net", "unix"])
 def client(request, tmp_path):
-    (tmp_path / "calm.toml").write_text(CALM)
     port = free_port(socket.SOCK_DGRAM)
     place = ("--port", str(port)) if request.param == "net" else ("--com", f"unix:{tmp_path}/kd")
-    with TargetProcess(tmp_path, str(tmp_path / "calm.toml"), *place, key=KEY) as process:
+    with TargetProcess(tmp_path, calm_lab(tmp_path), *place, key=KEY) as process:
         assert process.banner()
         line = (
             NetLine(port, KEY, Habits())
