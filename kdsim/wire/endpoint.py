@@ -27,7 +27,13 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True)
 class BreakIn:
-    """The debugger asks a running target to stop; a stopped one repeats its state change."""
+    """The debugger asks a running target to stop; a stopped one repeats its state change.
+
+    Args:
+        crossed: a state change was on its way, which is answer enough if it says a stop.
+    """
+
+    crossed: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,10 +222,9 @@ class Endpoint:
         raise NotImplementedError
 
     def _on_break_in(self) -> list[WireEvent]:
-        """A target hears a break-in; the state change that is still on its way answers it."""
+        """A target hears a break-in."""
         packet = self._outstanding
-        stopping = packet is not None and packet.type is PacketType.STATE_CHANGE64
-        return [] if stopping else [BreakIn()]
+        return [BreakIn(packet is not None and packet.type is PacketType.STATE_CHANGE64)]
 
     def _forget(self) -> None:
         self._queue.clear()

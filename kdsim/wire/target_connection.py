@@ -74,6 +74,10 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         self._watch = select.poll()
         self._eagerness = Eagerness()
         self._told_alone = False
+        self._notices = False
+        """What was reported last is no exception: the debugger lets us go on by itself."""
+        self._owes_break_in = False
+        """A break-in crossed a notice. As in Windows it stops us when that is over."""
 
     def watch(self, watched: Watched) -> None:
         """Serve `watched` from `poll` and `wait` when its descriptor is readable."""
@@ -83,6 +87,9 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
 
     def poll(self) -> BreakIn | Connected | Lost | None:
         """What happened while the guest ran. Never sleeps; one cheap system call."""
+        if self._owes_break_in:
+            self._owes_break_in = False
+            return BreakIn()
         if not self._events:
             deadline = self.endpoint.deadline
             if not self.link.wait(0) and (deadline is None or self._clock() < deadline):
@@ -102,7 +109,8 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         """
         # This report answers every wish to see the state change that came before it.
         self._events.clear()
-        tries = None if isinstance(change, ExceptionChange) else self._tries
+        self._notices = not isinstance(change, ExceptionChange)
+        tries = self._tries if self._notices else None
         self.endpoint.send(PacketType.STATE_CHANGE64, change.pack(), self._clock(), tries)
         self._flush()
 
@@ -156,6 +164,7 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         """The machine restarts: the session is over and a new one is sought."""
         self._events.clear()
         self._requests.clear()
+        self._owes_break_in = False
         self.endpoint.restart()
         if isinstance(self.endpoint, KdnetTarget):
             self.present = False
@@ -173,6 +182,7 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         # What came behind a request that lets us go is for the time after it.
         while self._events and not any(request.api in PARTING for request in self._requests):
             event = self._events.popleft()
+            self._owes_break_in |= self._notices and isinstance(event, BreakIn)
             # The state change that is still on its way answers a break-in.
             if not isinstance(event, BreakIn) or self.endpoint.idle:
                 return event
@@ -241,7 +251,9 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
             self._lost_at = self._clock() if self.endpoint.connected else None
             self._events.append(event)
         elif isinstance(event, BreakIn):
-            if BreakIn() not in self._events:
+            if event.crossed:
+                self._owes_break_in |= self._notices
+            elif BreakIn() not in self._events:
                 self._events.append(event)
         else:
             self._starts += 1
@@ -249,6 +261,7 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
                 self.endpoint.tally.new_session()
                 self._told_alone = False
             self._requests.clear()
+            self._owes_break_in = False
             self.present = True
             self._lost_at = None
             # A debugger resets as soon as it is connected; repeating things once is enough.
@@ -268,5 +281,6 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         self._requests.append(request)
         if request.api in PARTING:
             # It has seen what it asked us to repeat, or does not care.
+            self._owes_break_in |= self._notices and BreakIn() in self._events
             wishes = (BreakIn, Reset)
             self._events = deque(e for e in self._events if not isinstance(e, wishes))

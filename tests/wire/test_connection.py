@@ -16,7 +16,13 @@ from kdsim.wire.endpoint import BreakIn, Lost, Packet, Reset
 from kdsim.wire.host_connection import HostConnection
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
-from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments, VersionArguments
+from kdsim.wire.manipulate import (
+    Api,
+    Continue2Arguments,
+    Manipulate,
+    MemoryArguments,
+    VersionArguments,
+)
 from kdsim.wire.messages import CommandStringChange, ExceptionChange, FileIo, LoadSymbolsChange
 from kdsim.wire.packets import PacketType
 from kdsim.wire.target_connection import FILE_PATIENCE, Request, TargetConnection
@@ -196,6 +202,38 @@ def test_break_in_that_crosses_the_state_change_is_answered_by_it(ends):
     target.report(STOP)
     host.break_in()
     assert target.wait(0.05) is None
+
+
+GO = Manipulate.request(Api.CONTINUE2, Continue2Arguments(0x10002))
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["after the notice", "before the notice"])
+def test_a_break_in_that_crosses_a_notice_stops_the_target_after_it(ends, heard):
+    host, target = ends
+    target.report(LOAD)
+    if heard:
+        settle(host, target)
+    host.break_in()
+    assert target.wait(0.05) == (BreakIn() if heard else None)
+    settle(host, target)
+    host.endpoint.part(GO.pack(), time.monotonic())
+    host._flush()
+    assert target.wait(5) == Request(GO)
+    assert target.poll() == BreakIn()
+    assert target.poll() is None
+
+
+def test_a_break_in_and_the_request_to_go_on_after_a_notice(ends):
+    """Both in one piece, as from a debugger that goes on at once."""
+    host, target = ends
+    target.report(LOAD)
+    settle(host, target)
+    host.endpoint.break_in(time.monotonic())
+    host.endpoint.part(GO.pack(), time.monotonic())
+    host._flush()
+    assert target.wait(5) in (BreakIn(), Request(GO))
+    settle(host, target)
+    assert target.poll() == BreakIn()
 
 
 def test_requests_that_come_too_early_wait_for_the_stop(ends):
