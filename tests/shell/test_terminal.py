@@ -224,7 +224,7 @@ def test_a_running_target_says_so(terminal: Open) -> None:
 def test_progress_of_long_work(terminal: Open) -> None:
     """It comes, Ctrl+C ends the work, and the line is gone."""
     screen = terminal()
-    screen.press("c poi(nt!MmPfnDatabase) L?600000 poi(nt!MmPfnDatabase)\r")
+    screen.press(".while (1) { c nt L?10000 nt }\r")
     screen.wait_for(lambda: screen.last == "Working - Ctrl+C stops", "progress")
     screen.press("\x03")
     screen.wait_for(lambda: screen.at_prompt, "a prompt")
