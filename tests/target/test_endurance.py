@@ -1,5 +1,6 @@
 """A machine in wall-clock time under debuggers that come, break in, go on and leave."""
 
+import gc
 import os
 import random
 import re
@@ -173,14 +174,18 @@ def cycle(folder: Path, times: int) -> None:
     """Break in and go on, in one session."""
     endured = Endured(folder)
     with endured.target, endured.unburdened() as (_, debuggers):
+        # What earlier tests left to the collector would go away meanwhile.
+        gc.collect()
         own = Burden.of(os.getpid())
         with closing(LiveBackend.from_text(endured.transport)) as backend:
             backend.connect(10)
             for _ in range(times):
                 debuggers.break_in(backend)
+        gc.collect()
         grown = Burden.of(os.getpid())
         assert grown.megabytes < own.megabytes + 8
-        assert (grown.descriptors, grown.threads) == (own.descriptors, own.threads)
+        assert grown.descriptors <= own.descriptors
+        assert grown.threads <= own.threads
 
 
 def pass_time(folder: Path, seconds: float) -> None:
