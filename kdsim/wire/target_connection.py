@@ -75,9 +75,9 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         self._eagerness = Eagerness()
         self._told_alone = False
         self._notices = False
-        """What was reported last is no exception: the debugger lets us go on by itself."""
+        """We stand at a notice: the debugger lets us go on by itself."""
         self._owes_break_in = False
-        """A break-in crossed a notice. As in Windows it stops us when that is over."""
+        """A break-in came at a notice. As in Windows it stops us when that is over."""
 
     def watch(self, watched: Watched) -> None:
         """Serve `watched` from `poll` and `wait` when its descriptor is readable."""
@@ -182,7 +182,6 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         # What came behind a request that lets us go is for the time after it.
         while self._events and not any(request.api in PARTING for request in self._requests):
             event = self._events.popleft()
-            self._owes_break_in |= self._notices and isinstance(event, BreakIn)
             # The state change that is still on its way answers a break-in.
             if not isinstance(event, BreakIn) or self.endpoint.idle:
                 return event
@@ -247,13 +246,12 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         if isinstance(event, Packet):
             self._take_packet(event)
         elif isinstance(event, Lost):
-            self.present = False
+            self.present = self._notices = False
             self._lost_at = self._clock() if self.endpoint.connected else None
             self._events.append(event)
         elif isinstance(event, BreakIn):
-            if event.crossed:
-                self._owes_break_in |= self._notices
-            elif BreakIn() not in self._events:
+            self._owes_break_in |= self._notices
+            if not event.crossed and event not in self._events:
                 self._events.append(event)
         else:
             self._starts += 1
@@ -281,6 +279,6 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         self._requests.append(request)
         if request.api in PARTING:
             # It has seen what it asked us to repeat, or does not care.
-            self._owes_break_in |= self._notices and BreakIn() in self._events
+            self._notices = False
             wishes = (BreakIn, Reset)
             self._events = deque(e for e in self._events if not isinstance(e, wishes))
