@@ -358,9 +358,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
             packet_id = self._following(packet_id)
         ack = Frame(PacketType.ACK, reply_id, control=True)
         packet = Frame(PacketType.MANIPULATE, packet_id, payload)
-        sealed = [
-            self._seal(sequence + number, frame.pack()) for number, frame in ((1, ack), (2, packet))
-        ]
+        numbered = enumerate((ack, packet), sequence + 1)
+        sealed = [self._seal(number, frame.pack()) for number, frame in numbered]
         self._foreseen = _Foreseen(reply_id, sequence, packet, sealed)
         return True
 

@@ -382,13 +382,11 @@ def _is_farewell(change: AnyStateChange) -> bool:
 
 
 def _decode(change: AnyStateChange) -> Halt:
+    where = (change.processor, change.processors, change.thread, change.pc)
     match change:
         case ExceptionChange():
             return StopEvent(
-                processor=change.processor,
-                processors=change.processors,
-                thread=change.thread,
-                pc=change.pc,
+                *where,
                 code=change.code,
                 flags=change.flags,
                 address=change.address,
@@ -400,10 +398,7 @@ def _decode(change: AnyStateChange) -> Halt:
             )
         case LoadSymbolsChange():
             return ModuleEvent(
-                processor=change.processor,
-                processors=change.processors,
-                thread=change.thread,
-                pc=change.pc,
+                *where,
                 base=change.base,
                 size=change.size,
                 checksum=change.checksum,
@@ -413,10 +408,7 @@ def _decode(change: AnyStateChange) -> Halt:
             )
         case CommandStringChange():
             return CommandEvent(
-                processor=change.processor,
-                processors=change.processors,
-                thread=change.thread,
-                pc=change.pc,
+                *where,
                 name=change.name,
                 command=change.command,
             )
