@@ -11,26 +11,17 @@ from pathlib import Path
 from tests.wire.network import Faults, Noise
 
 
-class Relay:
-    """Passes datagrams between the target, which talks to `port`, and the debugger at `host_port`.
+class _Between:
+    """Does its work in a thread until it is left.
 
     Attributes:
-        passed: datagrams that came in.
+        passed: datagrams that came in; bytes on a line.
     """
 
-    def __init__(self, host_port: int, faults: Faults) -> None:
-        self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._front.bind(("127.0.0.1", 0))
-        self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._back.bind(("127.0.0.1", 0))
-        self.port = self._front.getsockname()[1]
+    def __init__(self, *sockets: socket.socket) -> None:
         self.passed = 0
-        self._host = ("127.0.0.1", host_port)
-        self._target = None
-        self._faults = faults
-        self._late = []
-        self._order = count()
         self._wake, self._end = socket.socketpair()
+        self._sockets = (*sockets, self._wake, self._end)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
@@ -40,8 +31,29 @@ class Relay:
     def __exit__(self, *_):
         self._wake.send(b"x")
         self._thread.join()
-        for sock in (self._front, self._back, self._wake, self._end):
+        for sock in self._sockets:
             sock.close()
+
+    def _run(self):
+        """Pass things on until `_end` is readable."""
+        raise NotImplementedError
+
+
+class Relay(_Between):
+    """Between the target, which talks to `port`, and the debugger at `host_port`."""
+
+    def __init__(self, host_port: int, faults: Faults) -> None:
+        self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._front.bind(("127.0.0.1", 0))
+        self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._back.bind(("127.0.0.1", 0))
+        super().__init__(self._front, self._back)
+        self.port = self._front.getsockname()[1]
+        self._host = ("127.0.0.1", host_port)
+        self._target = None
+        self._faults = faults
+        self._late = []
+        self._order = count()
 
     def _run(self):
         while True:
@@ -76,32 +88,16 @@ class Relay:
             return
 
 
-class StreamRelay:
-    """A line between the target, which listens at `place`, and the debugger, which calls `path`.
-
-    Attributes:
-        passed: bytes that came in.
-    """
+class StreamRelay(_Between):
+    """A line between the target, which listens at `place`, and the debugger, which calls `path`."""
 
     def __init__(self, path: Path, place: Path, noise: Noise) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(1)
-        self.passed = 0
+        super().__init__(self._listener)
         self._place = str(place)
         self._noise = noise
-        self._wake, self._end = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._wake.send(b"x")
-        self._thread.join()
-        for sock in (self._listener, self._wake, self._end):
-            sock.close()
 
     def _run(self):
         if self._end in select.select([self._listener, self._end], [], [])[0]:

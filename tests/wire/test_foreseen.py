@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kdsim.wire.endpoint import Connected, Packet
 from kdsim.wire.packets import PacketType
 from tests.wire.network import HOST, TARGET, Faults
-from tests.wire.test_endpoints import connected, kdcom, kdnet
+from tests.wire.pairs import connected, kdcom, kdnet
 
 ROUNDS = 20
 

@@ -10,7 +10,7 @@ from kdsim.wire.packets import PacketType
 from kdsim.wire.sealing import MOST_BYTES
 from kdsim.wire.tally import Drop
 from tests.wire.network import HOST, TARGET, Network
-from tests.wire.test_endpoints import ADDRESS, KEY, connected, converse, kdnet
+from tests.wire.pairs import ADDRESS, KEY, connected, converse, kdnet
 
 ELSEWHERE = ("127.0.0.1", 1)
 

@@ -31,7 +31,7 @@ from kdsim.wire.messages import (
 )
 from kdsim.wire.packets import Frame, PacketType
 from kdsim.wire.sealing import Channel, Sealer, derive_hmac_key, parse_key
-from tests.wire.test_endpoints import KEY, kdcom, kdnet
+from tests.wire.pairs import KEY, kdcom, kdnet
 from tests.wire.test_sealing import ACK, C1_POKE, C1_RESPONSE, FIRST, GET_VERSION
 
 TARGET_END, HOST_END = ("192.168.2.72", 51111), ("192.168.2.1", 51111)

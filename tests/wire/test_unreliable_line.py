@@ -20,7 +20,7 @@ from kdsim.wire.packets import TRAILER, Frame, PacketType
 from tests.wire.fake_target import BASE, FakeTarget
 from tests.wire.line import Line
 from tests.wire.network import HOST, TARGET, Faults
-from tests.wire.test_endpoints import connected, kdcom, kdnet
+from tests.wire.pairs import connected, kdcom, kdnet
 
 KINDS = pytest.mark.parametrize("kind", ["net", "com"])
 PAIRS = pytest.mark.parametrize("make", [kdnet, kdcom])
