@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,19 +15,6 @@ from pathlib import Path
 KEY = "1.2.3.4"
 PATIENCE = 30.0
 """Seconds after which a process that says nothing has failed; nothing waits that long."""
-
-
-def free_udp_port() -> int:
-    """A port nobody listens at now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Process:

@@ -1,14 +1,14 @@
 """A script over a network that loses, repeats, reorders, damages and delays: the same text."""
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 
+from tests.ports import free_udp_port
 from tests.properties.patience import FUZZ_SECONDS
-from tests.target.process import TargetProcess, free_port
+from tests.target.process import TargetProcess
 from tests.wire.network import Faults, Noise
 from tests.wire.relay import Relay, StreamRelay
 
@@ -57,15 +57,16 @@ def session(connection, script, process):
         timeout=PATIENCE,
         env={**os.environ, "KDSIM_KEY": KEY},
     )
-    assert process.process.poll() is None
-    assert "Traceback" not in done.stdout
+    assert process.process.poll() is None, done.stdout
+    assert "kd> " in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
     return done.stdout[done.stdout.index("kd> ") :]
 
 
 def over_kdnet(folder, commands, faults):
     """The text, and the datagrams that took."""
     folder.mkdir(mode=0o700)
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_udp_port()
     with Relay(port, faults) as relay:
         target = ("--port", str(relay.port), "--seed", "1", "--wait")
         with TargetProcess(folder, "lab", *target, key=KEY) as process:

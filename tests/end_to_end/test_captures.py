@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.end_to_end.processes import KEY, Computer, free_udp_port
+from tests.end_to_end.processes import KEY, Computer
+from tests.ports import free_udp_port
 
 
 def wire(computer: Computer, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.end_to_end.processes import KEY, Computer, free_udp_port
+from tests.end_to_end.processes import KEY, Computer
 from tests.labs import lasting_lab
+from tests.ports import free_udp_port
 
 # The kernel executes `int 2Dh` for the service DebugService COMMAND_STRING, whose two arguments are
 # counted strings, and returns to the int 3 of the initial break.

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from tests.end_to_end.processes import KEY, Computer, free_tcp_port, free_udp_port
+from tests.end_to_end.processes import KEY, Computer
+from tests.ports import free_tcp_port, free_udp_port
 
 
 def test_wrong_key(computer: Computer) -> None:

@@ -6,7 +6,8 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 
-from tests.end_to_end.processes import KEY, Computer, Process, free_udp_port
+from tests.end_to_end.processes import KEY, Computer, Process
+from tests.ports import free_udp_port
 from tests.wire.network import Faults
 from tests.wire.relay import Relay
 

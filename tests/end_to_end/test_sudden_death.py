@@ -2,7 +2,6 @@
 
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,8 @@ import pytest
 
 from kdsim.debugger.backends.base import ModuleEvent, Reconnected, Resume, StopEvent
 from kdsim.debugger.backends.live import LiveBackend
-from tests.target.process import TargetProcess, free_port
+from tests.ports import free_udp_port
+from tests.target.process import TargetProcess
 
 KEY = "1.2.3.4"
 PATIENCE = 20
@@ -26,7 +26,7 @@ class Lab:
     def __init__(self, folder, way):
         folder.chmod(0o700)
         self.folder = folder
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_udp_port()
         if way == "net":
             self.place, self.transport = ("--port", str(port)), f"net:port={port},key={KEY}"
         else:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.end_to_end.processes import KEY, Computer, free_tcp_port, free_udp_port
+from tests.end_to_end.processes import KEY, Computer
+from tests.ports import free_tcp_port, free_udp_port
 
 
 class Cable(NamedTuple):

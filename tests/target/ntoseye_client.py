@@ -3,13 +3,12 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from kdsim.resources import resource_path
-from tests.target.process import free_port
+from tests.ports import free_udp_port
 
 KEY = "1.2.3.4"
 WAYS = ("kdcom", "kdnet")
@@ -29,7 +28,7 @@ def way(name: str, folder: Path) -> Way:
     if name == "kdcom":
         path = str(folder / "kd")
         return Way(("--com", f"unix:{path}"), "kd", path)
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_udp_port()
     return Way(("--port", str(port)), "kdnet", f"127.0.0.1:{port}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -70,10 +69,3 @@ class TargetProcess:
         self.process.wait()
         self.process.stdout.close()
         self.process.stderr.close()
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

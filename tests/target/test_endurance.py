@@ -4,7 +4,6 @@ import gc
 import os
 import random
 import re
-import socket
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -20,8 +19,9 @@ from kdsim.wire.local import LocalClient
 from kdsim.wire.manipulate import Api
 from kdsim.wire.requests import Requests
 from tests.labs import calm_lab
+from tests.ports import free_udp_port
 from tests.properties.patience import FUZZ_SECONDS
-from tests.target.process import TargetProcess, free_port
+from tests.target.process import TargetProcess
 
 KEY = "1.2.3.4"
 INTERRUPT_TIME = SHARED_DATA + 8
@@ -111,7 +111,7 @@ def machine_time(name: str) -> float:
 def endure(folder: Path, way: str, seconds: float) -> Debuggers:
     """Let debuggers come and go for so long; the machine must be no worse for it."""
     if way == "net":
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_udp_port()
         arguments, transport = ("--port", str(port)), f"net:port={port},key={KEY}"
     else:
         arguments, transport = ("--com", f"unix:{folder}/kd"), f"com:pipe,port={folder}/kd"
@@ -150,7 +150,7 @@ class Endured:
     """A machine whose clock runs as fast as it can, at KDNET."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_udp_port()
         self.transport = f"net:port={port},key={KEY}"
         arguments = (calm_lab(folder), "--port", str(port), "--seed", "1")
         self.target = TargetProcess(folder, *arguments, key=KEY)

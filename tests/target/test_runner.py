@@ -20,7 +20,8 @@ from kdsim.wire.manipulate import Api, Continue2Arguments, Manipulate
 from kdsim.wire.messages import ExceptionChange, LoadSymbolsChange
 from kdsim.wire.requests import Requests
 from kdsim.wire.transport import NetTransport, PipeTransport, TcpTransport, open_host
-from tests.target.process import TargetProcess, free_port
+from tests.ports import free_tcp_port
+from tests.target.process import TargetProcess
 
 KEY = "1.2.3.kdsim"
 
@@ -73,7 +74,7 @@ def debugged(request, runtime):
         path = runtime / "kd"
         arguments = ("--com", f"unix:{path}")
     else:
-        port = free_port()
+        port = free_tcp_port()
         arguments = ("--com", f"tcp:{port}")
     with TargetProcess(runtime, "lab", "--wait", "--seed", "1", *arguments, key=KEY) as target:
         target.banner()

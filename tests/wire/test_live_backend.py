@@ -30,7 +30,7 @@ from kdsim.wire.messages import CommandStringChange, LoadSymbolsChange
 from kdsim.wire.serial import PseudoTerminal
 from kdsim.wire.target_connection import TargetConnection
 from kdsim.wire.transport import open_target_net
-from tests.target.process import free_port
+from tests.ports import free_udp_port
 from tests.wire.fake_target import BASE, PAGE, PHYSICAL, SIZE, VERSION, FakeTarget
 
 KEY = "1.2.3.4"
@@ -555,7 +555,7 @@ def test_no_serial_line(place, complaint):
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "::1"])
 def test_any_kind_of_address(address):
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_udp_port()
     backend = LiveBackend.from_text(f"net:port={port}", key=KEY)
     with FakeTarget(open_target_net(address, port, KEY)):
         backend.connect(5)

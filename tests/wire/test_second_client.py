@@ -1,6 +1,5 @@
 """Our target under a client that nobody here adapted it to; see `second_client`."""
 
-import socket
 import struct
 from contextlib import closing
 
@@ -10,7 +9,8 @@ from kdsim.wire import links
 from kdsim.wire.kdnet import KdnetTarget
 from kdsim.wire.target_connection import TargetConnection
 from tests.labs import calm_lab
-from tests.target.process import TargetProcess, free_port
+from tests.ports import free_tcp_port, free_udp_port
+from tests.target.process import TargetProcess
 from tests.wire.fake_target import BASE, VERSION, FakeTarget
 from tests.wire.second_client import (
     ACK,
@@ -49,7 +49,7 @@ class Machine:
 
     def __init__(self, folder, way):
         self.folder, self.way = folder, way
-        self.port = free_port(socket.SOCK_DGRAM if way == "net" else socket.SOCK_STREAM)
+        self.port = free_udp_port() if way == "net" else free_tcp_port()
         place = {
             "net": ("--port", str(self.port)),
             "unix": ("--com", f"unix:{folder}/kd"),

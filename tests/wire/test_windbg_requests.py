@@ -1,13 +1,13 @@
 """Our target under WinDbg's own requests: it answers each as Windows does, byte for byte."""
 
-import socket
 import struct
 from contextlib import closing
 
 import pytest
 
 from tests.labs import calm_lab
-from tests.target.process import TargetProcess, free_port
+from tests.ports import free_udp_port
+from tests.target.process import TargetProcess
 from tests.wire.second_client import (
     ACK,
     CONTINUE,
@@ -42,7 +42,7 @@ VERSION = struct.pack("<HHBBHHBBBBH", 15, 19041, 6, 2, 7, 0x8664, 12, 3, 0x33, 0
 
 @pytest.fixture(params=["net", "unix"])
 def client(request, tmp_path):
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_udp_port()
     place = ("--port", str(port)) if request.param == "net" else ("--com", f"unix:{tmp_path}/kd")
     with TargetProcess(tmp_path, calm_lab(tmp_path), *place, key=KEY) as process:
         assert process.banner()
