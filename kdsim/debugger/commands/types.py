@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -223,10 +224,22 @@ class _Display:
                 return _local_subject(local)
         kind = _type(self._context, name)
         if kind is not None:
-            return _Subject(kind)
+            return _Subject(kind, heading=self._home(name, kind))
         if self._request.has("e"):
             raise SymbolError(f"Symbol {name} not found.")
         return self._global(name)
+
+    def _home(self, name: str, kind: Type) -> tuple[str, ...]:
+        """`nt!_EPROCESS`: where a type was found that was named without its module."""
+        if "!" in name or not isinstance(kind, Record | Enum):
+            return ()
+        symbols = self._session.symbols
+        for module in symbols.modules_like():
+            full = f"{module.name}!{kind.name}"
+            with contextlib.suppress(SymbolError):
+                symbols.type(full)
+                return (full,)
+        return ()
 
     def _global(self, name: str) -> _Subject:
         try:
@@ -237,7 +250,8 @@ class _Display:
             located = sorted(located, key=lambda found: -found.symbol.extent)
         for found in located:
             if found.symbol.type is not None:
-                return _Subject(found.symbol.type, found.va)
+                heading = () if "!" in name else (found.name,)
+                return _Subject(found.symbol.type, found.va, heading=heading)
         raise SymbolError(f"Symbol {name} not found.")
 
     def at(self, address: int | None) -> _Subject:
@@ -295,8 +309,9 @@ class _Display:
         if place is not None:
             return [self._values.value(kind, place)]
         if isinstance(kind, Enum):
+            heading = [f"Enum {kind.name},  {len(kind.values)} total enums"]
             values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
-            return [f"Enum {kind.name},  {len(kind.values)} total enums", *values]
+            return [*(heading if request.verbose else ()), *values]
         return [self._values.type_text(kind)]
 
     def _array(self, kind: Array, place: int) -> list[str]:
