@@ -11,7 +11,7 @@ from kdsim.wire.context import CONTEXT_SIZE, Context
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
-# The selectors of kernel code, the same on every x64 Windows: KGDT64_R0_CODE and so on, ksamd64.inc.
+# Selectors while kernel code runs, the same on every x64 Windows: KGDT64_* of ksamd64.inc.
 _SELECTORS = {"cs": 0x10, "ss": 0x18, "ds": 0x2B, "es": 0x2B, "fs": 0x53, "gs": 0x2B}
 
 # KTHREAD.State, ntddk.h KTHREAD_STATE.

@@ -234,8 +234,7 @@ def for_each(
     session: Session, args: Arguments, alias: str, default: str, addresses: Iterable[int]
 ) -> None:
     """Run `"commands"`, or the rest of the line, with `@#Name` and `${@#Name}` replaced."""
-    text = args.string(escapes=True) if args.peek().startswith('"') else args.rest()
-    args.at_end()
+    text = args.commands()
     for address in addresses:
         session.check_interrupt()
         number = f"0x{address:016x}"
