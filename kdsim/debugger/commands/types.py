@@ -20,9 +20,8 @@ from kdsim.debugger.language.conversions import named_type
 from kdsim.debugger.language.numbers import MASK
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.language.typed_text import type_name
-from kdsim.debugger.settings import TypeOption
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.variables import Variable, scope_variables
+from kdsim.debugger.variables import Variable, scope_variables, typed_global
 from kdsim.errors import ArgumentError, MemoryFault, SymbolError
 from kdsim.symbols.memory import BytesMemory
 from kdsim.symbols.types import Array, BaseType, Enum, Function, Pointer, Record, Type
@@ -242,16 +241,12 @@ class _Display:
         return ()
 
     def _global(self, name: str) -> _Subject:
-        try:
-            located = self._session.symbols.lookup(name)
-        except SymbolError:
-            located = []
-        if TypeOption.MATCH_SIZE in self._session.settings.type_options:
-            located = sorted(located, key=lambda found: -found.symbol.extent)
-        for found in located:
-            if found.symbol.type is not None:
-                heading = () if "!" in name else (found.name,)
-                return _Subject(found.symbol.type, found.va, heading=heading)
+        with contextlib.suppress(SymbolError):
+            found = typed_global(self._session, name)
+            if found is not None:
+                place, kind = found
+                named = "!" in name or isinstance(kind, Function)
+                return _Subject(kind, place.va, heading=() if named else (place.name,))
         raise SymbolError(f"Symbol {name} not found.")
 
     def at(self, address: int | None) -> _Subject:
@@ -305,7 +300,8 @@ class _Display:
             return self._array(Array(kind, request.arrays or 1), place)
         if isinstance(kind, Function):
             parameters = ", ".join(map(type_name, kind.parameters)) or "void"
-            return [f"{request.name}  {type_name(kind.result)} ({parameters})"]
+            name = request.name if place is None else self._session.symbols.format(place)
+            return [f"{name}  {type_name(kind.result)} ({parameters})"]
         if place is not None:
             return [self._values.value(kind, place)]
         if isinstance(kind, Enum):
