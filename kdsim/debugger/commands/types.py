@@ -280,7 +280,8 @@ class _Display:
             return PlainValue(heading, type_name(kind), None, (text,))
         if request.list_field:
             return self._walk(kind, place)
-        if isinstance(kind, Record):
+        in_a_row = request.arrays and place is not None and not request.fields
+        if isinstance(kind, Record) and not in_a_row:
             return self._record(kind, place, heading)
         return PlainValue(heading, type_name(kind), place, tuple(self._plain(kind, place)))
 
@@ -319,7 +320,8 @@ class _Display:
         count = min(request.arrays or kind.count, kind.count)
         if isinstance(element, Record) and not request.has("c"):
             tree = self._tree.elements(kind, place, count, 0)
-            return [row.line(offsets=not request.has("o")) for row in tree]
+            rows = [row.line(offsets=not request.has("o")) for row in tree]
+            return [*rows, *self._read_error()]
         form = "[{}] {}" if request.has("c") else "[{:02}] {}"
         lines: list[str] = []
         for index in range(count):
@@ -327,9 +329,12 @@ class _Display:
             text = self._values.value(element, place + index * element.size)
             lines.append(form.format(index, text).rstrip())
             if self._values.failure is not None:
-                # What lies behind memory that cannot be read is not looked for.
-                return [*lines, _read_error(self._values.failure)]
-        return lines
+                break  # what lies behind memory that cannot be read is not looked for
+        return [*lines, *self._read_error()]
+
+    def _read_error(self) -> Iterator[str]:
+        if self._tree.failure is not None:
+            yield f"Memory read error {self._tree.failure.address:016x}"
 
     def _record(self, kind: Record, place: int | None, heading: tuple[str, ...]) -> TypeDump:
         request = self._request
@@ -346,8 +351,7 @@ class _Display:
         )
         if request.fields and not found.rows:
             raise ArgumentError("Cannot find specified field members.")
-        failed = self._tree.failure
-        return dataclasses.replace(found, problem=_read_error(failed)) if failed else found
+        return dataclasses.replace(found, problem="".join(self._read_error()))
 
     def _summary(self, kind: Record, place: int) -> Iterator[str]:
         """The line over the fields of a list entry, a string, a large integer."""
@@ -396,10 +400,6 @@ class _Display:
             if place == start:
                 break
         return LinkedValues(field, tuple(elements))
-
-
-def _read_error(fault: MemoryFault) -> str:
-    return f"Memory read error {fault.address:016x}"
 
 
 def _link(kind: Record, field: str) -> tuple[int, int]:
