@@ -58,7 +58,7 @@ class ProcessHead:
             f"  ParentCid: {self.parent_pid:04x}"
         )
         yield (
-            f"    DirBase: {self.directory_base:08x}  ObjectTable: {self.object_table:016x}"
+            f"    DirBase: {self.directory_base:08x}  ObjectTable: {self.object_table:08x}"
             f"  HandleCount: {self.handle_count:3}."
         )
         yield f"    Image: {self.image}"
