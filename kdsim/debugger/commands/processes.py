@@ -96,6 +96,9 @@ FLAGS: tuple[tuple[int, str], ...] = (
 def show_process(session: Session, args: Arguments, name: str) -> ProcessReport | ProcessList:
     """Walks nt!PsActiveProcessHead."""
     switches = args.switches("s:", "m:")
+    first = args.peek().partition(" ")[0]
+    if first.lower().endswith(".exe"):
+        raise ArgumentError(f"an image name stands third: !process 0 0 {first}")
     which = args.optional_expression()
     flags = args.optional_expression()
     image = args.word() or ""
