@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 
@@ -210,6 +211,13 @@ class Backend(Protocol):
         """Ask for a manual crash (0xE2); no reply, the next event is the bug check's stop."""
 
     def answer_prompt(self, text: str) -> None: ...
+
+
+@runtime_checkable
+class DumpFile(Protocol):
+    """What a backend over a crash dump tells besides: which file it is."""
+
+    path: Path
 
 
 @runtime_checkable

@@ -47,17 +47,17 @@ class DumpBackend(PassiveBackend):
         self.caps = Caps.READ | Caps.PHYSICAL | Caps.REGISTERS
         self.refusals = dict(_REFUSALS)
         self.description = f"dump:{path}"
-        self._path = path
+        self.path = path
         self._stop: StopEvent | None = None
 
     def connect(self, timeout: float | None) -> None:
         """Open the file; UserError when there is none, TargetGone for one that is no dump."""
         try:
-            self._dump = CrashDump(self._path)
+            self._dump = CrashDump(self.path)
         except OSError as error:
-            raise UserError(f"cannot open {self._path}: {error.strerror}") from error
+            raise UserError(f"cannot open {self.path}: {error.strerror}") from error
         except FormatError as error:
-            raise TargetGone(f"cannot open {self._path}: {error}") from error
+            raise TargetGone(f"cannot open {self.path}: {error}") from error
         self._header = self._dump.header
         self._tables = PageTables(self._dump.read_physical, self._header.directory_table_base)
         self._processor = self._find_processor()
@@ -69,7 +69,7 @@ class DumpBackend(PassiveBackend):
 
     def banner(self) -> list[str]:
         """What kind of dump it is, in WinDbg's words."""
-        lines = ["", f"Loading Dump File [{self._path}]"]
+        lines = ["", f"Loading Dump File [{self.path}]"]
         if self._header.dump_type is DumpType.FULL:
             lines.append("Kernel Complete Dump File: Full address space is available")
         else:
