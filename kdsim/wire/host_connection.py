@@ -326,8 +326,6 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
         events = self._service()
         if (self.endpoint.heard or 0.0) >= start:
             self._heard = self._waited
-        if not self._holding:
-            self._flush()
         for event in events:
             self._take(event)
         if not self._holding:

@@ -8,7 +8,7 @@ from collections import deque
 from typing import NamedTuple, Protocol
 
 from kdsim.errors import ProtocolError
-from kdsim.wire.carrier import MOST_ARRIVALS, Carrier, Clock
+from kdsim.wire.carrier import Carrier, Clock
 from kdsim.wire.eagerness import Eagerness
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset, WireEvent
 from kdsim.wire.kdcom import KdcomTarget
@@ -218,11 +218,8 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
         return None
 
     def _step(self, *, stands: bool = False) -> None:
-        for _ in range(MOST_ARRIVALS):
-            for event in self._service():
-                self._take(event)
-            if self._requests or not self.link.wait(0):
-                break
+        for event in self._service():
+            self._take(event)
         if not stands:
             self._flush()
             # To go on was meant for a notice that we did not wait for, not for the next stop.
