@@ -32,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Without it the end of the process is one long search for garbage.
     atexit.register(gc.freeze)
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    options = parser.parse_args(arguments or ["kd"])
     try:
+        options = _parser().parse_args(arguments or ["kd"])
         return _COMMANDS[options.command](options)
     except UserError as error:
         print(f"kdsim: {error}", file=sys.stderr)

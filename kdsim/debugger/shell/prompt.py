@@ -22,6 +22,7 @@ from kdsim.debugger.language.tables import parser
 from kdsim.debugger.shell.bottomline import BottomLine, command_at
 from kdsim.debugger.shell.completion import KdCompleter
 from kdsim.debugger.shell.history import SharedHistory, open_history
+from kdsim.debugger.shell.interrupts import break_in_on_interrupt
 from kdsim.debugger.shell.lexers import KdLexer
 from kdsim.debugger.shell.places import Places, open_block
 from kdsim.debugger.shell.styles import STYLES
@@ -61,6 +62,7 @@ class Prompt:
         self._session = engine.session
         self._terminal = terminal
         self._session.ask = self._ask
+        self._interruptible = False
         self._bottom = BottomLine(self._session)
         self._places = Places()
         self._history = open_history()
@@ -86,6 +88,10 @@ class Prompt:
 
         ENTER alone repeats the last line.
         """
+        with break_in_on_interrupt(self._session, self._may_interrupt):
+            return self._run()
+
+    def _run(self) -> bool:
         session, previous = self._session, ""
         session.out.fresh_line()
         self._terminal.write(f"{WELCOME}\n")
@@ -106,7 +112,21 @@ class Prompt:
 
     def _perform(self, work: Callable[[], None]) -> None:
         with working():
-            work()
+            try:
+                self._interruptible = True
+                work()
+                self._interruptible = False
+            except KeyboardInterrupt:
+                # Just before the work began, or just after it was done.
+                return
+
+    def _may_interrupt(self) -> bool:
+        """Whether Ctrl+C ends something: work, and once, because what it ends cleans up.
+
+        While a line is read it is a key. A signal between keys would tear the event loop apart.
+        """
+        interruptible, self._interruptible = self._interruptible, False
+        return interruptible
 
     def _read(self) -> str | None:
         session = self._session
@@ -115,7 +135,9 @@ class Prompt:
             self._history.look_again()
         prompt = session.prompt
         try:
-            line = self._reader.prompt([("class:prompt", prompt)], pre_run=_prepare)
+            line = self._reader.prompt(
+                [("class:prompt", prompt)], pre_run=_prepare, handle_sigint=False
+            )
         except KeyboardInterrupt:
             return None
         except EOFError:
@@ -127,11 +149,13 @@ class Prompt:
         """The answer to a question of the target or of a command; Ctrl+D gives an empty one."""
         session = self._session
         session.out.fresh_line()
+        self._interruptible = False
         reader: PromptSession[str] = PromptSession()
         try:
-            answer = reader.prompt(question)
+            answer = reader.prompt(question, handle_sigint=False)
         except EOFError:
             answer = ""
+        self._interruptible = True
         session.out.echo(f"{question}{answer}\n")
         return answer
 
