@@ -115,6 +115,17 @@ def test_control_c_ends_a_listing(terminal: Open) -> None:
     assert screen.lines[-2].startswith("Evaluate expression: 5")
 
 
+def test_control_z_goes_to_the_shell(terminal: Open) -> None:
+    screen = terminal(shell="set -m; kdsim; echo in between; fg")
+    screen.press(".echo he\x1a")
+    screen.until("in between")
+    screen.wait_for(lambda: screen.last == "0: kd> .echo he", "the line as it was")
+    screen.press("re\r")
+    screen.wait_for(lambda: screen.lines[-2:] == ["here", "0: kd>"], "an answer")
+    screen.press("q\r")
+    assert screen.end() == 0
+
+
 def test_a_pasted_script(terminal: Open) -> None:
     screen = terminal()
     screen.press("\x1b[200~.echo one\n.echo two\n\x1b[201~")

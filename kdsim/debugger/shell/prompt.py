@@ -72,6 +72,7 @@ class Prompt:
         self._reader: PromptSession[str] = PromptSession(
             history=self._history,
             enable_history_search=True,
+            enable_suspend=True,
             search_ignore_case=True,
             completer=KdCompleter(engine),
             complete_while_typing=False,
