@@ -17,8 +17,9 @@ from prompt_toolkit.output import DummyOutput
 from kdsim.debugger.commands import registry
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.session import Session
+from kdsim.debugger.shell.conversation import commands_of
 from kdsim.debugger.shell.history import SharedHistory
-from kdsim.debugger.shell.prompt import Prompt, commands_of
+from kdsim.debugger.shell.prompt import Prompt
 from kdsim.debugger.shell.terminal import Terminal
 from tests.shell.synthetic import engine_over, kernel_pdb
 
@@ -127,6 +128,11 @@ def test_ctrl_c_once_more_while_a_command_ends(tmp_path: Path) -> None:
     keys = ".while (1) { .echo one }\r.echo two\r.while (1) { .echo one }\r"
     printed = typed(keys, tmp_path, Printed("one\n", "^C\n"))
     assert printed == "one\n^C\ntwo\none\n^C\n"
+
+
+def test_ctrl_c_drops_the_rest_of_a_paste(tmp_path: Path) -> None:
+    keys = f"{PASTE}.while (1) {{ .echo one }}\n.echo never{PASTED}\r.echo two\r"
+    assert typed(keys, tmp_path, Printed("one\n")) == "one\n^C\ntwo\n"
 
 
 def test_ctrl_c_where_nothing_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

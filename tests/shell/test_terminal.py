@@ -188,14 +188,29 @@ def test_memory_is_entered_interactively(terminal: Open) -> None:
     assert "  41  " in screen.lines[-2]
 
 
-def test_output_that_goes_elsewhere_is_plain(terminal: Open) -> None:
-    screen = terminal(shell="kdsim | cat")
-    screen.press("? 1+2\r")
-    screen.until("Evaluate expression: 3 = 00000000`00000003")
+@pytest.mark.parametrize(
+    ("shell", "changes"),
+    [
+        pytest.param("kdsim", {"TERM": "dumb"}, id="dumb"),
+        pytest.param("kdsim | (trap '' INT; cat)", {}, id="output-elsewhere"),
+    ],
+)
+def test_lines_that_the_terminal_edits(terminal: Open, shell: str, changes: dict[str, str]) -> None:
+    screen = terminal(shell=shell, **changes)
+    screen.press(".exho\x7f\x7f\x7fcho 한글\r")
+    screen.wait_for(lambda: screen.lines[-3:] == ["0: kd> .echo 한글", "한글", "0: kd>"], "a line")
+    screen.press("\r")
+    screen.wait_for(lambda: screen.lines[-2:] == ["한글", "0: kd>"] and screen.last, "it again")
+    screen.press(".while (1) { .echo on and on }\r")
+    screen.until("on and on")
+    screen.press("\x03")
     screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    screen.press(".echo never\x03")
+    screen.wait_for(lambda: screen.at_prompt, "another line")
     screen.press("\x04")
     assert screen.end() == 0
     assert b"\x1b" not in screen.raw
+    assert "never" not in screen.lines
 
 
 def test_a_menu_and_the_bottom_lines(terminal: Open) -> None:

@@ -17,17 +17,16 @@ from prompt_toolkit.lexers import DynamicLexer, Lexer, PygmentsLexer, SimpleLexe
 from prompt_toolkit.styles import BaseStyle, DynamicStyle, Style, merge_styles
 from prompt_toolkit.styles.pygments import style_from_pygments_cls
 
-from kdsim.debugger.language import parse
 from kdsim.debugger.language.tables import parser
 from kdsim.debugger.shell.bottomline import BottomLine, command_at
 from kdsim.debugger.shell.completion import KdCompleter
+from kdsim.debugger.shell.conversation import Conversation
 from kdsim.debugger.shell.history import SharedHistory, open_history
-from kdsim.debugger.shell.interrupts import break_in_on_interrupt
 from kdsim.debugger.shell.lexers import KdLexer
-from kdsim.debugger.shell.places import Places, open_block
+from kdsim.debugger.shell.places import Places
 from kdsim.debugger.shell.styles import STYLES
 from kdsim.debugger.shell.terminal import Terminal, working
-from kdsim.errors import KdsimError, TargetEnded
+from kdsim.errors import KdsimError
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -55,14 +54,16 @@ _PLAIN_STYLE = _OWN_STYLE | {
 }
 
 
-class Prompt:
-    """Reads command lines from the terminal and runs them until the session ends."""
+class Prompt(Conversation):
+    """Lines are edited with completion, colours, history and two lines at the bottom.
+
+    While one is read Ctrl+C is a key; a signal would tear the event loop apart.
+    """
 
     def __init__(self, engine: Engine, terminal: Terminal) -> None:
-        self._session = engine.session
+        super().__init__(engine.session)
         self._terminal = terminal
         self._session.ask = self._ask
-        self._interruptible = False
         self._bottom = BottomLine(self._session)
         self._places = Places()
         self._history = open_history()
@@ -80,58 +81,21 @@ class Prompt:
             lexer=DynamicLexer(self._lexer_in_use),
             style=DynamicStyle(self._style_in_use),
             key_bindings=self._keys(),
-            bottom_toolbar=self._bottom_lines if terminal.capable else None,
+            bottom_toolbar=self._bottom_lines,
         )
         self._reader.app.ttimeoutlen = self._reader.app.timeoutlen = ESCAPE_PATIENCE
 
-    def run(self) -> bool:
-        """Until `q`, or Ctrl+D, which means `q`; False when the target has ended first.
-
-        ENTER alone repeats the last line.
-        """
-        with break_in_on_interrupt(self._session, self._may_interrupt):
-            return self._run()
-
     def _run(self) -> bool:
-        session, previous = self._session, ""
-        session.out.fresh_line()
+        self._session.out.fresh_line()
         self._terminal.write(f"{WELCOME}\n")
-        while not session.ended:
-            if session.running:
-                # It was lost, or Ctrl+C did not stop it: go on listening.
-                self._perform(session.await_stop)
-            if isinstance(session.lost, TargetEnded):
-                return False
-            typed = self._read()
-            if typed is None:
-                continue
-            previous = typed if typed.strip() else previous
-            for line in commands_of(previous):
-                if not session.ended:
-                    self._perform(partial(session.execute, line))
-        return True
+        return super()._run()
 
     def _perform(self, work: Callable[[], None]) -> None:
         with working():
-            try:
-                self._interruptible = True
-                work()
-                self._interruptible = False
-            except KeyboardInterrupt:
-                # Just before the work began, or just after it was done.
-                return
-
-    def _may_interrupt(self) -> bool:
-        """Whether Ctrl+C ends something: work, and once, because what it ends cleans up.
-
-        While a line is read it is a key. A signal between keys would tear the event loop apart.
-        """
-        interruptible, self._interruptible = self._interruptible, False
-        return interruptible
+            super()._perform(work)
 
     def _read(self) -> str | None:
         session = self._session
-        session.out.fresh_line()
         if isinstance(self._history, SharedHistory):
             self._history.look_again()
         prompt = session.prompt
@@ -144,6 +108,7 @@ class Prompt:
         except EOFError:
             line = "q"
         session.out.echo(f"{prompt}{line}\n")
+        self._interrupted = False
         return line
 
     def _ask(self, question: str) -> str:
@@ -213,17 +178,3 @@ def _prepare() -> None:
     """Once the prompt is drawn, load what the first key press needs."""
     for grammar in ("kd", "masm", "cpp"):
         asyncio.get_running_loop().call_soon(parser, grammar)
-
-
-def commands_of(text: str) -> list[str]:
-    """A pasted text as command lines; a block that is open goes on in the next line."""
-    commands: list[str] = []
-    unfinished = False
-    for line in text.splitlines():
-        if commands and (unfinished or line.lstrip().startswith((".els", "{"))):
-            commands[-1] += f"\n{line}"
-        else:
-            commands.append(line)
-        if "{" in line or "}" in line:
-            unfinished = open_block(parse.read(commands[-1]).tokens) is not None
-    return commands
