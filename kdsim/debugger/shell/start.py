@@ -203,7 +203,8 @@ def _initial_lines(options: KdOptions) -> Iterator[tuple[str, str]]:
         try:
             text = Path(options.script).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the script {options.script}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"cannot read the script {options.script}: {reason}") from error
         for line in text.splitlines():
             yield line, line
     if options.commands:
