@@ -47,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`kdsim kd ... | head`); nothing is left to say to it.
+    except OSError as error:
+        # The reader of the output went away (`kdsim kd ... | head`), or its disk is full.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"kdsim: {error.strerror}", file=sys.stderr)
         return 1
 
 

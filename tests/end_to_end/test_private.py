@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -182,18 +184,23 @@ def test_control_c_ends_a_listing(computer: Computer) -> None:
     assert kd.end() == 0
 
 
-def test_a_reader_that_goes_away(computer: Computer) -> None:
-    import subprocess
-    import sys
-
+@pytest.mark.parametrize(
+    ("redirected", "shown", "complaint"),
+    [
+        pytest.param("| head -1", "Connected to Windows 10", "", id="the-reader-goes-away"),
+        pytest.param(">/dev/full", "", "kdsim: No space left on device\n", id="the-disk-is-full"),
+    ],
+)
+def test_output_that_nobody_takes(
+    computer: Computer, redirected: str, shown: str, complaint: str
+) -> None:
     kd = f"{sys.executable} -m kdsim kd -c 'x nt!*; q'"
     done = subprocess.run(
-        ["bash", "-c", f"{kd} </dev/null | head -1; exit ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"{kd} </dev/null {redirected}; exit ${{PIPESTATUS[0]}}"],
         env=computer.environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.startswith("Connected to Windows 10")
-    assert done.stderr == ""
-    assert done.returncode == 1
+    assert done.stdout.startswith(shown)
+    assert (done.returncode, done.stderr) == (1, complaint)
