@@ -305,6 +305,19 @@ def test_styles(terminal: Open) -> None:
     assert screen.lines[-2] == "Style is colour-blind"
 
 
+@pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"KDSIM_STYLE": "none"}])
+def test_no_colour_while_a_line_is_typed(terminal: Open, changes: dict[str, str]) -> None:
+    """What history suggests, and what a menu says of its words, is marked in another way."""
+    screen = terminal(**changes)
+    screen.type(".echo dt nt!_EPROCESS")
+    screen.press(".ec")
+    screen.wait_for(lambda: screen.last == "0: kd> .echo dt nt!_EPROCESS", "a suggestion")
+    screen.press("\x15dt nt!_EPROCESS Act\t")
+    screen.until("ActiveThreadsHighWatermark")
+    assert b"\x1b[0;3mho dt nt!_EPROCESS" in screen.raw
+    assert b";5;" not in screen.raw
+
+
 def test_a_style_that_is_none(terminal: Open) -> None:
     """One line, and the debugger starts all the same."""
     screen = terminal(KDSIM_STYLE="rainbow")

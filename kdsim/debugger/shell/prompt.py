@@ -14,6 +14,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import has_completions, is_searching
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import DynamicLexer, Lexer, PygmentsLexer, SimpleLexer
+from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import BaseStyle, DynamicStyle, Style, merge_styles
 from prompt_toolkit.styles.pygments import style_from_pygments_cls
 
@@ -46,6 +47,7 @@ _OWN_STYLE = {
     "auto-suggestion": "#808080",
 }
 _PLAIN_STYLE = _OWN_STYLE | {
+    "auto-suggestion": "italic",
     "completion-menu": "noinherit reverse",
     "completion-menu.completion.current": "noinherit bold",
     "completion-menu.meta.completion.current": "noinherit bold",
@@ -99,6 +101,7 @@ class Prompt(Conversation):
         if isinstance(self._history, SharedHistory):
             self._history.look_again()
         prompt = session.prompt
+        self._reader.color_depth = None if STYLES[self._terminal.style] else ColorDepth.MONOCHROME
         try:
             line = self._reader.prompt(
                 [("class:prompt", prompt)], pre_run=_prepare, handle_sigint=False
