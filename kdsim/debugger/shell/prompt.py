@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import BaseStyle, DynamicStyle, Style, merge_styles
 from prompt_toolkit.styles.pygments import style_from_pygments_cls
 
+from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.language.tables import parser
 from kdsim.debugger.shell.bottomline import BottomLine, command_at
 from kdsim.debugger.shell.completion import KdCompleter
@@ -68,6 +69,7 @@ class Prompt(Conversation):
         self._session.ask = self._ask
         self._bottom = BottomLine(self._session)
         self._places = Places()
+        self._preparations = _preparations()
         self._history = open_history()
         self._lexer = PygmentsLexer(KdLexer)
         self._styles: dict[str, BaseStyle] = {}
@@ -104,7 +106,7 @@ class Prompt(Conversation):
         self._reader.color_depth = None if STYLES[self._terminal.style] else ColorDepth.MONOCHROME
         try:
             line = self._reader.prompt(
-                [("class:prompt", prompt)], pre_run=_prepare, handle_sigint=False
+                [("class:prompt", prompt)], pre_run=self._prepare, handle_sigint=False
             )
         except KeyboardInterrupt:
             return None
@@ -113,6 +115,18 @@ class Prompt(Conversation):
         session.out.echo(f"{prompt}{line}\n")
         self._interrupted = False
         return line
+
+    def _prepare(self) -> None:
+        """Do the next of the preparations whenever no key is pressed."""
+        loop = asyncio.get_running_loop()
+
+        def step() -> None:
+            work = next(self._preparations, None)
+            if work is not None:
+                work()
+                loop.call_soon(step)
+
+        loop.call_soon(step)
 
     def _ask(self, question: str) -> str:
         """The answer to a question of the target or of a command; Ctrl+D gives an empty one."""
@@ -177,7 +191,9 @@ class Prompt(Conversation):
         self._session.execute(f".hh {found.name}" if found else "?")
 
 
-def _prepare() -> None:
-    """Once the prompt is drawn, load what the first key press needs."""
+def _preparations() -> Iterator[Callable[[], object]]:
+    """What TAB and the bottom line need, in pieces too small to keep a key waiting."""
     for grammar in ("kd", "masm", "cpp"):
-        asyncio.get_running_loop().call_soon(parser, grammar)
+        yield partial(parser, grammar)
+    for name in REGISTRY.names():
+        yield partial(REGISTRY.get, name)
