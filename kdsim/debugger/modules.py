@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import ModuleEvent
 from kdsim.debugger.paging import USER_END
 from kdsim.debugger.progress import Progress
-from kdsim.errors import FormatError, MemoryFault, SymbolError
+from kdsim.errors import FormatError, MemoryFault, SymbolError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,6 +97,7 @@ class Modules:
     def space(self) -> SymbolSpace:
         """The symbol space with all loaded modules."""
         if not self._listed and self._session.facts is not None:
+            self.add_kernel()
             self.list_target()
         return self.kernel_space
 
@@ -158,6 +159,10 @@ class Modules:
         except (MemoryFault, SymbolError) as error:
             session.out.fresh_line()
             session.out.line(f"*** The module list cannot be read completely: {error}")
+        except (KeyboardInterrupt, TargetError):
+            # Half a list would pass for the whole.
+            self._listed = False
+            raise
 
     def note(self, event: ModuleEvent) -> None:
         """A module came, or goes: that one stays until the target runs on."""
@@ -179,10 +184,17 @@ class Modules:
             self._leaving = None
 
     def reload(self) -> None:
-        """Read the target's list again. Symbols that were loaded are loaded again when needed."""
+        """Read the target's list again. Symbols that were loaded are loaded again when needed.
+
+        What Ctrl+C leaves undone is done when the modules are asked for next.
+        """
         self.clear()
-        self.add_kernel()
-        self.list_target()
+        try:
+            self.add_kernel()
+            self.list_target()
+        except KeyboardInterrupt:
+            self.add_kernel()
+            raise
 
     def clear(self) -> None:
         """Forget everything; the kernel has to be added again."""
