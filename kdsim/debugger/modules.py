@@ -196,6 +196,16 @@ class Modules:
             self.add_kernel()
             raise
 
+    def forget_user(self) -> None:
+        """Take out the modules of a process, which no other process has in the same places."""
+        for module in [module for module in self.space.modules if module.base < USER_END]:
+            self.kernel_space.remove(module.base)
+
+    def add_user(self, path: str, base: int, size: int, timestamp: int) -> Module:
+        """A module of the process that is looked at."""
+        image = _file_name(path)
+        return self._add(module_name(image), base, size, image, path, timestamp=timestamp)
+
     def clear(self) -> None:
         """Forget everything; the kernel has to be added again."""
         if self._space is not None:
