@@ -44,6 +44,23 @@ class DumpType(IntEnum):
     """Run by run, as the header's memory descriptor lists them."""
     BITMAP = 5
     """Those whose bit is set in the bitmap that follows the header."""
+    KERNEL_BITMAP = 6
+    """The same."""
+    KERNEL_RUNS = 8
+    """Run by run, as a list behind the header says; WinDbg's `.dump /k` since Windows 11."""
+    ACTIVE_RUNS = 9
+    """The same; `.dump /ka`."""
+    COMPLETE_RUNS = 10
+    """The same; `.dump /f`."""
+
+
+UNREADABLE = {
+    2: "a kernel summary dump of an old Windows",
+    3: "only a header, without memory",
+    4: "a small memory dump, which holds no physical memory",
+    7: "an automatic dump that was not converted",
+}
+"""DUMP_TYPE values that are not read, and what such a file is."""
 
 
 class Run(NamedTuple):
@@ -170,7 +187,8 @@ class DumpHeader:
             raw, _TYPE_OFFSET
         )
         if kind not in set(DumpType):
-            raise FormatError(f"dumps of type {kind:#x} are not known")
+            what = UNREADABLE.get(kind, "not a type that is known")
+            raise FormatError(f"dump type {kind:#x} is {what}")
         code, flags, _, address, count, *parameters = _EXCEPTION_RECORD.unpack_from(raw, _EXCEPTION)
         return cls(
             major=start[1],

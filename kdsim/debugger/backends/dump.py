@@ -22,6 +22,21 @@ _REFUSALS = {
     Caps.IO: "A crash dump has no I/O ports.",
 }
 
+_COMPLETE = "Kernel Complete Dump File: Full address space is available"
+_ACTIVE = "Kernel Bitmap Dump File: Full address space is available, as far as it was in use"
+_KERNEL = (
+    "Kernel Bitmap Dump File: Kernel address space is available,"
+    " User address space may not be available."
+)
+_CONTENTS = {
+    DumpType.FULL: _COMPLETE,
+    DumpType.BITMAP: _ACTIVE,
+    DumpType.KERNEL_BITMAP: _KERNEL,
+    DumpType.KERNEL_RUNS: _KERNEL,
+    DumpType.ACTIVE_RUNS: _ACTIVE,
+    DumpType.COMPLETE_RUNS: _COMPLETE,
+}
+
 _DLL_BASE = 0x30
 """In KLDR_DATA_TABLE_ENTRY, the same in all builds for x64."""
 
@@ -69,13 +84,7 @@ class DumpBackend(PassiveBackend):
 
     def banner(self) -> list[str]:
         """What kind of dump it is, in WinDbg's words."""
-        lines = ["", f"Loading Dump File [{self._path}]"]
-        if self._header.dump_type is DumpType.FULL:
-            lines.append("Kernel Complete Dump File: Full address space is available")
-        else:
-            lines.append(
-                "Kernel Bitmap Dump File: Full address space is available, as far as it was in use"
-            )
+        lines = ["", f"Loading Dump File [{self._path}]", _CONTENTS[self._header.dump_type]]
         if self._header.comment:
             lines.append(f"Comment: '{self._header.comment}'")
         return [*lines, ""]
@@ -116,14 +125,7 @@ class DumpBackend(PassiveBackend):
         return data
 
     def read_physical(self, pa: int, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = min(size - len(data), PAGE_SIZE - (pa + len(data)) % PAGE_SIZE)
-            try:
-                data += self._dump.read_physical(pa + len(data), part)
-            except MemoryFault:
-                break
-        return data
+        return self._dump.read_prefix(pa, size)
 
     def write_virtual(self, va: int, data: bytes) -> int:
         self._refuse(Caps.WRITE)

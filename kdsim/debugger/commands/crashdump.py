@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
 
+_KINDS = {
+    "f": "Full kernel dump",
+    "fy": "Full kernel dump",
+    "k": "Kernel memory bitmap dump",
+    "ka": "Active kernel and user memory bitmap dump",
+}
+"""What each option writes, in the words the command announces it with."""
+
+
 @dataclass(frozen=True, slots=True)
 class DumpWritten:
     """A dump file that was written."""
@@ -40,6 +49,7 @@ class DumpWritten:
     params=(Param("file", "file", "its name"),),
     options=(
         Option("/f", "all physical memory"),
+        Option("/k", "the pages in use of the kernel"),
         Option("/ka", "the pages in use, of the kernel and of processes"),
         Option("/o", "overwrite an existing file"),
         Option("/u", "add date, time and processor count to the name"),
@@ -47,7 +57,7 @@ class DumpWritten:
     ),
     needs=Caps.READ | Caps.PHYSICAL | Caps.REGISTERS,
     see_also=(".crash", ".bugcheck", "vertarget"),
-    notes="One of /f and /ka must be given: small dumps are not written.",
+    notes="One of /f, /k and /ka must be given: small dumps are not written.",
 )
 def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
     """Reads physical memory page by page, and nt!MmPhysicalMemoryBlock, nt!MmPfnDatabase."""
@@ -55,18 +65,17 @@ def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
     path = Path(args.rest().strip('"'))
     if not path.name:
         raise args.error()
-    active = _only_active(given)
+    kind = _kind(given)
     if "u" in given:
         stamp = f"{session.clock():.0f}"
         path = path.with_name(f"{path.stem}_{stamp}{path.suffix}")
     nt = Nt(session.symbols, session.memory)
     header = _header(session, nt, given.get("c", ""))
-    kind = "Active kernel and user memory bitmap dump" if active else "Full kernel dump"
     try:
         with path.open("wb" if "o" in given else "xb") as stream:
-            session.out.line(f"Creating {path} - {kind}")
+            session.out.line(f"Creating {path} - {_KINDS[kind]}")
             try:
-                pages = _write(session, nt, header, stream, active=active)
+                pages = _write(session, nt, header, stream, kind)
             except BaseException:
                 # Half a dump is none.
                 path.unlink()
@@ -78,28 +87,29 @@ def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
         raise UserError(f"Unable to create file '{path}': {error.strerror}") from error
 
 
-def _only_active(given: dict[str, str]) -> bool:
+def _kind(given: dict[str, str]) -> str:
     """Which pages are asked for; ArgumentError for the kinds of dump that are not written."""
     if "b" in given or "ba" in given:
         raise ArgumentError("CAB files are not written; leave out /b")
-    if "k" in given:
-        raise ArgumentError("There are no kernel-only dumps; use /ka, or /f for all memory")
-    if not given.keys() & {"f", "fy", "ka"}:
+    kinds = [kind for kind in given if kind in _KINDS]
+    if not kinds:
         raise ArgumentError("Small dumps (/m) are not written; use /ka, or /f for all memory")
-    return "ka" in given
+    return kinds[-1]
 
 
-def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, *, active: bool) -> int:
+def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, kind: str) -> int:
     read = session.backend.read_physical
-    if active:
-        progress = write_bitmap(stream, header, dumping.active_pages(nt, header.runs), read)
-    else:
+    if kind in ("f", "fy"):
         progress = write_full(stream, header, read)
-    pages = 0
+    else:
+        only = kind == "k"
+        pages = dumping.active_pages(nt, header.runs, kernel_only=only)
+        progress = write_bitmap(stream, header, pages, read, kernel_only=only)
+    written = 0
     for done in progress:
         session.check_interrupt()
-        pages = done
-    return pages
+        written = done
+    return written
 
 
 def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:

@@ -103,9 +103,9 @@ def choose_process(session: Session, args: Arguments, name: str) -> Implicit | W
     args.at_end()
     assert process is not None
     decoding = _Decoding.of(switches)
-    if session.dump and (decoding.wanted or "i" in switches):
-        raise Unsupported("/p, /P and /i are not available: a dump's memory is read by page tables")
     if "i" in switches:
+        if session.dump:
+            raise Unsupported("/i is not available: a crash dump cannot run")
         if process:
             _check(session, process, "process", "ProcessObject")
         return ask_worker(session, SWITCH_NOTE, process or session.current_process())
@@ -113,16 +113,11 @@ def choose_process(session: Session, args: Arguments, name: str) -> Implicit | W
         session.scope.process = 0
         return Implicit("process", session.current_process(), decoding.end(session))
     _check(session, process, "process", "ProcessObject")
-    base = directory_base(session, process)
     session.scope.process = process
-    notes: tuple[str, ...] = ()
-    if session.dump:
-        session.memory.select_process(base)
-    elif not decoding.wanted and session.memory.process_cr3 is None:
-        notes = ("WARNING: .cache forcedecodeuser is not enabled",)
-    else:
-        notes = decoding.begin(session, process)
-    return Implicit("process", process, notes)
+    # Nobody but the page tables can answer for a dump.
+    if decoding.wanted or session.dump or session.memory.process_cr3 is not None:
+        return Implicit("process", process, decoding.begin(session, process))
+    return Implicit("process", process, ("WARNING: .cache forcedecodeuser is not enabled",))
 
 
 def _check(session: Session, address: int, word: str, kind: str) -> None:
