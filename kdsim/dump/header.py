@@ -42,6 +42,8 @@ class DumpType(IntEnum):
 
     FULL = 1
     """Run by run, as the header's memory descriptor lists them."""
+    SMALL = 4
+    """None: chosen pieces of virtual memory, see triage.py."""
     BITMAP = 5
     """Those whose bit is set in the bitmap that follows the header."""
     KERNEL_BITMAP = 6
@@ -57,7 +59,6 @@ class DumpType(IntEnum):
 UNREADABLE = {
     2: "a kernel summary dump of an old Windows",
     3: "only a header, without memory",
-    4: "a small memory dump, which holds no physical memory",
     7: "an automatic dump that was not converted",
 }
 """DUMP_TYPE values that are not read, and what such a file is."""
@@ -107,6 +108,7 @@ class DumpHeader:
     uptime: int = 0
     product: int = 0
     suite: int = 0
+    mini_dump_fields: int = 0
     comment: str = ""
     size: int = 0
 
@@ -163,7 +165,7 @@ class DumpHeader:
             self.system_time,
             comment,
             self.uptime,
-            0,
+            self.mini_dump_fields,
             0,
             self.product,
             self.suite,
@@ -175,7 +177,7 @@ class DumpHeader:
 
     @classmethod
     def unpack(cls, raw: bytes) -> DumpHeader:
-        """FormatError for anything but a full or bitmap dump of an x64 kernel."""
+        """FormatError for anything but a dump of an x64 kernel."""
         if len(raw) < HEADER_SIZE:
             raise FormatError(f"a dump header has {HEADER_SIZE} bytes, this file {len(raw)}")
         start = _START.unpack_from(raw, 0)
@@ -183,7 +185,7 @@ class DumpHeader:
             raise FormatError("no dump of a 64-bit kernel: it does not begin with PAGEDU64")
         if start[7] != MACHINE_AMD64:
             raise FormatError(f"a dump of machine type {start[7]:#x}; only x64 (0x8664) is known")
-        kind, size, when, comment, uptime, *_, product, suite, _, _, _ = _TYPE.unpack_from(
+        kind, size, when, comment, uptime, fields, _, product, suite, *_ = _TYPE.unpack_from(
             raw, _TYPE_OFFSET
         )
         if kind not in set(DumpType):
@@ -199,7 +201,7 @@ class DumpHeader:
             process_head=start[6],
             processors=start[8],
             data_block=struct.unpack_from("<Q", raw, _DATA_BLOCK)[0],
-            runs=_runs(raw),
+            runs=_runs(raw, needed=kind == DumpType.FULL),
             context=raw[_CONTEXT : _CONTEXT + 1232],
             dump_type=DumpType(kind),
             exception=DumpException(
@@ -210,13 +212,16 @@ class DumpHeader:
             uptime=uptime,
             product=product,
             suite=suite,
+            mini_dump_fields=fields,
             comment=comment.split(b"\0", 1)[0].decode("utf-8", "replace"),
             size=size,
         )
 
 
-def _runs(raw: bytes) -> tuple[Run, ...]:
+def _runs(raw: bytes, *, needed: bool) -> tuple[Run, ...]:
     count, pages = struct.unpack_from("<IxxxxQ", raw, _MEMORY)
+    if not needed and raw.startswith(FILLER, _MEMORY):
+        return ()
     if count > MOST_RUNS:
         raise FormatError(f"the dump header lists {count} memory runs; {MOST_RUNS} fit")
     runs = tuple(

@@ -224,7 +224,7 @@ DAMAGES = [
     pytest.param(lambda raw: raw.__delitem__(slice(-1, None)), "truncated", id="last byte"),
     pytest.param(lambda raw: raw.__setitem__(0, 0), "PAGEDU64", id="signature"),
     pytest.param(lambda raw: raw.__setitem__(0x30, 0), "machine type 0x8600", id="machine"),
-    pytest.param(lambda raw: raw.__setitem__(0xF98, 4), "type 0x4 is a small", id="small dump"),
+    pytest.param(lambda raw: raw.__setitem__(0xF98, 3), "type 0x3 is only a", id="header only"),
     pytest.param(lambda raw: raw.__setitem__(0xF98, 99), "type 0x63 is not", id="no kind"),
 ]
 

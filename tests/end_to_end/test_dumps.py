@@ -70,6 +70,55 @@ def test_what_a_dump_refuses(computer: Computer) -> None:
     ]
 
 
+SMALL_LOOKS = (
+    "vertarget; r; k; kP; lm; !thread; .bugcheck; .lastevent; dv; u; !pcr; .exr -1; dd @rsp L8;"
+    " lm u; .thread; .process; !analyze -v"
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="at the first stop"),
+        pytest.param("ed nt!poolhittag ' cbA'; g; ", id="in a driver"),
+        pytest.param(".crash; ", id="after a bug check"),
+    ],
+)
+def test_a_small_dump_shows_what_stood_there(computer: Computer, before: str) -> None:
+    path = computer.folder / "small.dmp"
+    live = computer.kd("-c", f"{before}.dump {path}; .echo here; {SMALL_LOOKS}; q")
+    dead = computer.kd("-z", str(path), "-c", f".echo here; {SMALL_LOOKS}; q")
+    assert f"Creating {path} - mini kernel dump\nDump successfully written\n" in live.stdout
+    assert "\nMini Kernel Dump File: Only registers and stack trace are available\n" in dead.stdout
+    assert path.stat().st_size < 300_000
+    shown = [
+        re.sub(r"debugger time: .*", "", done.stdout.rpartition("\nhere\n")[2])
+        for done in (live, dead)
+    ]
+    assert shown[0].count("\n") > 100
+    assert shown[1] == shown[0]
+
+
+def test_what_a_small_dump_does_not_hold(computer: Computer) -> None:
+    path, again = computer.folder / "small.dmp", computer.folder / "again.dmp"
+    computer.kd("-c", f".dump {path}; q")
+    done = computer.kd(
+        "-z", str(path), "-c", f"dd nt!PoolHitTag L1; !dd 1000; ~; .dump /f x; .dump {again}; q"
+    )
+    shown = re.sub(r"[0-9a-f`]{17}|\b[0-9a-f]{16}\b", "...", done.stdout).splitlines()
+    assert shown[-7:] == [
+        "...  ????????",
+        "Operation not supported by current debuggee error in '!dd':"
+        " A small dump holds no physical memory.",
+        ". 0  Thread: ...",
+        "  1  Thread: <Memory access error at ...>",
+        "Memory access error at ...",
+        f"Creating {again} - mini kernel dump",
+        "Dump successfully written",
+    ]
+    assert again.read_bytes()[0x2000:] == path.read_bytes()[0x2000:]
+
+
 def test_reload_of_a_dump(computer: Computer) -> None:
     path = computer.folder / "here.dmp"
     computer.kd("-c", f".dump /ka {path}; q")
@@ -99,9 +148,9 @@ def test_bad_files(computer: Computer, content: bytes | None, message: str, stat
 def test_nothing_is_left_of_a_dump_that_failed(computer: Computer) -> None:
     folder = computer.folder / "dumps"
     folder.mkdir()
-    script = f".dump {folder}/a; .dump /b {folder}/b; .dump /f {folder}/no/c; .dump; q"
+    script = f".dump /b {folder}/b; .dump /f {folder}/no/c; .dump; q"
     done = computer.kd("-c", script)
     assert done.returncode == 1
-    assert "Small dumps (/m) are not written; use /ka, or /f for all memory" in done.stdout
+    assert "CAB files are not written; leave out /b" in done.stdout
     assert "No such file or directory" in done.stdout
     assert list(folder.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger import events
@@ -12,6 +13,7 @@ from kdsim.debugger.commands.registers import RegisterDump, register_dump
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import check_object
 from kdsim.debugger.commands.worker import SWITCH_NOTE, WorkRequest, ask_worker
+from kdsim.debugger.inspect.fields import Unreadable, attempt
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
@@ -348,11 +350,12 @@ class Processors:
     """The thread that each processor runs."""
 
     current: int
-    threads: tuple[int, ...]
+    threads: tuple[int | Unreadable, ...]
 
     def lines(self) -> Iterator[str]:
         for number, thread in enumerate(self.threads):
-            yield f"{'.' if number == self.current else ' '} {number}  Thread: {tick(thread)}"
+            shown = f"{thread}" if isinstance(thread, Unreadable) else tick(thread)
+            yield f"{'.' if number == self.current else ' '} {number}  Thread: {shown}"
 
 
 @command(
@@ -366,8 +369,9 @@ class Processors:
 )
 def processors(session: Session, args: Arguments, name: str) -> Processors | None:
     if args.done:
-        threads = map(session.processor_thread, range(session.processors))
-        return Processors(session.processor, tuple(threads))
+        numbers = range(session.processors)
+        threads = tuple(attempt(partial(session.processor_thread, number)) for number in numbers)
+        return Processors(session.processor, threads)
     word = args.word() or ""
     args.at_end()
     digits = word[:-1]
