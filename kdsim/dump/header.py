@@ -20,6 +20,13 @@ FILLER = b"PAGE"
 MOST_RUNS = 42
 """Runs that fit in the 700 bytes of the memory descriptor."""
 
+FOREIGN = {
+    b"MDMP": "a minidump of a process",
+    b"PAGEDUMP": "of a 32-bit kernel",
+    b"MSCF": "a CAB file that may hold one",
+}
+"""How other files begin that people take for kernel dumps."""
+MOST_PROCESSORS = 2048
 MACHINE_AMD64 = 0x8664
 EXCEPTION_PARAMETERS = 15
 NO_BUGCHECK = (0, 0, 0, 0, 0)
@@ -182,9 +189,12 @@ class DumpHeader:
             raise FormatError(f"a dump header has {HEADER_SIZE} bytes, this file {len(raw)}")
         start = _START.unpack_from(raw, 0)
         if start[0] != SIGNATURE:
-            raise FormatError("no dump of a 64-bit kernel: it does not begin with PAGEDU64")
+            what = next((f", but {FOREIGN[s]}" for s in FOREIGN if raw.startswith(s)), "")
+            raise FormatError(f"no dump of a 64-bit kernel{what}: it does not begin with PAGEDU64")
         if start[7] != MACHINE_AMD64:
             raise FormatError(f"a dump of machine type {start[7]:#x}; only x64 (0x8664) is known")
+        if not 0 < start[8] <= MOST_PROCESSORS:
+            raise FormatError(f"the dump header tells of {start[8]} processors")
         kind, size, when, comment, uptime, fields, _, product, suite, *_ = _TYPE.unpack_from(
             raw, _TYPE_OFFSET
         )

@@ -201,6 +201,9 @@ class SmallDump:
         with suppress(MemoryFault):
             self._blocks += self._objects(table)
 
+    def close(self) -> None:
+        """The file is closed already."""
+
     def read_virtual(self, va: int, size: int) -> bytes:
         """The bytes up to the first that was not saved."""
         data = b""
@@ -221,7 +224,7 @@ class SmallDump:
 
     def _piece(self, place: int, size: int, what: str) -> bytes:
         if place + size > len(self._raw):
-            raise FormatError(f"{self.path} is truncated: its {what} ends at {place + size:#x}")
+            raise FormatError(f"{self.path} is truncated: the {what} would reach {place + size:#x}")
         return self._raw[place : place + size]
 
     def _drivers(self, table: Table) -> Iterator[DumpedDriver]:

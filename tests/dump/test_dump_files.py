@@ -223,7 +223,11 @@ DAMAGES = [
     pytest.param(lambda raw: raw.__delitem__(slice(100, None)), "has 8192 bytes", id="no header"),
     pytest.param(lambda raw: raw.__delitem__(slice(-1, None)), "truncated", id="last byte"),
     pytest.param(lambda raw: raw.__setitem__(0, 0), "PAGEDU64", id="signature"),
+    pytest.param(lambda raw: raw.__setitem__(slice(4), b"MDMP"), "of a process", id="process"),
+    pytest.param(lambda raw: raw.__setitem__(slice(5, 8), b"UMP"), "32-bit", id="32 bits"),
     pytest.param(lambda raw: raw.__setitem__(0x30, 0), "machine type 0x8600", id="machine"),
+    pytest.param(lambda raw: raw.__setitem__(0x34, 0), "of 0 processors", id="no processors"),
+    pytest.param(lambda raw: raw.__setitem__(0x37, 1), "of 16777218 proc", id="processors"),
     pytest.param(lambda raw: raw.__setitem__(0xF98, 3), "type 0x3 is only a", id="header only"),
     pytest.param(lambda raw: raw.__setitem__(0xF98, 99), "type 0x63 is not", id="no kind"),
 ]

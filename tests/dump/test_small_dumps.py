@@ -146,13 +146,13 @@ def test_memory(path: Path, objects: bool) -> None:
     ("place", "value", "message"),
     [
         pytest.param(0x2008, 0, "no signature", id="signature"),
-        pytest.param(0x2008, 2**31, "truncated: its signature", id="place of the signature"),
-        pytest.param(0x201C, 2**31, "truncated: its KPRCB", id="processor"),
-        pytest.param(0x202C, 2**31, "truncated: its memory", id="size of the stack"),
-        pytest.param(0x2030, 2**31, "truncated: its driver list", id="driver list"),
+        pytest.param(0x2008, 2**31, "truncated: the signature", id="place of the signature"),
+        pytest.param(0x201C, 2**31, "truncated: the KPRCB", id="processor"),
+        pytest.param(0x202C, 2**31, "truncated: the memory", id="size of the stack"),
+        pytest.param(0x2030, 2**31, "truncated: the driver list", id="driver list"),
         pytest.param(0x2034, 2**31, "lists 2147483648 drivers", id="number of drivers"),
-        pytest.param(0x2078, 2**31, "truncated: its data blocks", id="data blocks"),
-        pytest.param(0x207C, 2**31, "truncated: its data blocks", id="number of data blocks"),
+        pytest.param(0x2078, 2**31, "truncated: the data blocks", id="data blocks"),
+        pytest.param(0x207C, 2**31, "truncated: the data blocks", id="number of data blocks"),
     ],
 )
 def test_damage(path: Path, place: int, value: int, message: str) -> None:

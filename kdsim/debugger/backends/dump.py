@@ -105,11 +105,16 @@ class DumpBackend(PassiveBackend):
         if isinstance(self._dump, _Pages):
             self.caps |= Caps.PHYSICAL
         self._data = DebuggerData(self._header.data_block, self._need)
+        try:
+            self._kernel = self._find_kernel()
+        except MemoryFault as error:
+            self._dump.close()
+            raise TargetGone(f"cannot open {self._path}: no kernel in it ({error})") from error
         self._processor = self._find_processor()
         self._stop = self._standing_at(self._processor)
 
     def close(self) -> None:
-        if self._stop is not None and isinstance(self._dump, _Pages):
+        if self._stop is not None:
             self._dump.close()
 
     def banner(self) -> list[str]:
@@ -121,22 +126,27 @@ class DumpBackend(PassiveBackend):
 
     def version(self) -> TargetVersion:
         header = self._header
-        modules = self.listed_modules()
-        # The kernel is the first of its own modules.
-        first = modules[0].base if modules else self._first_module()
+        head = 0
+        with suppress(MemoryFault):
+            head = self._data.list_head
         return TargetVersion(
             major=header.major,
             minor=header.minor,
             protocol=_PROTOCOL,
             flags=_VERSION_FLAGS if header.processors > 1 else _VERSION_FLAGS & ~1,
             machine=0x8664,
-            kernel_base=first,
+            kernel_base=self._kernel,
             module_list=header.module_list,
-            data_list=self._data.list_head,
+            data_list=head,
         )
 
-    def _first_module(self) -> int:
-        return self._pointer(self._pointer(self._header.module_list) + _DLL_BASE)
+    def _find_kernel(self) -> int:
+        """The first of its own modules; the debugger data name it, too."""
+        if modules := self.listed_modules():
+            return modules[0].base
+        with suppress(MemoryFault):
+            return self._pointer(self._pointer(self._header.module_list) + _DLL_BASE)
+        return self._data["KernBase"]
 
     def listed_modules(self) -> list[ListedModule]:
         """What a small dump has instead of the kernel's list."""
