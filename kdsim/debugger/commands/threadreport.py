@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -233,8 +234,11 @@ class ThreadReader:
 
     def running_on(self, thread: int) -> int | None:
         if self._running is None:
-            count = processes.processor_count(self.nt)
-            self._running = {processes.current_thread(self.nt, n): n for n in range(count)}
+            self._running = {}
+            for number in range(processes.processor_count(self.nt)):
+                # A small dump holds one processor.
+                with suppress(MemoryFault):
+                    self._running[processes.current_thread(self.nt, number)] = number
         return self._running.get(thread)
 
     def state(self, view: View) -> str:

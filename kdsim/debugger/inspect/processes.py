@@ -96,14 +96,6 @@ def current_thread(nt: Nt, processor: int) -> int:
     return int(prcb(nt, processor).CurrentThread)
 
 
-def running_on(nt: Nt, thread: int) -> int | None:
-    """The processor that runs this thread now."""
-    for number in range(processor_count(nt)):
-        if current_thread(nt, number) == thread:
-            return number
-    return None
-
-
 def ready_threads(nt: Nt, queue: View, heads: str) -> Iterator[tuple[int, View]]:
     """(priority, KTHREAD) of the threads in one set of ready queues, best priority first.
 
