@@ -8,7 +8,9 @@ import random
 import pytest
 
 from kdsim.debugger.backends.base import ModuleEvent, PrintEvent, Resume, StopEvent
+from kdsim.errors import TargetEnded
 from kdsim.wire.endpoint import MOST_EFFORT
+from kdsim.wire.links import LinkDown
 from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments
 from kdsim.wire.messages import LoadSymbolsChange
 from kdsim.wire.packets import PacketType
@@ -131,3 +133,21 @@ def test_whoever_goes_on_does_not_wait_for_what_was_asked_in_vain(kind):
         start = line.now
         backend.resume(Resume())
         assert line.now < start + line.host.reply_timeout
+
+
+def test_a_target_that_leaves_closes_the_line_behind_its_acknowledgement():
+    line = Line("com")
+    with debugged(line) as (backend, _):
+        receive, end = line.host_end.receive, line.host_end
+
+        def receive_the_last():
+            arrived = receive()
+            if arrived:
+                end.inbox.append(LinkDown("the target closed the connection"))
+                end.receive = receive
+            return arrived
+
+        end.receive = receive_the_last
+        backend.resume(Resume())
+        with pytest.raises(TargetEnded):
+            backend.wait(5)
