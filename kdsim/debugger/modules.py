@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kdsim.debugger.backends.base import ModuleEvent
+from kdsim.debugger.backends.base import ModuleEvent, ModuleList
 from kdsim.debugger.paging import USER_END
 from kdsim.debugger.progress import Progress
-from kdsim.errors import FormatError, MemoryFault, SymbolError
+from kdsim.errors import FormatError, MemoryFault, SymbolError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from kdsim.debugger.backends.base import ListedModule
     from kdsim.debugger.session import Session
     from kdsim.symbols.space import Module, SymbolSpace
 
@@ -97,6 +98,7 @@ class Modules:
     def space(self) -> SymbolSpace:
         """The symbol space with all loaded modules."""
         if not self._listed and self._session.facts is not None:
+            self.add_kernel()
             self.list_target()
         return self.kernel_space
 
@@ -128,8 +130,21 @@ class Modules:
     def add_kernel(self) -> None:
         """The kernel alone: its base comes from the version reply, the rest from its headers."""
         base = self._session.version.kernel_base
+        for module in self._told()[:1]:
+            self._add_told(module)
         if base and self.kernel_space.module_at(base) is None:
             self._add(KERNEL, base, 0, "ntoskrnl.exe", "ntoskrnl.exe")
+
+    def _told(self) -> Sequence[ListedModule]:
+        """What the backend lists itself."""
+        backend = self._session.backend
+        return backend.listed_modules() if isinstance(backend, ModuleList) else ()
+
+    def _add_told(self, module: ListedModule) -> None:
+        name, base, size, timestamp, checksum = module
+        known = KERNEL if base == self._session.version.kernel_base else module_name(name)
+        if self.kernel_space.module_at(base) is None:
+            self._add(known, base, size, name, name, timestamp=timestamp, checksum=checksum)
 
     def kernel_problems(self) -> list[str]:
         """Why the kernel has no usable symbols; empty when it has."""
@@ -147,6 +162,10 @@ class Modules:
     def list_target(self) -> None:
         """Walk PsLoadedModuleList. An entry that cannot be read ends the walk."""
         self._listed = True
+        if told := self._told():
+            for module in told:
+                self._add_told(module)
+            return
         session = self._session
         head = session.version.module_list
         try:
@@ -158,6 +177,10 @@ class Modules:
         except (MemoryFault, SymbolError) as error:
             session.out.fresh_line()
             session.out.line(f"*** The module list cannot be read completely: {error}")
+        except (KeyboardInterrupt, TargetError):
+            # Half a list would pass for the whole.
+            self._listed = False
+            raise
 
     def note(self, event: ModuleEvent) -> None:
         """A module came, or goes: that one stays until the target runs on."""
@@ -179,10 +202,27 @@ class Modules:
             self._leaving = None
 
     def reload(self) -> None:
-        """Read the target's list again. Symbols that were loaded are loaded again when needed."""
+        """Read the target's list again. Symbols that were loaded are loaded again when needed.
+
+        What Ctrl+C leaves undone is done when the modules are asked for next.
+        """
         self.clear()
-        self.add_kernel()
-        self.list_target()
+        try:
+            self.add_kernel()
+            self.list_target()
+        except KeyboardInterrupt:
+            self.add_kernel()
+            raise
+
+    def forget_user(self) -> None:
+        """Take out the modules of a process, which no other process has in the same places."""
+        for module in [module for module in self.space.modules if module.base < USER_END]:
+            self.kernel_space.remove(module.base)
+
+    def add_user(self, path: str, base: int, size: int, timestamp: int) -> Module:
+        """A module of the process that is looked at."""
+        image = _file_name(path)
+        return self._add(module_name(image), base, size, image, path, timestamp=timestamp)
 
     def clear(self) -> None:
         """Forget everything; the kernel has to be added again."""
