@@ -44,7 +44,8 @@ class Carrier(Generic[E]):
         What follows from it is sent by `_flush`. Whoever was kept from the processor finds here
         what it waited for: nothing is given up or repeated before all that came was looked at.
         """
-        endpoint, events = self.endpoint, list[WireEvent]()
+        endpoint = self.endpoint
+        events: list[WireEvent] = []
         for _ in range(MOST_ARRIVALS):
             now = self._clock()
             for arrival in self.link.receive():
