@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.commands import tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.registry import Command
+from kdsim.debugger.commands.tokens import Token
 from kdsim.debugger.inspect.processes import image_name
 from kdsim.debugger.shell.places import Place, Places
 from kdsim.debugger.text import clip, width
@@ -107,23 +109,24 @@ class BottomLine:
         """What the command at the cursor takes, and what its present argument means."""
         if not typed.strip():
             return KEYS
-        try:
-            place = self._places.at(typed)
-        except KdsimError:
-            place = None
-        declared = command_at(place)
-        if place is None or declared is None:
+        place = self._places.at(typed)
+        found = explained_at(place)
+        if place is None or found is None:
             return ""
+        if isinstance(found, Token):
+            return f"{found.form(place.token or place.word)}   {found.summary}"
         if place.param is not None and place.param.summary:
-            return f"{declared.usage()}   {place.param.name}: {place.param.summary}"
-        return f"{declared.usage()}   {declared.summary}"
+            return f"{found.usage()}   {place.param.name}: {place.param.summary}"
+        return f"{found.usage()}   {found.summary}"
 
 
-def command_at(place: Place | None) -> Command | None:
-    """The command whose name or argument is at the cursor."""
+def explained_at(place: Place | None) -> Command | Token | None:
+    """What has a help page and its name, or its text, at the cursor."""
     if place is None:
         return None
-    match = place.match
-    if match is None and "command" in place.kinds:
-        match = REGISTRY.match(place.word)
-    return match.command if match is not None else None
+    if place.match is not None:
+        return place.match.command
+    if "command" not in place.kinds:
+        return tokens.find(place.token)
+    match = REGISTRY.match(place.word)
+    return match.command if match is not None else tokens.find(place.word)

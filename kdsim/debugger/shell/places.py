@@ -87,8 +87,10 @@ _MACRO_FIELD = re.compile(
     r"\s*([\w!]+)\s*,\s*([\w.]*)\Z"
 )
 _SCRIPT_FILE = re.compile(r"\$+>?a?<\s*(.*)", re.DOTALL)
+_TOKEN = re.compile(r"[;\s]*(\$+>?a?<|\.?[a-z]+(?![\w!]))", re.IGNORECASE)
 _ALIASED_FILE = re.compile(r"a[sS]\s+/f\s+\S+\s+(.*)", re.DOTALL)
 
+_COMMANDS = frozenset({"TEXT", "SHELL", "PATHS", "FIXED_ALIAS"})
 _END_WITH_A_BLOCK = frozenset(
     {"_IF", "_ELSIF", "_ELSE", "_FOR", "_WHILE", "_FOREACH", "_CATCH", "_BLOCK"}
 )
@@ -153,6 +155,7 @@ class Place:
         match: the command whose argument it is.
         param: that argument.
         base: of a member, the C++ expression in front of `->` or `.`; of a field, its type.
+        token: the control token, script or alias command whose text it is: `.foreach`.
         accepts: terminals of the grammar that fit.
     """
 
@@ -161,6 +164,7 @@ class Place:
     match: Match | None = None
     param: Param | None = None
     base: str = ""
+    token: str = ""
     accepts: frozenset[str] = field(default=frozenset(), repr=False)
 
 
@@ -186,7 +190,9 @@ class Places:
             reading = parse.read(text)
             if text[reading.end :].strip():
                 switch = _FOREACH_SWITCH.search(text)
-                return Place(("flags",), switch[1], param=_FOREACH_SWITCHES) if switch else None
+                if switch:
+                    return Place(("flags",), switch[1], None, _FOREACH_SWITCHES, token=".foreach")
+                return None
             inner = open_block(reading.tokens)
             if inner is None:
                 return self._at(text, reading)
@@ -207,7 +213,7 @@ class Places:
         """The name of a command, or what is glued to it."""
         script = _SCRIPT_FILE.fullmatch(word)
         if script:
-            return Place(("file",), script[1])
+            return Place(("file",), script[1], token=word[: script.start(1)])
         if _GLUED.match(word):
             return self._arguments(word)
         accepts = parse.accepts(before, "kd")
@@ -215,11 +221,18 @@ class Places:
 
     def _statement(self, text: str, tokens: Sequence[Token]) -> Place | None:
         """Inside a statement that has its name."""
+        if tokens[0].type in _COMMANDS:
+            return self._arguments(text[tokens[0].start_pos :])
+        place = self._inside_control(text, tokens)
+        named = _TOKEN.match(tokens[0])
+        if (place is None or not (place.match or place.token)) and named:
+            return replace(place or Place(()), token=named[1].lower())
+        return place
+
+    def _inside_control(self, text: str, tokens: Sequence[Token]) -> Place | None:
         first, last = tokens[0], tokens[-1]
         begin, end = first.start_pos or 0, first.end_pos or 0
         match first.type:
-            case "TEXT" | "SHELL" | "PATHS" | "FIXED_ALIAS":
-                return self._arguments(text[begin:])
             case "_IF" | "_ELSIF" | "_WHILE" | "Z":
                 return self._expression(text[end:], self._default)
             case "_DO" if len(tokens) > 1:
