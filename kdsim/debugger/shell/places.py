@@ -77,9 +77,8 @@ _GLUED = re.compile(r"\?{1,2}(?!\?|\Z)|[^@(]+[@(]")
 _BLANKS = re.compile(r"[\s,]*")
 _PLAIN_ARGUMENT = re.compile(r'@?"[^"]*("|\Z)|[^\s,]+')
 _OPTION = re.compile(r"[-/](?:[A-Za-z?]\S*|\Z)")
-_LENGTH = re.compile(r"[\s,]*L[?-]?(?=[\w@$(.!])", re.IGNORECASE)
+_LENGTH = re.compile(r"[\s,]*(L[?-]?)(?=[\w@$(.!]|\Z)", re.IGNORECASE)
 _ASSIGNED = re.compile(r"[^=]*?=(?!=)")
-_BARE_LENGTH = re.compile(r"[\s,]*(L[?-]?)\Z", re.IGNORECASE)
 _ALIAS_IN_TEXT = re.compile(r"\$\{(?:/[nfdv]:)?([^\s{}]*)\Z")
 _FOREACH_SWITCH = re.compile(r"\.foreach\s[^({]*(/\w*)\Z", re.IGNORECASE)
 _MACRO_FIELD = re.compile(
@@ -285,39 +284,44 @@ class Places:
             position = _behind(_BLANKS, text, position)
             option = _OPTION.match(text, position) if match.command.options else None
             if option:
-                if option.end() == len(text):
-                    return Place(("option",), option[0], match)
-                position = option.end()
-                known = _declared(match, option[0])
-                if known is not None and known.value:
-                    position = _behind(_BLANKS, text, position)
-                    value = _PLAIN_ARGUMENT.match(text, position)
-                    if value is None or value.end() == len(text):
-                        return self._value(known, match, text[position:], language)
-                    position = value.end()
+                reached = self._behind_option(match, text, option, language)
+                if not isinstance(reached, int):
+                    return reached
+                position = reached
                 continue
             if commands is not None and position >= commands:
                 return self.at(text[commands + 1 :].replace('\\"', '"'))
             if not given:
                 return Place((), "", match)
-            number = min(len(passed), len(given) - 1)
-            if _names_a_place(text[position:]) and given[number].kind == "field":
-                number = len(given) - 1
-            param = given[number]
+            param = _param_at(given, passed, text[position:])
+            if param.kind == "commands" and param is given[0]:
+                return self.at(text[position:])
             end = self._end(param, text, position, language)
             if end is None or (param.kind == "expression" and param is given[-1]):
                 place = self._argument(param, match, text[position:], language)
                 return _typed_field(place, passed)
-            if param.kind == "range":
-                bare = _BARE_LENGTH.match(text, end)
-                if bare:
-                    return Place((), bare[1], match, param)
-                length = _LENGTH.match(text, end)
-                if length:
-                    position = length.end()
-                    continue
-            passed.append(text[position:end])
-            position = end
+            length = _LENGTH.match(text, end) if param.kind == "range" else None
+            if length and length.end() == len(text):
+                return Place((), length[1], match, param)
+            if not length:
+                passed.append(text[position:end])
+            position = length.end() if length else end
+
+    def _behind_option(
+        self, match: Match, text: str, option: re.Match[str], language: str
+    ) -> int | Place | None:
+        """The column after a switch and its value, or the place inside."""
+        if option.end() == len(text):
+            return Place(("option",), option[0], match)
+        declared = (o for o in match.command.options if o.switch[1:] == option[0][1:])
+        known = next(declared, None)
+        if known is None or not known.value:
+            return option.end()
+        position = _behind(_BLANKS, text, option.end())
+        value = _PLAIN_ARGUMENT.match(text, position)
+        if value is not None and value.end() < len(text):
+            return value.end()
+        return self._value(known, match, text[position:], language)
 
     def _value(self, option: Option, match: Match, text: str, language: str) -> Place | None:
         """What follows a switch."""
@@ -531,13 +535,11 @@ def _plain_end(text: str, position: int) -> int | None:
     return found.end() if found and found.end() < len(text) else None
 
 
-def _declared(match: Match, switch: str) -> Option | None:
-    return next((o for o in match.command.options if o.switch[1:] == switch[1:]), None)
-
-
-def _names_a_place(text: str) -> bool:
-    """`dt nt!_EPROCESS @$proc`: an address, where fields might stand too."""
-    return text.startswith(("@", "poi("))
+def _param_at(given: Sequence[Param], passed: Sequence[str], text: str) -> Param:
+    """The parameter that comes next; the last one may come again."""
+    param = given[min(len(passed), len(given) - 1)]
+    # `dt nt!_EPROCESS @$proc`: an address, where fields might stand too.
+    return given[-1] if param.kind == "field" and text.startswith(("@", "poi(")) else param
 
 
 def _name(match: Match) -> str:
