@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kdsim.debugger.backends.base import ModuleEvent
+from kdsim.debugger.backends.base import ModuleEvent, ModuleList
 from kdsim.debugger.paging import USER_END
 from kdsim.debugger.progress import Progress
 from kdsim.errors import FormatError, MemoryFault, SymbolError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from kdsim.debugger.backends.base import ListedModule
     from kdsim.debugger.session import Session
     from kdsim.symbols.space import Module, SymbolSpace
 
@@ -129,8 +130,21 @@ class Modules:
     def add_kernel(self) -> None:
         """The kernel alone: its base comes from the version reply, the rest from its headers."""
         base = self._session.version.kernel_base
+        for module in self._told()[:1]:
+            self._add_told(module)
         if base and self.kernel_space.module_at(base) is None:
             self._add(KERNEL, base, 0, "ntoskrnl.exe", "ntoskrnl.exe")
+
+    def _told(self) -> Sequence[ListedModule]:
+        """What the backend lists itself."""
+        backend = self._session.backend
+        return backend.listed_modules() if isinstance(backend, ModuleList) else ()
+
+    def _add_told(self, module: ListedModule) -> None:
+        name, base, size, timestamp, checksum = module
+        known = KERNEL if base == self._session.version.kernel_base else module_name(name)
+        if self.kernel_space.module_at(base) is None:
+            self._add(known, base, size, name, name, timestamp=timestamp, checksum=checksum)
 
     def kernel_problems(self) -> list[str]:
         """Why the kernel has no usable symbols; empty when it has."""
@@ -148,6 +162,10 @@ class Modules:
     def list_target(self) -> None:
         """Walk PsLoadedModuleList. An entry that cannot be read ends the walk."""
         self._listed = True
+        if told := self._told():
+            for module in told:
+                self._add_told(module)
+            return
         session = self._session
         head = session.version.module_list
         try:
@@ -195,6 +213,16 @@ class Modules:
         except KeyboardInterrupt:
             self.add_kernel()
             raise
+
+    def forget_user(self) -> None:
+        """Take out the modules of a process, which no other process has in the same places."""
+        for module in [module for module in self.space.modules if module.base < USER_END]:
+            self.kernel_space.remove(module.base)
+
+    def add_user(self, path: str, base: int, size: int, timestamp: int) -> Module:
+        """A module of the process that is looked at."""
+        image = _file_name(path)
+        return self._add(module_name(image), base, size, image, path, timestamp=timestamp)
 
     def clear(self) -> None:
         """Forget everything; the kernel has to be added again."""

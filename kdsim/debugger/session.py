@@ -208,6 +208,9 @@ class Session:
 
     def connected(self) -> None:
         """First contact with a target that stands still (or is read while it runs): the banner."""
+        if Caps.PHYSICAL not in self.backend.caps:
+            # Pieces of memory instead of pages: a cache line may begin in a hole.
+            self.memory.cache.most_lines = 0
         self._version = self.backend.version()
         self.modules.add_kernel()
         if self.local:

@@ -20,6 +20,13 @@ FILLER = b"PAGE"
 MOST_RUNS = 42
 """Runs that fit in the 700 bytes of the memory descriptor."""
 
+FOREIGN = {
+    b"MDMP": "a minidump of a process",
+    b"PAGEDUMP": "of a 32-bit kernel",
+    b"MSCF": "a CAB file that may hold one",
+}
+"""How other files begin that people take for kernel dumps."""
+MOST_PROCESSORS = 2048
 MACHINE_AMD64 = 0x8664
 EXCEPTION_PARAMETERS = 15
 NO_BUGCHECK = (0, 0, 0, 0, 0)
@@ -42,8 +49,26 @@ class DumpType(IntEnum):
 
     FULL = 1
     """Run by run, as the header's memory descriptor lists them."""
+    SMALL = 4
+    """None: chosen pieces of virtual memory, see triage.py."""
     BITMAP = 5
     """Those whose bit is set in the bitmap that follows the header."""
+    KERNEL_BITMAP = 6
+    """The same."""
+    KERNEL_RUNS = 8
+    """Run by run, as a list behind the header says; WinDbg's `.dump /k` since Windows 11."""
+    ACTIVE_RUNS = 9
+    """The same; `.dump /ka`."""
+    COMPLETE_RUNS = 10
+    """The same; `.dump /f`."""
+
+
+UNREADABLE = {
+    2: "a kernel summary dump of an old Windows",
+    3: "only a header, without memory",
+    7: "an automatic dump that was not converted",
+}
+"""DUMP_TYPE values that are not read, and what such a file is."""
 
 
 class Run(NamedTuple):
@@ -90,6 +115,7 @@ class DumpHeader:
     uptime: int = 0
     product: int = 0
     suite: int = 0
+    mini_dump_fields: int = 0
     comment: str = ""
     size: int = 0
 
@@ -146,7 +172,7 @@ class DumpHeader:
             self.system_time,
             comment,
             self.uptime,
-            0,
+            self.mini_dump_fields,
             0,
             self.product,
             self.suite,
@@ -158,19 +184,23 @@ class DumpHeader:
 
     @classmethod
     def unpack(cls, raw: bytes) -> DumpHeader:
-        """FormatError for anything but a full or bitmap dump of an x64 kernel."""
+        """FormatError for anything but a dump of an x64 kernel."""
         if len(raw) < HEADER_SIZE:
             raise FormatError(f"a dump header has {HEADER_SIZE} bytes, this file {len(raw)}")
         start = _START.unpack_from(raw, 0)
         if start[0] != SIGNATURE:
-            raise FormatError("no dump of a 64-bit kernel: it does not begin with PAGEDU64")
+            what = next((f", but {FOREIGN[s]}" for s in FOREIGN if raw.startswith(s)), "")
+            raise FormatError(f"no dump of a 64-bit kernel{what}: it does not begin with PAGEDU64")
         if start[7] != MACHINE_AMD64:
             raise FormatError(f"a dump of machine type {start[7]:#x}; only x64 (0x8664) is known")
-        kind, size, when, comment, uptime, *_, product, suite, _, _, _ = _TYPE.unpack_from(
+        if not 0 < start[8] <= MOST_PROCESSORS:
+            raise FormatError(f"the dump header tells of {start[8]} processors")
+        kind, size, when, comment, uptime, fields, _, product, suite, *_ = _TYPE.unpack_from(
             raw, _TYPE_OFFSET
         )
         if kind not in set(DumpType):
-            raise FormatError(f"dumps of type {kind:#x} are not known")
+            what = UNREADABLE.get(kind, "not a type that is known")
+            raise FormatError(f"dump type {kind:#x} is {what}")
         code, flags, _, address, count, *parameters = _EXCEPTION_RECORD.unpack_from(raw, _EXCEPTION)
         return cls(
             major=start[1],
@@ -181,7 +211,7 @@ class DumpHeader:
             process_head=start[6],
             processors=start[8],
             data_block=struct.unpack_from("<Q", raw, _DATA_BLOCK)[0],
-            runs=_runs(raw),
+            runs=_runs(raw, needed=kind == DumpType.FULL),
             context=raw[_CONTEXT : _CONTEXT + 1232],
             dump_type=DumpType(kind),
             exception=DumpException(
@@ -192,13 +222,16 @@ class DumpHeader:
             uptime=uptime,
             product=product,
             suite=suite,
+            mini_dump_fields=fields,
             comment=comment.split(b"\0", 1)[0].decode("utf-8", "replace"),
             size=size,
         )
 
 
-def _runs(raw: bytes) -> tuple[Run, ...]:
+def _runs(raw: bytes, *, needed: bool) -> tuple[Run, ...]:
     count, pages = struct.unpack_from("<IxxxxQ", raw, _MEMORY)
+    if not needed and raw.startswith(FILLER, _MEMORY):
+        return ()
     if count > MOST_RUNS:
         raise FormatError(f"the dump header lists {count} memory runs; {MOST_RUNS} fit")
     runs = tuple(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from kdsim.dump.header import HEADER_SIZE, PAGE_SIZE, DumpHeader, DumpType
+from kdsim.dump.header import HEADER_SIZE, PAGE_SIZE, DumpHeader, DumpType, Run
 from kdsim.errors import FormatError, MemoryFault
 
 CHUNK_PAGES = 64
@@ -17,10 +18,13 @@ CHUNK_PAGES = 64
 
 ReadPhysical = Callable[[int, int], bytes]
 
-# SDMP/FDMP header of bitmap dumps; as kdmp-parser's BMP_HEADER64.
+# What follows the header of other than full dumps; as kdmp-parser's BMP_HEADER64, RDMP_HEADER64.
 _BITMAP = struct.Struct("<8s24xQQQ")
-_BITMAP_SIGNATURE = b"FDMPDUMP"
-_BITMAP_SIGNATURES = (_BITMAP_SIGNATURE, b"SDMPDUMP")
+_FULL_SIGNATURE, _KERNEL_SIGNATURE = b"FDMPDUMP", b"SDMPDUMP"
+_RUN_LIST = struct.Struct("<I8s4xQQ8xQ")
+_RUN_LIST_MARKER, _RUN_LIST_SIGNATURE = 0x40, b"RDMPDUMP"
+_RUN_LIST_PREFIX = 0x20
+"""What the size of the metadata does not count."""
 
 
 def write_full(stream: BinaryIO, header: DumpHeader, read: ReadPhysical) -> Iterator[int]:
@@ -40,9 +44,14 @@ def write_full(stream: BinaryIO, header: DumpHeader, read: ReadPhysical) -> Iter
 
 
 def write_bitmap(
-    stream: BinaryIO, header: DumpHeader, present: Iterable[int], read: ReadPhysical
+    stream: BinaryIO,
+    header: DumpHeader,
+    present: Iterable[int],
+    read: ReadPhysical,
+    *,
+    kernel_only: bool = False,
 ) -> Iterator[int]:
-    """The same with only the pages in `present`, by number."""
+    """The same with only the pages in `present`, by number; `kernel_only` says whose they are."""
     wanted = sorted(set(present))
     pages = max((run.base_page + run.pages for run in header.runs), default=0)
     if wanted and wanted[-1] >= pages:
@@ -52,8 +61,10 @@ def write_bitmap(
         bitmap[page // 8] |= 1 << page % 8
     start = -(-(HEADER_SIZE + _BITMAP.size + len(bitmap)) // PAGE_SIZE) * PAGE_SIZE
     total = start + len(wanted) * PAGE_SIZE
-    stream.write(dataclasses.replace(header, dump_type=DumpType.BITMAP, size=total).pack())
-    stream.write(_BITMAP.pack(_BITMAP_SIGNATURE, start, len(wanted), pages))
+    kind = DumpType.KERNEL_BITMAP if kernel_only else DumpType.BITMAP
+    signature = _KERNEL_SIGNATURE if kernel_only else _FULL_SIGNATURE
+    stream.write(dataclasses.replace(header, dump_type=kind, size=total).pack())
+    stream.write(_BITMAP.pack(signature, start, len(wanted), pages))
     stream.write(bitmap.ljust(start - HEADER_SIZE - _BITMAP.size, b"\0"))
     done = 0
     for first, size in _stretches(wanted):
@@ -83,6 +94,14 @@ def _read_pages(read: ReadPhysical, first: int, size: int) -> bytes:
     return b"".join(page.ljust(PAGE_SIZE, b"\0") for page in pages)
 
 
+class _Stretch(NamedTuple):
+    """Pages whose bytes follow each other in the file."""
+
+    first: int
+    pages: int
+    place: int
+
+
 class CrashDump:
     """A dump file, opened.
 
@@ -93,8 +112,10 @@ class CrashDump:
         self.path = path
         self._stream = path.open("rb")
         try:
+            self._size = path.stat().st_size
             self.header = DumpHeader.unpack(self._stream.read(HEADER_SIZE))
-            self._places = dict(self._find_pages())
+            start, runs = self._runs()
+            self._stretches = self._placed(start, runs)
         except BaseException:
             self._stream.close()
             raise
@@ -103,57 +124,108 @@ class CrashDump:
         self._stream.close()
 
     @property
-    def pages(self) -> frozenset[int]:
-        """Numbers of the pages that are in the file."""
-        return frozenset(self._places)
+    def pages(self) -> int:
+        """How many are in the file."""
+        return sum(stretch.pages for stretch in self._stretches)
 
-    def _find_pages(self) -> Iterator[tuple[int, int]]:
-        """(page number, its place in the file); FormatError when the file ends too early."""
-        runs = self.header.runs
-        if self.header.dump_type is DumpType.BITMAP:
-            start, numbers = self._bitmap()
-        else:
-            self._need(HEADER_SIZE + self.header.pages * PAGE_SIZE)
-            start = HEADER_SIZE
-            numbers = [page for first, size in runs for page in range(first, first + size)]
-        self._need(start + len(numbers) * PAGE_SIZE)
-        return zip(numbers, count(start, PAGE_SIZE), strict=False)
+    def _runs(self) -> tuple[int, Iterable[Run]]:
+        """Where the pages begin, and which they are, in the order of the file."""
+        match self.header.dump_type:
+            case DumpType.FULL:
+                return HEADER_SIZE, self.header.runs
+            case DumpType.BITMAP | DumpType.KERNEL_BITMAP:
+                return self._bitmap()
+            case _:
+                return self._listed_runs()
 
-    def _need(self, size: int) -> None:
-        actual = self.path.stat().st_size
-        if actual < size:
-            raise FormatError(f"{self.path} is truncated: it has {actual} of {size} bytes")
+    def _placed(self, start: int, runs: Iterable[Run]) -> list[_Stretch]:
+        """The runs with their places, by page; FormatError when the file ends too early."""
+        found, place = [], start
+        for run in runs:
+            found.append(_Stretch(run.base_page, run.pages, place))
+            place += run.pages * PAGE_SIZE
+        if self._size < place:
+            raise FormatError(f"{self.path} is truncated: it has {self._size} of {place} bytes")
+        return sorted(found)
 
-    def _bitmap(self) -> tuple[int, list[int]]:
-        """Where the pages begin, and their numbers."""
-        self._need(HEADER_SIZE + _BITMAP.size)
-        signature, start, present, pages = _BITMAP.unpack(self._stream.read(_BITMAP.size))
-        if signature not in _BITMAP_SIGNATURES:
+    def _read(self, size: int) -> bytes:
+        place = self._stream.tell()
+        if self._size < place + size:
+            raise FormatError(f"{self.path} is truncated: it ends at {self._size:#x}")
+        return self._stream.read(size)
+
+    def _bitmap(self) -> tuple[int, list[Run]]:
+        signature, start, present, pages = _BITMAP.unpack(self._read(_BITMAP.size))
+        if signature not in (_FULL_SIGNATURE, _KERNEL_SIGNATURE):
             raise FormatError(f"{self.path} has no page bitmap where one should be")
-        self._need(HEADER_SIZE + _BITMAP.size + -(-pages // 8))
-        bitmap = self._stream.read(-(-pages // 8))
-        numbers = [
-            8 * index + bit
-            for index, byte in enumerate(bitmap)
-            if byte
-            for bit in range(8)
-            if byte >> bit & 1
-        ]
-        if len(numbers) != present:
-            raise FormatError(f"the bitmap has {len(numbers)} pages, its header says {present}")
-        return start, numbers
+        runs = list(_runs_of(self._read(-(-pages // 8))))
+        counted = sum(run.pages for run in runs)
+        if counted != present:
+            raise FormatError(f"the bitmap has {counted} pages, its header says {present}")
+        return start, runs
+
+    def _listed_runs(self) -> tuple[int, list[Run]]:
+        """The list ends with the metadata, at an empty run, or when all pages are named."""
+        marker, signature, size, start, total = _RUN_LIST.unpack(self._read(_RUN_LIST.size))
+        if (marker, signature) != (_RUN_LIST_MARKER, _RUN_LIST_SIGNATURE):
+            raise FormatError(f"{self.path} has no list of page runs where one should be")
+        if start != HEADER_SIZE + _RUN_LIST_PREFIX + size:
+            raise FormatError(f"{self.path}: its list of page runs does not end at its first page")
+        table = self._read(max(0, start - HEADER_SIZE - _RUN_LIST.size))
+        left = total if self.header.dump_type is DumpType.COMPLETE_RUNS else None
+        runs: list[Run] = []
+        for base, pages in struct.iter_unpack("<QQ", table[: len(table) // 16 * 16]):
+            if pages == 0 or left == 0:
+                break
+            runs.append(Run(base, pages))
+            if left is not None:
+                left -= pages
+        if left:
+            raise FormatError(f"{self.path}: its page runs do not add up to {total} pages")
+        return start, runs
 
     def read_physical(self, pa: int, size: int) -> bytes:
         """Exactly `size` bytes; MemoryFault for a page that was not saved."""
+        data = self.read_prefix(pa, size)
+        if len(data) < size:
+            fault = pa + len(data)
+            raise MemoryFault(fault, pa + size - fault, "the page is not in the dump")
+        return data
+
+    def read_prefix(self, pa: int, size: int) -> bytes:
+        """The bytes up to the first page that was not saved."""
         pieces = []
         while size > 0:
-            offset = pa % PAGE_SIZE
-            part = min(size, PAGE_SIZE - offset)
-            place = self._places.get(pa // PAGE_SIZE)
-            if place is None:
-                raise MemoryFault(pa, size, "the page is not in the dump")
-            self._stream.seek(place + offset)
+            page, offset = divmod(pa, PAGE_SIZE)
+            index = bisect.bisect_right(self._stretches, page, key=attrgetter("first")) - 1
+            if index < 0:
+                break
+            first, pages, place = self._stretches[index]
+            if page >= first + pages:
+                break
+            part = min(size, (first + pages) * PAGE_SIZE - pa)
+            self._stream.seek(place + (page - first) * PAGE_SIZE + offset)
             pieces.append(self._stream.read(part))
             pa += part
             size -= part
         return b"".join(pieces)
+
+
+def _runs_of(bitmap: bytes) -> Iterator[Run]:
+    """Neighbours among the set bits, the lowest bit of a byte first."""
+    first = pages = 0
+    for index, byte in enumerate(bitmap):
+        if byte == 0xFF and pages and index * 8 == first + pages:
+            pages += 8
+            continue
+        for bit in range(8):
+            if not byte >> bit & 1:
+                continue
+            page = index * 8 + bit
+            if pages and page != first + pages:
+                yield Run(first, pages)
+                pages = 0
+            first = first if pages else page
+            pages += 1
+    if pages:
+        yield Run(first, pages)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdsim.dump.header import HEADER_SIZE, PAGE_SIZE, DumpException, DumpHeader, Run
+from kdsim.dump.header import HEADER_SIZE, PAGE_SIZE, DumpException, DumpHeader, DumpType, Run
 from kdsim.dump.pages import CrashDump, write_bitmap, write_full
 from kdsim.errors import FormatError, MemoryFault
 
@@ -107,7 +109,7 @@ def test_header_survives(
 def test_full_dump(full: Path) -> None:
     dump = CrashDump(full)
     assert dump.header.size == full.stat().st_size == HEADER_SIZE + 5 * PAGE_SIZE
-    assert dump.pages == {1, 2, 3, 6, 7}
+    assert dump.pages == 5
     assert dump.read_physical(0x2FFE, 4) == b"\2\2\3\3"
     with pytest.raises(MemoryFault):
         dump.read_physical(0x3FFE, 4)
@@ -117,11 +119,84 @@ def test_full_dump(full: Path) -> None:
 def test_bitmap_dump(bitmap: Path) -> None:
     dump = CrashDump(bitmap)
     assert dump.header.size == bitmap.stat().st_size
-    assert dump.pages == {1, 2, 7}
+    assert (dump.header.dump_type, dump.pages) == (DumpType.BITMAP, 3)
     assert dump.read_physical(0x7FFF, 1) == b"\7"
     with pytest.raises(MemoryFault, match="not in the dump"):
         dump.read_physical(0x3000, 1)
     dump.close()
+
+
+@given(st.sets(st.integers(0, 99)))
+def test_every_page_of_a_bitmap_is_found(present: set[int]) -> None:
+    header = dataclasses.replace(HEADER, runs=(Run(0, 100),))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "bitmap.dmp"
+        with path.open("wb") as stream:
+            for _ in write_bitmap(stream, header, present, memory, kernel_only=True):
+                pass
+        dump = CrashDump(path)
+        assert (dump.header.dump_type, dump.pages) == (DumpType.KERNEL_BITMAP, len(present))
+        for page in range(101):
+            wanted = bytes([page]) if page in present else b""
+            assert dump.read_prefix(page * PAGE_SIZE + 0xFFF, 1) == wanted
+        dump.close()
+
+
+def run_list_dump(kind: DumpType, runs: list[tuple[int, int]], size: int = 0x100) -> bytes:
+    """A dump whose pages a list of runs names, as kdmp-parser's RDMP_HEADER64 describes it."""
+    total = sum(count for _, count in runs)
+    first = HEADER_SIZE + 0x20 + size
+    raw = dataclasses.replace(HEADER, dump_type=kind).pack()
+    raw += struct.pack("<I8sIQQQQ", 0x40, b"RDMPDUMP", 0, size, first, len(runs), total)
+    for run in runs:
+        raw += struct.pack("<QQ", *run)
+    raw = raw.ljust(first, b"\0")
+    return raw + b"".join(memory(page * PAGE_SIZE, count * PAGE_SIZE) for page, count in runs)
+
+
+@pytest.fixture
+def run_list(tmp_path: Path) -> Path:
+    path = tmp_path / "runs.dmp"
+    path.write_bytes(run_list_dump(DumpType.COMPLETE_RUNS, [(9, 1), (2, 3)]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", [DumpType.KERNEL_RUNS, DumpType.ACTIVE_RUNS, DumpType.COMPLETE_RUNS]
+)
+def test_a_list_of_runs(tmp_path: Path, kind: DumpType) -> None:
+    path = tmp_path / "runs.dmp"
+    path.write_bytes(run_list_dump(kind, [(9, 1), (2, 3)]))
+    dump = CrashDump(path)
+    assert (dump.header.dump_type, dump.pages) == (kind, 4)
+    assert dump.read_physical(0x3FFE, 4) == b"\3\3\4\4"
+    assert dump.read_physical(0x9000, 1) == b"\t"
+    with pytest.raises(MemoryFault, match="not in the dump"):
+        dump.read_physical(0x4FFF, 2)
+    dump.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        pytest.param(0x2000, 0, "no list of page runs", id="marker"),
+        pytest.param(0x2004, 0, "no list of page runs", id="signature"),
+        pytest.param(0x2010, 2**40, "does not end", id="size"),
+        pytest.param(0x2018, 0, "does not end", id="first page"),
+        pytest.param(0x2028, 5, "do not add up to 5", id="total"),
+        pytest.param(0x2038, 2**50, "do not add up to 4", id="a huge run"),
+        pytest.param(0x2030, 2**60, None, id="a run far away"),
+    ],
+)
+def test_damaged_run_list(run_list: Path, place: int, value: int, message: str | None) -> None:
+    raw = bytearray(run_list.read_bytes())
+    raw[place : place + 8] = value.to_bytes(8, "little")
+    run_list.write_bytes(raw)
+    if message is None:
+        CrashDump(run_list).close()
+    else:
+        with pytest.raises(FormatError, match=message):
+            CrashDump(run_list)
 
 
 def test_a_page_that_cannot_be_read_is_zeros(tmp_path: Path) -> None:
@@ -148,8 +223,13 @@ DAMAGES = [
     pytest.param(lambda raw: raw.__delitem__(slice(100, None)), "has 8192 bytes", id="no header"),
     pytest.param(lambda raw: raw.__delitem__(slice(-1, None)), "truncated", id="last byte"),
     pytest.param(lambda raw: raw.__setitem__(0, 0), "PAGEDU64", id="signature"),
+    pytest.param(lambda raw: raw.__setitem__(slice(4), b"MDMP"), "of a process", id="process"),
+    pytest.param(lambda raw: raw.__setitem__(slice(5, 8), b"UMP"), "32-bit", id="32 bits"),
     pytest.param(lambda raw: raw.__setitem__(0x30, 0), "machine type 0x8600", id="machine"),
-    pytest.param(lambda raw: raw.__setitem__(0xF98, 4), "type 0x4", id="kind"),
+    pytest.param(lambda raw: raw.__setitem__(0x34, 0), "of 0 processors", id="no processors"),
+    pytest.param(lambda raw: raw.__setitem__(0x37, 1), "of 16777218 proc", id="processors"),
+    pytest.param(lambda raw: raw.__setitem__(0xF98, 3), "type 0x3 is only a", id="header only"),
+    pytest.param(lambda raw: raw.__setitem__(0xF98, 99), "type 0x63 is not", id="no kind"),
 ]
 
 

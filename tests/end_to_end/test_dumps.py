@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.end_to_end.processes import Computer
@@ -32,6 +34,21 @@ def test_dump_shows_the_same(computer: Computer, before: str) -> None:
     assert dead.stdout.rpartition("\nhere\n")[2] == shown
 
 
+def test_a_kernel_dump_leaves_user_memory_out(computer: Computer) -> None:
+    kernel, active = computer.folder / "k.dmp", computer.folder / "ka.dmp"
+    look = "!process 0 0 winlogon.exe"
+    done = computer.kd("-c", f".dump /k {kernel}; .dump /ka {active}; {look}; q")
+    assert "k.dmp - Kernel memory bitmap dump\n" in done.stdout
+    (process, peb), *_ = re.findall(r"^PROCESS (\w+)\n.* Peb: (\w+) ", done.stdout, re.MULTILINE)
+    looks = f".process /r /p {process}; .echo here; {look}; dw {peb} L1; q"
+    shown = [
+        computer.kd("-z", str(path), "-c", looks).stdout.rpartition("here\n")[2].splitlines()
+        for path in (kernel, active)
+    ]
+    assert shown[0][:-1] == shown[1][:-1]
+    assert [lines[-1][-4:] for lines in shown] == ["????", "0000"]
+
+
 def test_what_a_dump_refuses(computer: Computer) -> None:
     path = computer.folder / "here.dmp"
     computer.kd("-c", f".dump /ka {path}; q")
@@ -53,12 +70,71 @@ def test_what_a_dump_refuses(computer: Computer) -> None:
     ]
 
 
+SMALL_LOOKS = (
+    "vertarget; r; k; kP; lm; !thread; .bugcheck; .lastevent; dv; u; !pcr; .exr -1; dd @rsp L8;"
+    " lm u; .thread; .process; !analyze -v"
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="at the first stop"),
+        pytest.param("ed nt!poolhittag ' cbA'; g; ", id="in a driver"),
+        pytest.param(".crash; ", id="after a bug check"),
+    ],
+)
+def test_a_small_dump_shows_what_stood_there(computer: Computer, before: str) -> None:
+    path = computer.folder / "small.dmp"
+    live = computer.kd("-c", f"{before}.dump {path}; .echo here; {SMALL_LOOKS}; q")
+    dead = computer.kd("-z", str(path), "-c", f".echo here; {SMALL_LOOKS}; q")
+    assert f"Creating {path} - mini kernel dump\nDump successfully written\n" in live.stdout
+    assert "\nMini Kernel Dump File: Only registers and stack trace are available\n" in dead.stdout
+    assert path.stat().st_size < 300_000
+    shown = [
+        re.sub(r"debugger time: .*", "", done.stdout.rpartition("\nhere\n")[2])
+        for done in (live, dead)
+    ]
+    assert shown[0].count("\n") > 100
+    assert shown[1] == shown[0]
+
+
+def test_what_a_small_dump_does_not_hold(computer: Computer) -> None:
+    path, again = computer.folder / "small.dmp", computer.folder / "again.dmp"
+    computer.kd("-c", f".dump {path}; q")
+    done = computer.kd(
+        "-z", str(path), "-c", f"dd nt!PoolHitTag L1; !dd 1000; ~; .dump /f x; .dump {again}; q"
+    )
+    shown = re.sub(r"[0-9a-f`]{17}|\b[0-9a-f]{16}\b", "...", done.stdout).splitlines()
+    assert shown[-7:] == [
+        "...  ????????",
+        "Operation not supported by current debuggee error in '!dd':"
+        " A small dump holds no physical memory.",
+        ". 0  Thread: ...",
+        "  1  Thread: <Memory access error at ...>",
+        "Memory access error at ...",
+        f"Creating {again} - mini kernel dump",
+        "Dump successfully written",
+    ]
+    assert again.read_bytes()[0x2000:] == path.read_bytes()[0x2000:]
+
+
 def test_reload_of_a_dump(computer: Computer) -> None:
     path = computer.folder / "here.dmp"
     computer.kd("-c", f".dump /ka {path}; q")
     done = computer.kd("-z", str(path), "-c", ".echo here; .reload; q")
     assert done.stdout.partition("here\n")[2].startswith("Loading Kernel Symbols\n.")
     assert "Connected to" not in done.stdout
+
+
+def test_user_modules_of_a_dump(computer: Computer) -> None:
+    path = computer.folder / "here.dmp"
+    computer.kd("-c", f".dump /ka {path}; q")
+    last = "@@(#CONTAINING_RECORD(nt!PsActiveProcessHead.Blink, nt!_EPROCESS, ActiveProcessLinks))"
+    done = computer.kd("-z", str(path), "-c", f".process /r {last}; lm 1m u; q")
+    names = "explorer\nKERNELBASE\nKERNEL32\nntdll\n"
+    shown = done.stdout.partition("Implicit process is now ")[2]
+    assert shown.partition("\n")[2] == f"Loading User Symbols\n....\n{names}"
 
 
 @pytest.mark.parametrize(
@@ -82,9 +158,9 @@ def test_bad_files(computer: Computer, content: bytes | None, message: str, stat
 def test_nothing_is_left_of_a_dump_that_failed(computer: Computer) -> None:
     folder = computer.folder / "dumps"
     folder.mkdir()
-    script = f".dump {folder}/a; .dump /b {folder}/b; .dump /f {folder}/no/c; .dump; q"
+    script = f".dump /b {folder}/b; .dump /f {folder}/no/c; .dump; q"
     done = computer.kd("-c", script)
     assert done.returncode == 1
-    assert "Small dumps (/m) are not written; use /ka, or /f for all memory" in done.stdout
+    assert "CAB files are not written; leave out /b" in done.stdout
     assert "No such file or directory" in done.stdout
     assert list(folder.iterdir()) == []

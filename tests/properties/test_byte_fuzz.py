@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from kdsim.dump.header import HEADER_SIZE
+from kdsim.dump.header import HEADER_SIZE, DumpType
 from kdsim.dump.pages import CrashDump, write_bitmap, write_full
+from kdsim.dump.triage import SmallDump
 from kdsim.errors import KdsimError, SimBug
 from kdsim.symbols.pdb import Pdb
 from kdsim.symbols.pe import PeImage
@@ -37,7 +38,8 @@ from kdsim.wire.messages import (
 )
 from kdsim.wire.packets import TRAILER, Frame, PacketType
 from kdsim.wire.sealing import Sealer, derive_data_key, derive_hmac_key, parse_key
-from tests.dump.test_dump_files import HEADER, memory
+from tests.dump.test_dump_files import HEADER, memory, run_list_dump
+from tests.dump.test_small_dumps import PRCB, STACK, small_dump
 from tests.properties.patience import FUZZ_SECONDS, FUZZ_SEED, in_time
 from tests.symbols.pemaker import driver
 from tests.symbols.sample import sample
@@ -193,15 +195,24 @@ def captures(damage: Damage, _: Path) -> None:
 
 
 def dumps(damage: Damage, folder: Path) -> None:
-    data = DUMPS[damage.random.randrange(2)]
+    data = DUMPS[damage.random.randrange(len(DUMPS))]
     path = folder / "damaged.dmp"
     # The fields lie within the header; damage in a page of memory would be a waste of time.
     path.write_bytes(damage.spoil(data[: HEADER_SIZE + 64]) + data[HEADER_SIZE + 64 :])
     with closing(CrashDump(path)) as dump:
-        len(dump.pages)
+        assert dump.pages >= 0
         for address in (0, 0x1000, 0x7000, 1 << 40):
             with suppress(KdsimError):
                 dump.read_physical(address, 0x1800)
+
+
+def small_dumps(damage: Damage, folder: Path) -> None:
+    path = folder / "damaged.dmp"
+    data = damage.spoil(SMALL[HEADER_SIZE:])
+    path.write_bytes(damage.spoil(SMALL[:HEADER_SIZE]) + data)
+    dump = SmallDump(path)
+    for address in (0, 0x1001, STACK, PRCB, 1 << 63):
+        assert len(dump.read_virtual(address, 0x1000)) <= 0x1000
 
 
 def images(damage: Damage, _: Path) -> None:
@@ -229,11 +240,13 @@ def _dump(bitmap: bool) -> bytes:
 
 
 CAPTURE = a_capture()
-DUMPS = (_dump(False), _dump(True))
+DUMPS = (_dump(False), _dump(True), run_list_dump(DumpType.COMPLETE_RUNS, [(9, 1), (2, 3)]))
+SMALL = small_dump()
 IMAGE = driver().file()
 PDB = (lambda made: made[0].build(made[1]))(sample())
 READERS = {
-    reader.__name__: reader for reader in (streams, sessions, codecs, captures, dumps, images, pdbs)
+    reader.__name__: reader
+    for reader in (streams, sessions, codecs, captures, dumps, small_dumps, images, pdbs)
 }
 
 

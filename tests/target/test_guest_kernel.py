@@ -7,7 +7,7 @@ import pytest
 from kdsim.symbols.frame import GENERAL, FrameRegisters
 from kdsim.symbols.pe import PeImage
 from kdsim.symbols.unwind import unwind
-from kdsim.symbols.views import View, list_entries
+from kdsim.symbols.views import View
 from tests.target.booted import Debugged
 
 PAGE = 0x1000
@@ -68,47 +68,6 @@ def test_data_block_offsets(kernel, field: str, type_name: str, member: str) -> 
     assert block[field] == kernel.view(type_name, 0).at(member)
 
 
-def test_page_lists_account_for_every_page(booted, kernel) -> None:
-    """Links both ways, totals, and page locations of the zeroed and the free list."""
-    partition = kernel.view("_MI_PARTITION", kernel.address("MiSystemPartition"))
-    pages = booted.system.machine.ram.size // PAGE
-    size = kernel.record("_MMPFN").size
-    raw = kernel.memory.read(kernel.read("MmPfnDatabase"), pages * size)
-    link = (1 << 36) - 1
-    listed: set[int] = set()
-    for name, location in (("ZeroedPageListHead", 0), ("FreePageListHead", 1)):
-        head = partition.PageLists[name]
-        page, previous, count = head.Flink, link, 0
-        while page != link:
-            flink, _pte, _original, blink = struct.unpack_from("<4Q", raw, page * size)
-            assert blink & link == previous
-            assert raw[page * size + 34] & 7 == location
-            listed.add(page)
-            previous, page, count = page, flink & link, count + 1
-        assert (count, previous) == (head.Total, head.Blink)
-    assert len(listed) == partition.Vp.AvailablePages
-    in_use = {page for page in range(pages) if raw[page * size + 34] & 7 == 6}
-    assert in_use.isdisjoint(listed)
-    assert len(in_use) + len(listed) == pages
-    assert partition.Vp.TotalCommittedPages == len(in_use)
-
-
-def test_ids_lead_to_objects(kernel) -> None:
-    table = kernel.view("_HANDLE_TABLE", kernel.read("PspCidTable"))
-    entries = table.TableCode
-    assert entries & 3 == 0
-    seen = 0
-    for process in kernel.processes():
-        wanted = [(process.UniqueProcessId, process.address)]
-        wanted += [(t.Cid.UniqueThread, t.address) for t in kernel.threads(process)]
-        for number, address in wanted:
-            low, _ = qwords(kernel.memory, entries + number // 4 * 16, 2)
-            assert low >> 20 << 4 | 0xFFFF << 48 == address
-            assert low & 1
-        seen += len(wanted)
-    assert table.FreeLists[0].HandleCount == seen
-
-
 def test_processes_share_the_kernel_half_only(booted, kernel) -> None:
     tables = {p.Pcb.DirectoryTableBase for p in kernel.processes()}
     assert len(tables) == len(list(kernel.processes()))
@@ -163,22 +122,6 @@ def test_waiting_threads_unwind_to_their_start(kernel) -> None:
     assert count > 40
 
 
-def test_threads_wait_on_listed_blocks(kernel) -> None:
-    """A waiting thread's wait blocks stand in the lists of the objects they name."""
-    for process in kernel.processes():
-        for thread in kernel.threads(process):
-            if thread.Tcb.State != WAITING:
-                continue
-            record = kernel.record("_KWAIT_BLOCK")
-            for index in range(thread.Tcb.WaitBlockCount):
-                block = View(kernel.memory, record, thread.Tcb.WaitBlockList + index * record.size)
-                assert block.Thread == thread.address
-                header = kernel.view("_DISPATCHER_HEADER", block.Object)
-                head = header.at("WaitListHead")
-                found = list_entries(kernel.memory, head, record, "WaitListEntry")
-                assert block.address in [entry.address for entry in found]
-
-
 def test_processors(booted, kernel) -> None:
     prcbs = list(kernel.processors())
     assert [prcb.Number for prcb in prcbs] == list(range(len(booted.system.machine.processors)))
@@ -190,22 +133,6 @@ def test_processors(booted, kernel) -> None:
         assert prcb.ReadySummary == (1 << 8 if prcb.Number == 0 else 0)
         assert prcb.NextThread == 0
         assert prcb.DpcData[0].DpcQueueDepth == 0
-
-
-def test_timers_are_sorted_and_filed_by_due_time(kernel) -> None:
-    record = kernel.record("_KTIMER")
-    seen = 0
-    for prcb in kernel.processors():
-        for index in range(256):
-            entry = prcb.TimerTable.TimerEntries[0][index]
-            timers = list(list_entries(kernel.memory, entry.at("Entry"), record, "TimerListEntry"))
-            dues = [timer.DueTime.QuadPart for timer in timers]
-            assert dues == sorted(dues)
-            assert entry.Time.QuadPart == (dues[0] if dues else (1 << 64) - 1)
-            assert all(due >> 18 & 0xFF == index for due in dues)
-            assert all(timer.Processor == prcb.Number for timer in timers)
-            seen += len(timers)
-    assert seen
 
 
 def test_shared_user_data(booted, kernel) -> None:

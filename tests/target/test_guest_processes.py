@@ -11,7 +11,6 @@ from kdsim.target.lab import ACCOUNTS, find_lab
 from kdsim.target.machine.paging import AddressSpace
 
 PAGE = 0x1000
-READY, WAITING = 1, 5
 FAST_REF = 0xF
 OWNER = 4
 TIMER_BLOCK = 3
@@ -272,17 +271,6 @@ def handles(kernel, process: View) -> dict[int, int]:
     return found
 
 
-def test_objects_count_the_handles_that_lead_to_them(kernel) -> None:
-    counts: Counter[int] = Counter()
-    for process in kernel.processes():
-        counts.update(handles(kernel, process).values())
-    body = kernel.record("_OBJECT_HEADER").offset("Body")
-    for address, count in counts.items():
-        header = kernel.view("_OBJECT_HEADER", address - body)
-        assert header.HandleCount == count
-        assert header.PointerCount >= count
-
-
 def test_a_parent_holds_its_children_and_a_process_its_token(kernel) -> None:
     processes = {process.UniqueProcessId: process for process in kernel.processes()}
     for process in processes.values():
@@ -318,26 +306,6 @@ def test_a_session_lists_its_processes_and_has_an_object(kernel, user_processes)
 # -- waiting and being ready -------------------------------------------------------------------
 
 
-def test_waits_lead_to_objects_and_back(kernel, user_processes) -> None:
-    record = kernel.record("_KWAIT_BLOCK")
-    reasons = set()
-    for process, _ in user_processes:
-        for thread in kernel.threads(process):
-            tcb = thread.Tcb
-            assert tcb.State == WAITING
-            reasons.add(tcb.WaitReason)
-            for index in range(tcb.WaitBlockCount):
-                block = View(kernel.memory, record, tcb.WaitBlockList + index * record.size)
-                assert block.Thread == thread.address
-                head = block.Object + kernel.record("_DISPATCHER_HEADER").offset("WaitListHead")
-                waiting = {
-                    entry.address
-                    for entry in list_entries(kernel.memory, head, record, "WaitListEntry")
-                }
-                assert block.address in waiting
-    assert len(reasons) >= 4
-
-
 def test_a_mutant_that_is_waited_for_has_an_owner(kernel, user_processes) -> None:
     found = 0
     for process, _ in user_processes:
@@ -349,33 +317,6 @@ def test_a_mutant_that_is_waited_for_has_an_owner(kernel, user_processes) -> Non
                 assert mutant["Header.SignalState"] == 0
                 found += 1
     assert found == len(user_processes)
-
-
-def test_ready_queues_hold_the_threads_that_are_ready(kernel) -> None:
-    queued = {}
-    for prcb in kernel.processors():
-        heads = prcb.DispatcherReadyListHead
-        count = 0
-        for priority in range(len(heads)):
-            entries = list(
-                list_entries(
-                    kernel.memory, heads.at(priority), kernel.record("_KTHREAD"), "WaitListEntry"
-                )
-            )
-            assert bool(entries) == bool(prcb.ReadySummary >> priority & 1)
-            for thread in entries:
-                assert thread.Priority == priority
-                queued[thread.address] = prcb.Number
-            count += len(entries)
-        assert count == prcb.ReadyThreadCount
-    ready = {
-        thread.address: thread["Tcb.NextProcessor"]
-        for process in kernel.processes()
-        for thread in kernel.threads(process)
-        if thread["Tcb.State"] == READY
-    }
-    assert queued == ready
-    assert len(ready) == 1
 
 
 def test_time_goes_to_the_thread_that_ran(kernel) -> None:

@@ -6,10 +6,10 @@ A backend answers in bytes and integers; names and types belong to the session a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Caps(Flag):
@@ -210,6 +210,24 @@ class Backend(Protocol):
         """Ask for a manual crash (0xE2); no reply, the next event is the bug check's stop."""
 
     def answer_prompt(self, text: str) -> None: ...
+
+
+class ListedModule(NamedTuple):
+    """An image that a target lists, without a look at its memory."""
+
+    name: str
+    base: int
+    size: int
+    timestamp: int
+    checksum: int
+
+
+@runtime_checkable
+class ModuleList(Protocol):
+    """What a backend may offer besides `Backend`: a module list where memory holds none."""
+
+    def listed_modules(self) -> Sequence[ListedModule]:
+        """The kernel first; empty: nt!PsLoadedModuleList can be walked."""
 
 
 @runtime_checkable

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from kdsim.debugger.backends.base import Caps, Event, StopEvent, TargetVersion
+from kdsim.debugger.backends.base import Caps, Event, ListedModule, StopEvent, TargetVersion
 from kdsim.debugger.backends.passive import PassiveBackend
 from kdsim.debugger.paging import PAGE_SIZE, PageTables
-from kdsim.dump.header import DumpType
+from kdsim.dump.debugger_data import DebuggerData
+from kdsim.dump.header import HEADER_SIZE, DumpHeader, DumpType
 from kdsim.dump.pages import CrashDump
+from kdsim.dump.triage import SmallDump
 from kdsim.errors import FormatError, MemoryFault, TargetGone, UserError
 from kdsim.wire.context import CONTEXT_SIZE, SPECIAL_REGISTERS_SIZE, Context
 
@@ -20,16 +22,27 @@ _REFUSALS = {
     Caps.REGISTERS: "The registers in a crash dump cannot be changed.",
     Caps.MSR: "A crash dump holds no model-specific registers.",
     Caps.IO: "A crash dump has no I/O ports.",
+    Caps.PHYSICAL: "A small dump holds no physical memory.",
+}
+
+_COMPLETE = "Kernel Complete Dump File: Full address space is available"
+_ACTIVE = "Kernel Bitmap Dump File: Full address space is available, as far as it was in use"
+_KERNEL = (
+    "Kernel Bitmap Dump File: Kernel address space is available,"
+    " User address space may not be available."
+)
+_CONTENTS = {
+    DumpType.FULL: _COMPLETE,
+    DumpType.SMALL: "Mini Kernel Dump File: Only registers and stack trace are available",
+    DumpType.BITMAP: _ACTIVE,
+    DumpType.KERNEL_BITMAP: _KERNEL,
+    DumpType.KERNEL_RUNS: _KERNEL,
+    DumpType.ACTIVE_RUNS: _ACTIVE,
+    DumpType.COMPLETE_RUNS: _COMPLETE,
 }
 
 _DLL_BASE = 0x30
 """In KLDR_DATA_TABLE_ENTRY, the same in all builds for x64."""
-
-# KDDEBUGGER_DATA64 as wdbgexts.h declares it: what is needed before there are symbols.
-_PROCESSOR_BLOCK = 0x218
-_PRCB_CURRENT_THREAD = 0x2B4
-_PRCB_CONTEXT = 0x2BC
-_PRCB_SPECIAL = 0x2F2
 
 _SPECIAL_REGISTERS = 2
 """Control space selector of KSPECIAL_REGISTERS; the others are not needed for a dump."""
@@ -40,11 +53,41 @@ _VERSION_FLAGS = 0x1 | 0x4
 _PROTOCOL = 6
 
 
+class _Pages:
+    """A dump of physical pages: virtual memory is what the page tables in it say."""
+
+    def __init__(self, dump: CrashDump) -> None:
+        self.header = dump.header
+        self.close = dump.close
+        self.read_physical = dump.read_prefix
+        self._tables = PageTables(dump.read_physical, dump.header.directory_table_base)
+
+    def read_virtual(self, va: int, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                pa = self._tables.translate(va + len(data)).pa
+            except MemoryFault:
+                break
+            part = min(size - len(data), PAGE_SIZE - pa % PAGE_SIZE)
+            piece = self.read_physical(pa, part)
+            data += piece
+            if len(piece) < part:
+                break
+        return data
+
+
+def _open(path: Path) -> _Pages | SmallDump:
+    with path.open("rb") as stream:
+        kind = DumpHeader.unpack(stream.read(HEADER_SIZE)).dump_type
+    return SmallDump(path) if kind is DumpType.SMALL else _Pages(CrashDump(path))
+
+
 class DumpBackend(PassiveBackend):
     """Implements `kdsim.debugger.backends.base.Backend` over a file."""
 
     def __init__(self, path: Path) -> None:
-        self.caps = Caps.READ | Caps.PHYSICAL | Caps.REGISTERS
+        self.caps = Caps.READ | Caps.REGISTERS
         self.refusals = dict(_REFUSALS)
         self.description = f"dump:{path}"
         self._path = path
@@ -53,13 +96,20 @@ class DumpBackend(PassiveBackend):
     def connect(self, timeout: float | None) -> None:
         """Open the file; UserError when there is none, TargetGone for one that is no dump."""
         try:
-            self._dump = CrashDump(self._path)
+            self._dump = _open(self._path)
         except OSError as error:
             raise UserError(f"cannot open {self._path}: {error.strerror}") from error
         except FormatError as error:
             raise TargetGone(f"cannot open {self._path}: {error}") from error
         self._header = self._dump.header
-        self._tables = PageTables(self._dump.read_physical, self._header.directory_table_base)
+        if isinstance(self._dump, _Pages):
+            self.caps |= Caps.PHYSICAL
+        self._data = DebuggerData(self._header.data_block, self._need)
+        try:
+            self._kernel = self._find_kernel()
+        except MemoryFault as error:
+            self._dump.close()
+            raise TargetGone(f"cannot open {self._path}: no kernel in it ({error})") from error
         self._processor = self._find_processor()
         self._stop = self._standing_at(self._processor)
 
@@ -69,31 +119,40 @@ class DumpBackend(PassiveBackend):
 
     def banner(self) -> list[str]:
         """What kind of dump it is, in WinDbg's words."""
-        lines = ["", f"Loading Dump File [{self._path}]"]
-        if self._header.dump_type is DumpType.FULL:
-            lines.append("Kernel Complete Dump File: Full address space is available")
-        else:
-            lines.append(
-                "Kernel Bitmap Dump File: Full address space is available, as far as it was in use"
-            )
+        lines = ["", f"Loading Dump File [{self._path}]", _CONTENTS[self._header.dump_type]]
         if self._header.comment:
             lines.append(f"Comment: '{self._header.comment}'")
         return [*lines, ""]
 
     def version(self) -> TargetVersion:
         header = self._header
+        head = 0
+        with suppress(MemoryFault):
+            head = self._data.list_head
         return TargetVersion(
             major=header.major,
             minor=header.minor,
             protocol=_PROTOCOL,
             flags=_VERSION_FLAGS if header.processors > 1 else _VERSION_FLAGS & ~1,
             machine=0x8664,
-            # The kernel is the first of its own modules.
-            kernel_base=self._pointer(self._pointer(header.module_list) + _DLL_BASE),
+            kernel_base=self._kernel,
             module_list=header.module_list,
-            # The block's list entry leads back to the head of the list.
-            data_list=self._pointer(header.data_block),
+            data_list=head,
         )
+
+    def _find_kernel(self) -> int:
+        """The first of its own modules; the debugger data name it, too."""
+        if modules := self.listed_modules():
+            return modules[0].base
+        with suppress(MemoryFault):
+            return self._pointer(self._pointer(self._header.module_list) + _DLL_BASE)
+        return self._data["KernBase"]
+
+    def listed_modules(self) -> list[ListedModule]:
+        """What a small dump has instead of the kernel's list."""
+        if isinstance(self._dump, _Pages):
+            return []
+        return [ListedModule(*driver) for driver in self._dump.drivers]
 
     def wait(self, timeout: float | None) -> Event | None:
         """The one stop there is."""
@@ -105,25 +164,12 @@ class DumpBackend(PassiveBackend):
     # -- memory --------------------------------------------------------------------------------
 
     def read_virtual(self, va: int, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            try:
-                pa = self._tables.translate(va + len(data)).pa
-                part = min(size - len(data), PAGE_SIZE - pa % PAGE_SIZE)
-                data += self._dump.read_physical(pa, part)
-            except MemoryFault:
-                break
-        return data
+        return self._dump.read_virtual(va, size)
 
     def read_physical(self, pa: int, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = min(size - len(data), PAGE_SIZE - (pa + len(data)) % PAGE_SIZE)
-            try:
-                data += self._dump.read_physical(pa + len(data), part)
-            except MemoryFault:
-                break
-        return data
+        if isinstance(self._dump, SmallDump):
+            self._refuse(Caps.PHYSICAL)
+        return self._dump.read_physical(pa, size)
 
     def write_virtual(self, va: int, data: bytes) -> int:
         self._refuse(Caps.WRITE)
@@ -134,7 +180,7 @@ class DumpBackend(PassiveBackend):
     def _need(self, va: int, size: int) -> bytes:
         data = self.read_virtual(va, size)
         if len(data) < size:
-            raise MemoryFault(va + len(data), size - len(data), "the page is not in the dump")
+            raise MemoryFault(va + len(data), size - len(data), "it is not in the dump")
         return data
 
     def _pointer(self, va: int) -> int:
@@ -145,29 +191,25 @@ class DumpBackend(PassiveBackend):
     def read_context(self, processor: int) -> bytes:
         if processor == self._processor:
             return self._header.context
-        return self._need(self._prcb_part(processor, _PRCB_CONTEXT), CONTEXT_SIZE)
+        return self._need(self._prcb_part(processor, "ProcStateContext"), CONTEXT_SIZE)
 
     def read_control_space(self, processor: int, selector: int, size: int) -> bytes:
         if selector != _SPECIAL_REGISTERS:
             self._refuse(Caps.MSR)
         size = min(size, SPECIAL_REGISTERS_SIZE)
-        return self._need(self._prcb_part(processor, _PRCB_SPECIAL), size)
+        return self._need(self._prcb_part(processor, "ProcStateSpecialReg"), size)
 
-    def _prcb(self, processor: int) -> int:
-        blocks = self._pointer(self._header.data_block + _PROCESSOR_BLOCK)
-        return self._pointer(blocks + 8 * processor)
-
-    def _prcb_part(self, processor: int, offset_field: int) -> int:
+    def _prcb_part(self, processor: int, name: str) -> int:
         """Address of a part of the KPRCB whose offset the kernel tells in its data block."""
-        raw = self._need(self._header.data_block + offset_field, 2)
-        return self._prcb(processor) + int.from_bytes(raw, "little")
+        prcb = self._pointer(self._data["KiProcessorBlock"] + 8 * processor)
+        return prcb + self._data[f"OffsetPrcb{name}"]
 
     def _find_processor(self) -> int:
         """The processor the header's context belongs to: its saved stack pointer is the same."""
         ours = Context(self._header.context).get("rsp")
         for number in range(self._header.processors):
             with suppress(MemoryFault):
-                place = self._prcb_part(number, _PRCB_CONTEXT)
+                place = self._prcb_part(number, "ProcStateContext")
                 if Context(self._need(place, CONTEXT_SIZE)).get("rsp") == ours:
                     return number
         return 0
@@ -178,7 +220,7 @@ class DumpBackend(PassiveBackend):
         pc = Context(self.read_context(processor)).get("rip")
         thread = 0
         with suppress(MemoryFault):
-            thread = self._pointer(self._prcb_part(processor, _PRCB_CURRENT_THREAD))
+            thread = self._pointer(self._prcb_part(processor, "CurrentThread"))
         return StopEvent(
             processor=processor,
             processors=header.processors,

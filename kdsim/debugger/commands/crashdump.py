@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING, BinaryIO
 from kdsim.debugger import kernel
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registry import Option, Param, command
-from kdsim.debugger.inspect import analysis, dumping
+from kdsim.debugger.inspect import analysis, dumping, smalldump
 from kdsim.debugger.inspect.nt import Nt
-from kdsim.dump.header import NO_BUGCHECK, DumpException, DumpHeader
+from kdsim.debugger.paging import USER_END
+from kdsim.dump.header import NO_BUGCHECK, DumpException, DumpHeader, Run
 from kdsim.dump.pages import write_bitmap, write_full
+from kdsim.dump.triage import DumpedDriver, write_small
 from kdsim.errors import ArgumentError, UserError
 
 if TYPE_CHECKING:
     from kdsim.debugger.language.arguments import Arguments
     from kdsim.debugger.session import Session
+    from kdsim.dump.triage import Triage
+
+
+_KINDS = {
+    "f": "Full kernel dump",
+    "fy": "Full kernel dump",
+    "k": "Kernel memory bitmap dump",
+    "ka": "Active kernel and user memory bitmap dump",
+    "m": "mini kernel dump",
+}
+"""What each option writes, in the words the command announces it with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +39,7 @@ class DumpWritten:
     """A dump file that was written."""
 
     path: str
-    pages: int
+    kind: str
     size: int
 
     def lines(self) -> Iterator[str]:
@@ -40,14 +53,15 @@ class DumpWritten:
     params=(Param("file", "file", "its name"),),
     options=(
         Option("/f", "all physical memory"),
+        Option("/k", "the pages in use of the kernel"),
         Option("/ka", "the pages in use, of the kernel and of processes"),
+        Option("/m", "registers, stack and what they point to, a few hundred KB; the default"),
         Option("/o", "overwrite an existing file"),
         Option("/u", "add date, time and processor count to the name"),
         Option("/c", "keep a comment in the file", "<text>"),
     ),
-    needs=Caps.READ | Caps.PHYSICAL | Caps.REGISTERS,
+    needs=Caps.READ | Caps.REGISTERS,
     see_also=(".crash", ".bugcheck", "vertarget"),
-    notes="One of /f and /ka must be given: small dumps are not written.",
 )
 def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
     """Reads physical memory page by page, and nt!MmPhysicalMemoryBlock, nt!MmPfnDatabase."""
@@ -55,54 +69,63 @@ def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
     path = Path(args.rest().strip('"'))
     if not path.name:
         raise args.error()
-    active = _only_active(given)
+    kind = _kind(given)
     if "u" in given:
         stamp = f"{session.clock():.0f}"
         path = path.with_name(f"{path.stem}_{stamp}{path.suffix}")
     nt = Nt(session.symbols, session.memory)
-    header = _header(session, nt, given.get("c", ""))
-    kind = "Active kernel and user memory bitmap dump" if active else "Full kernel dump"
+    runs = () if kind == "m" else dumping.memory_runs(nt)
+    header = _header(session, nt, runs, given.get("c", ""))
     try:
         with path.open("wb" if "o" in given else "xb") as stream:
-            session.out.line(f"Creating {path} - {kind}")
+            session.out.line(f"Creating {path} - {_KINDS[kind]}")
             try:
-                pages = _write(session, nt, header, stream, active=active)
+                _write(session, nt, header, stream, kind)
             except BaseException:
                 # Half a dump is none.
                 path.unlink()
                 raise
-            return DumpWritten(str(path), pages, stream.tell())
+            return DumpWritten(str(path), _KINDS[kind], stream.tell())
     except FileExistsError as error:
         raise UserError(f"{path} exists already; /o overwrites it") from error
     except OSError as error:
         raise UserError(f"Unable to create file '{path}': {error.strerror}") from error
 
 
-def _only_active(given: dict[str, str]) -> bool:
-    """Which pages are asked for; ArgumentError for the kinds of dump that are not written."""
+def _kind(given: dict[str, str]) -> str:
+    """What is asked for; ArgumentError for a package, which is not made."""
     if "b" in given or "ba" in given:
         raise ArgumentError("CAB files are not written; leave out /b")
-    if "k" in given:
-        raise ArgumentError("There are no kernel-only dumps; use /ka, or /f for all memory")
-    if not given.keys() & {"f", "fy", "ka"}:
-        raise ArgumentError("Small dumps (/m) are not written; use /ka, or /f for all memory")
-    return "ka" in given
+    return [kind for kind in ("m", *given) if kind in _KINDS][-1]
 
 
-def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, *, active: bool) -> int:
+def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, kind: str) -> None:
     read = session.backend.read_physical
-    if active:
-        progress = write_bitmap(stream, header, dumping.active_pages(nt, header.runs), read)
-    else:
+    if kind == "m":
+        write_small(stream, header, _small(session, nt, header))
+        return
+    if kind in ("f", "fy"):
         progress = write_full(stream, header, read)
-    pages = 0
-    for done in progress:
+    else:
+        only = kind == "k"
+        pages = dumping.active_pages(nt, header.runs, kernel_only=only)
+        progress = write_bitmap(stream, header, pages, read, kernel_only=only)
+    for _ in progress:
         session.check_interrupt()
-        pages = done
-    return pages
 
 
-def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:
+def _small(session: Session, nt: Nt, header: DumpHeader) -> Triage:
+    drivers = [
+        DumpedDriver(module.image_name, module.base, module.size, module.timestamp, module.checksum)
+        for module in session.modules.space.modules
+        if module.base > USER_END and not module.unloaded
+    ]
+    matters = (header.exception.address, *header.exception.parameters, *header.bugcheck[1:])
+    context = session.live_registers.context
+    return smalldump.contents(nt, session.processor, context, drivers, matters)
+
+
+def _header(session: Session, nt: Nt, runs: tuple[Run, ...], comment: str) -> DumpHeader:
     version = session.version
     event = session.stopped_by
     exception = DumpException()
@@ -120,7 +143,7 @@ def _header(session: Session, nt: Nt, comment: str) -> DumpHeader:
         process_head=nt.address("PsActiveProcessHead"),
         processors=session.processors,
         data_block=nt.address("KdDebuggerDataBlock"),
-        runs=dumping.memory_runs(nt),
+        runs=runs,
         context=registers.context.raw,
         exception=exception,
         bugcheck=(crash.code & 0xFFFF_FFFF, *crash.parameters) if crash else NO_BUGCHECK,

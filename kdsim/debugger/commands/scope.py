@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger import events
@@ -12,6 +13,7 @@ from kdsim.debugger.commands.registers import RegisterDump, register_dump
 from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.commands.threadreport import check_object
 from kdsim.debugger.commands.worker import SWITCH_NOTE, WorkRequest, ask_worker
+from kdsim.debugger.inspect.fields import Unreadable, attempt
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.registers import RegisterFile
 from kdsim.debugger.text import address as tick
@@ -40,8 +42,11 @@ class Implicit:
     address: int
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"Implicit {self.kind} is now {tick(self.address)}"
+
     def lines(self) -> Iterator[str]:
-        yield f"Implicit {self.kind} is now {tick(self.address)}"
+        yield str(self)
         yield from self.notes
 
 
@@ -75,8 +80,8 @@ def choose_thread(session: Session, args: Arguments, name: str) -> Implicit:
     notes: tuple[str, ...] = ()
     if decoding.wanted:
         process = int(session.nt_view("_KTHREAD", thread).ApcState.Process)
-        notes = decoding.begin(session, process)
         session.scope.process = process
+        notes = (str(Implicit("process", process)), *decoding.begin(session, process))
     session.scope.reset_registers()
     session.scope.registers = registers
     session.scope.thread = thread
@@ -103,9 +108,9 @@ def choose_process(session: Session, args: Arguments, name: str) -> Implicit | W
     args.at_end()
     assert process is not None
     decoding = _Decoding.of(switches)
-    if session.dump and (decoding.wanted or "i" in switches):
-        raise Unsupported("/p, /P and /i are not available: a dump's memory is read by page tables")
     if "i" in switches:
+        if session.dump:
+            raise Unsupported("/i is not available: a crash dump cannot run")
         if process:
             _check(session, process, "process", "ProcessObject")
         return ask_worker(session, SWITCH_NOTE, process or session.current_process())
@@ -113,16 +118,11 @@ def choose_process(session: Session, args: Arguments, name: str) -> Implicit | W
         session.scope.process = 0
         return Implicit("process", session.current_process(), decoding.end(session))
     _check(session, process, "process", "ProcessObject")
-    base = directory_base(session, process)
     session.scope.process = process
-    notes: tuple[str, ...] = ()
-    if session.dump:
-        session.memory.select_process(base)
-    elif not decoding.wanted and session.memory.process_cr3 is None:
-        notes = ("WARNING: .cache forcedecodeuser is not enabled",)
-    else:
-        notes = decoding.begin(session, process)
-    return Implicit("process", process, notes)
+    # Nobody but the page tables can answer for a dump.
+    if decoding.wanted or session.dump or session.memory.process_cr3 is not None:
+        return Implicit("process", process, decoding.begin(session, process))
+    return Implicit("process", process, ("WARNING: .cache forcedecodeuser is not enabled",))
 
 
 def _check(session: Session, address: int, word: str, kind: str) -> None:
@@ -154,10 +154,17 @@ class _Decoding:
     def begin(self, session: Session, process: int) -> tuple[str, ...]:
         base = directory_base(session, process)
         session.memory.select_process(base, decode_all=self.everything)
-        if self.reload:
-            session.execute(".reload /user")
         what = "ptes" if self.everything else "user"
-        return (f".cache forcedecode{what} done",) if self.wanted else ()
+        notes = (f".cache forcedecode{what} done",) if self.wanted else ()
+        return (*notes, *self.symbols(session))
+
+    def symbols(self, session: Session) -> Iterable[str]:
+        """What loading the user symbols has to say, if it is asked for."""
+        if not self.reload:
+            return ()
+        with session.out.capture() as said:
+            session.execute(".reload /user")
+        return "".join(said).splitlines()
 
     def end(self, session: Session) -> tuple[str, ...]:
         session.memory.select_process(None)
@@ -353,11 +360,12 @@ class Processors:
     """The thread that each processor runs."""
 
     current: int
-    threads: tuple[int, ...]
+    threads: tuple[int | Unreadable, ...]
 
     def lines(self) -> Iterator[str]:
         for number, thread in enumerate(self.threads):
-            yield f"{'.' if number == self.current else ' '} {number}  Thread: {tick(thread)}"
+            shown = f"{thread}" if isinstance(thread, Unreadable) else tick(thread)
+            yield f"{'.' if number == self.current else ' '} {number}  Thread: {shown}"
 
 
 @command(
@@ -371,8 +379,9 @@ class Processors:
 )
 def processors(session: Session, args: Arguments, name: str) -> Processors | None:
     if args.done:
-        threads = map(session.processor_thread, range(session.processors))
-        return Processors(session.processor, tuple(threads))
+        numbers = range(session.processors)
+        threads = tuple(attempt(partial(session.processor_thread, number)) for number in numbers)
+        return Processors(session.processor, threads)
     word = args.word() or ""
     args.at_end()
     digits = word[:-1]

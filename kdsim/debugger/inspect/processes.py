@@ -17,7 +17,7 @@ from kdsim.symbols.views import View
 FAST_REF_MASK = 0xF
 CLIENT_SECURITY_MASK = 0x7
 RUNNING, WAITING = 2, 5
-SEMAPHORE_OBJECT, THREAD_OBJECT, PROCESS_OBJECT = 5, 6, 3
+SEMAPHORE_OBJECT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,6 @@ def processor_count(nt: Nt) -> int:
 
 def current_thread(nt: Nt, processor: int) -> int:
     return int(prcb(nt, processor).CurrentThread)
-
-
-def running_on(nt: Nt, thread: int) -> int | None:
-    """The processor that runs this thread now."""
-    for number in range(processor_count(nt)):
-        if current_thread(nt, number) == thread:
-            return number
-    return None
 
 
 def ready_threads(nt: Nt, queue: View, heads: str) -> Iterator[tuple[int, View]]:

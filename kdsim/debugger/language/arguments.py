@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger.language.evaluate import Evaluator
-from kdsim.debugger.language.numbers import MASK, unescape
+from kdsim.debugger.language.numbers import MASK, unescape, without_quoting
 from kdsim.debugger.language.problems import (
     EXTRA,
     OVERFLOW,
@@ -30,6 +30,7 @@ RANGE_LIMIT = 256 << 20
 """Bytes a range may have unless it is written `L?n`."""
 
 _SEPARATORS = " \t\r\n,"
+LONGEST_SLIP = 2
 _LONE_SWITCH = re.compile(r"[-/](\w+)(?=\s|$)")
 _WORD = re.compile(r"[^\s,]+")
 # `L10`, but not the `l` of `leaky!Worker`.
@@ -162,6 +163,18 @@ class Arguments:
         self.position = found.end()
         return unescape(found[1]) if escapes else found[1]
 
+    def commands(self) -> str:
+        r"""Commands as extensions take them: a quoted string that ends the line, or all of it.
+
+        The quotes within have a backslash, of which they are freed; `\n` is left to the command
+        that prints it.
+        """
+        if not self.peek().startswith('"'):
+            return self.rest()
+        text = self.string() or ""
+        self.at_end()
+        return without_quoting(text)
+
     def flags(self, letters: str) -> str:
         """Letters glued to the command's name: `bn` of `kbn`."""
         start = self.position
@@ -194,13 +207,16 @@ class Arguments:
     def lone_switches(self, *names: str) -> dict[str, str]:
         """Switches in front of a file name, which may begin with a slash itself.
 
-        So each is a word of its own: `/ka` is a switch, `/ka.dmp` a file.
+        So each is a word of its own: `/ka` is a switch, `/ka.dmp` a file. Where no switch has that
+        name, one or two letters are a slip and not a file.
         """
         given: dict[str, str] = {}
         by_name = {name.rstrip(":"): name for name in names}
         while (word := _LONE_SWITCH.match(self.peek())) is not None and word[1] in by_name:
             self.position += word.end()
             given[word[1]] = self.word() or "" if by_name[word[1]].endswith(":") else ""
+        if word is not None and len(word[1]) <= LONGEST_SLIP:
+            raise self.error()
         return given
 
     def _switch_group(self, known: list[str], valued: set[str], given: dict[str, str]) -> None:

@@ -58,7 +58,9 @@ VOID Phase1Initialization(PVOID Context)
     KiSettle();
     // On this processor, where it waits its turn until this thread waits: no work begins before the
     // debugger had its break.
-    PspCreateBoundSystemThread(&Handle, KeGetCurrentProcessorNumber(), LabsvcSchedule, LoaderBlock);
+    if (NT_SUCCESS(PspCreateBoundSystemThread(&Handle, KeGetCurrentProcessorNumber(),
+                                              LabsvcSchedule, LoaderBlock)))
+        ZwClose(Handle);
     if (LoaderBlock->BreakAtBoot && KdDebuggerEnabled)
         DbgBreakPointWithStatus(DBG_STATUS_DEBUG_CONTROL);
     KeInitializeEvent(&MiSystemPartition.Zeroing.PageEvent, SynchronizationEvent, FALSE);

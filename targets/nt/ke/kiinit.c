@@ -189,6 +189,7 @@ static VOID KiBecomeIdleThread(PKPRCB Prcb, PKTHREAD Thread, PKDSIM_PROCESSOR Pr
     Prcb->IdleThread = Prcb->CurrentThread = Thread;
     Prcb->RspBase = (ULONG64)Thread->InitialStack;
     InsertTailList(&KiInitialProcess.Pcb.ThreadListHead, &Thread->ThreadListEntry);
+    KiInitialProcess.Pcb.StackCount.StackCount++;
 }
 
 DECLSPEC_NORETURN VOID KiInitializeBootProcessor(PKDSIM_LOADER_BLOCK LoaderBlock)

@@ -106,8 +106,10 @@ NTSTATUS MmMapSharedUserData(PEPROCESS Process)
     KIRQL OldIrql = KeAcquireSpinLockRaiseToDpc(&MiState.SystemVa.SystemVaLock);
     BOOLEAN Done = MiMakePageTablesValid(MM_SHARED_USER_DATA_VA);
 
-    if (Done)
+    if (Done) {
         *MiPteOf(MM_SHARED_USER_DATA_VA) = Frame | MiMakeProtectionPte(MM_READONLY) | PTE_OWNER;
+        MmPfnDatabase[Frame >> PAGE_SHIFT].u2.ShareCount++;
+    }
     KeReleaseSpinLock(&MiState.SystemVa.SystemVaLock, OldIrql);
     return Done ? MmReserveUserPages(Process, (PVOID)MM_SHARED_USER_DATA_VA, 1, MM_READONLY)
                 : STATUS_INSUFFICIENT_RESOURCES;

@@ -105,7 +105,7 @@ static UCHAR ObpTypeIndex(PCUNICODE_STRING Name)
     return ObpNextTypeIndex++;
 }
 
-// A type's key is its pool tag: the first four characters of its name.
+// A type's key is its pool tag: the first four characters of its name, but for the very first one.
 static ULONG ObpTypeKey(PCUNICODE_STRING Name)
 {
     ULONG Key = 0;
@@ -140,6 +140,7 @@ static VOID ObpAdoptFirstType(POBJECT_TYPE Type)
 
     ObpTypeObjectType = Type;
     Type->TypeInfo.MaintainTypeList = 1;
+    Type->TypeInfo.PoolType = NonPagedPoolNx;
     Type->TotalNumberOfObjects = Type->HighWaterNumberOfObjects = 1;
     InsertTailList(&Type->TypeList, &Creator->TypeList);
     ObpSetTypeIndex(OBJECT_TO_OBJECT_HEADER(Type), Type);
@@ -167,7 +168,7 @@ NTSTATUS ObCreateObjectType(PUNICODE_STRING Name, POBJECT_TYPE_INITIALIZER Initi
     InitializeListHead(&Type->TypeList);
     InitializeListHead(&Type->CallbackList);
     Type->Index = ObpTypeIndex(Name);
-    Type->Key = ObpTypeKey(Name);
+    Type->Key = ObpTypeObjectType == NULL ? OB_TYPE_TAG : ObpTypeKey(Name);
     Type->TypeInfo = *Initializer;
     Type->TypeInfo.Length = sizeof(Type->TypeInfo);
     if (!ObpNameType(Type, Name)) {

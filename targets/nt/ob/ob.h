@@ -3,6 +3,7 @@
 #include "../ex/ex.h"
 
 #define OB_NAME_TAG 'mNbO'         // "ObNm"
+#define OB_TYPE_TAG 'TjbO'         // "ObjT"
 #define OB_CREATE_INFO_TAG 'iCbO'  // "ObCi"
 #define OB_DIRECTORY_TAG 'iDbO'    // "ObDi"
 
@@ -17,6 +18,9 @@
 #define OBJ_EXCLUSIVE 0x20
 #define OBJ_OPENIF 0x80
 #define OBJ_OPENLINK 0x100
+
+// References that an EX_FAST_REF gives out without the counted object: they are taken beforehand.
+#define MAX_FAST_REFS 15
 
 #define OBJECT_TO_OBJECT_HEADER(o) CONTAINING_RECORD(o, OBJECT_HEADER, Body)
 #define NUMBER_HASH_BUCKETS 37
@@ -49,6 +53,8 @@ VOID ObpSetTypeIndex(POBJECT_HEADER Header, POBJECT_TYPE Type);
 PVOID ObpInfoHeader(POBJECT_HEADER Header, UCHAR Bit);   // NULL when the object has none
 VOID ObpRemoveObjectRoutine(POBJECT_HEADER Header);
 VOID ObMakeTemporaryObject(PVOID Object);
+LONG_PTR ObReferenceObjectEx(PVOID Object, ULONG References);
+LONG_PTR ObDereferenceObjectEx(PVOID Object, ULONG References);
 NTSTATUS ObReferenceObjectByPointer(PVOID Object, ACCESS_MASK Access, POBJECT_TYPE Type,
                                     KPROCESSOR_MODE Mode);
 NTSTATUS ObReferenceObjectByName(PUNICODE_STRING Name, ULONG Attributes, PVOID AccessState,

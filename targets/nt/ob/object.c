@@ -90,7 +90,7 @@ static NTSTATUS ObpAllocateObject(POBJECT_TYPE Type, PUNICODE_STRING Name, ULONG
     UCHAR Mask = ObpChooseInfoMask(Type, Name, Attributes);
     SIZE_T Size = ObpInfoMaskToOffset[Mask] + FIELD_OFFSET(OBJECT_HEADER, Body) + BodySize;
     POOL_TYPE PoolType = Type == NULL ? NonPagedPoolNx : Type->TypeInfo.PoolType;
-    ULONG Tag = Type == NULL ? 'TjbO' : Type->Key;
+    ULONG Tag = Type == NULL ? OB_TYPE_TAG : Type->Key;
     PUCHAR Block = ExAllocatePoolWithTag(PoolType, Size, Tag | PROTECTED_POOL);
     POBJECT_HEADER Header;
 
@@ -241,20 +241,22 @@ static VOID ObpDeferObjectDeletion(POBJECT_HEADER Header)
     }
 }
 
-LONG_PTR ObfReferenceObject(PVOID Object)
+LONG_PTR ObReferenceObjectEx(PVOID Object, ULONG References)
 {
     POBJECT_HEADER Header = OBJECT_TO_OBJECT_HEADER(Object);
-    LONG_PTR Count = InterlockedIncrement64(&Header->PointerCount);
+    LONG_PTR Before = InterlockedExchangeAdd64(&Header->PointerCount, References);
 
-    if (Count <= 1)
-        KeBugCheckEx(REFERENCE_BY_POINTER, 0, (ULONG_PTR)Object, 0x10, (ULONG_PTR)Count);
-    return Count;
+    if (Before <= 0)
+        KeBugCheckEx(REFERENCE_BY_POINTER, 0, (ULONG_PTR)Object, 0x10,
+                     (ULONG_PTR)(Before + References));
+    return Before + References;
 }
 
-LONG_PTR ObfDereferenceObject(PVOID Object)
+LONG_PTR ObDereferenceObjectEx(PVOID Object, ULONG References)
 {
     POBJECT_HEADER Header = OBJECT_TO_OBJECT_HEADER(Object);
-    LONG_PTR Count = InterlockedExchangeAdd64(&Header->PointerCount, -1) - 1;
+    LONG_PTR Count =
+        InterlockedExchangeAdd64(&Header->PointerCount, -(LONG64)References) - References;
 
     if (Count < 0)
         KeBugCheckEx(REFERENCE_BY_POINTER, 0, (ULONG_PTR)Object, 1, (ULONG_PTR)Count);
@@ -265,6 +267,16 @@ LONG_PTR ObfDereferenceObject(PVOID Object)
             ObpDeferObjectDeletion(Header);
     }
     return Count;
+}
+
+LONG_PTR ObfReferenceObject(PVOID Object)
+{
+    return ObReferenceObjectEx(Object, 1);
+}
+
+LONG_PTR ObfDereferenceObject(PVOID Object)
+{
+    return ObDereferenceObjectEx(Object, 1);
 }
 
 NTSTATUS ObReferenceObjectByPointer(PVOID Object, ACCESS_MASK Access, POBJECT_TYPE Type,

@@ -3,7 +3,6 @@
 #include "../se/se.h"
 
 #define TAG_SECURITY 'cSbO'                 // "ObSc"
-#define CACHED_REFERENCES 0xF               // the count bits of an EX_FAST_REF
 
 typedef struct _SECURITY_DESCRIPTOR_HEADER {
     LIST_ENTRY Link;
@@ -59,9 +58,9 @@ BOOLEAN ObSetSecurityDescriptor(PVOID Object, PVOID Descriptor, ULONG Length)
         }
     }
     if (Header != NULL) {
-        Header->RefCount++;
+        Header->RefCount += MAX_FAST_REFS + 1;
         OBJECT_TO_OBJECT_HEADER(Object)->SecurityDescriptor =
-            (PVOID)((ULONG64)&Header->SecurityDescriptor | CACHED_REFERENCES);
+            (PVOID)((ULONG64)&Header->SecurityDescriptor | MAX_FAST_REFS);
     }
     ExReleasePushLockExclusive(&ObsSecurityDescriptorLock);
     return Header != NULL;
@@ -69,7 +68,7 @@ BOOLEAN ObSetSecurityDescriptor(PVOID Object, PVOID Descriptor, ULONG Length)
 
 VOID ObpDereferenceSecurityDescriptor(POBJECT_HEADER Object)
 {
-    ULONG64 Descriptor = (ULONG64)Object->SecurityDescriptor & ~(ULONG64)CACHED_REFERENCES;
+    ULONG64 Descriptor = (ULONG64)Object->SecurityDescriptor & ~(ULONG64)MAX_FAST_REFS;
     PSECURITY_DESCRIPTOR_HEADER Header =
         CONTAINING_RECORD(Descriptor, SECURITY_DESCRIPTOR_HEADER, SecurityDescriptor);
 
@@ -77,7 +76,8 @@ VOID ObpDereferenceSecurityDescriptor(POBJECT_HEADER Object)
         return;
     Object->SecurityDescriptor = NULL;
     ExAcquirePushLockExclusive(&ObsSecurityDescriptorLock);
-    if (--Header->RefCount == 0) {
+    Header->RefCount -= MAX_FAST_REFS + 1;
+    if (Header->RefCount == 0) {
         RemoveEntryList(&Header->Link);
         ExFreePoolWithTag(Header, TAG_SECURITY);
     }

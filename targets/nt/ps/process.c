@@ -6,7 +6,6 @@
 #define PROCESS_ALL_ACCESS 0x1FFFFF
 #define SESSION_ALL_ACCESS 0xF0003
 #define PROCESS_PRIORITY_CLASS_NORMAL 2
-#define CACHED_REFERENCES 0xF               // the count bits of an EX_FAST_REF
 
 LIST_ENTRY PsActiveProcessHead = {&PsActiveProcessHead, &PsActiveProcessHead};
 LIST_ENTRY PsLoadedModuleList = {&PsLoadedModuleList, &PsLoadedModuleList};
@@ -94,7 +93,8 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
     Process->UniqueProcessId = PspCreateCid(Process);
     Process->InheritedFromUniqueProcessId = Parent ? Parent->UniqueProcessId : NULL;
     Process->OwnerProcessId = (ULONG64)Process->InheritedFromUniqueProcessId;
-    Process->Token.Value = (ULONG64)Token | CACHED_REFERENCES;
+    ObReferenceObjectEx(Token, MAX_FAST_REFS);
+    Process->Token.Value = (ULONG64)Token | MAX_FAST_REFS;
     PspChargeQuota(Process, PagedPool, FIELD_OFFSET(TOKEN, VariablePart) + Token->VariableLength);
     SeAssignSecurity(Process, Token);
     Process->PriorityClass = PROCESS_PRIORITY_CLASS_NORMAL;
@@ -124,7 +124,7 @@ VOID PspProcessDelete(PVOID Object)
 {
     PEPROCESS Process = Object;
 
-    ObDereferenceObject(PspTokenOf(Process));
+    ObDereferenceObjectEx(PspTokenOf(Process), MAX_FAST_REFS + 1);
     RemoveEntryList(&Process->ActiveProcessLinks);
     RemoveEntryList(&Process->Pcb.ProcessListEntry);
     ExDestroyHandle(PspCidTable, Process->UniqueProcessId);
@@ -156,7 +156,7 @@ static VOID PspInitializeIdleProcess(VOID)
     KeQuerySystemTimePrecise(&PsIdleProcess->CreateTime);
     KiInitialThread.ThreadInserted = 1;
     InsertTailList(&PsIdleProcess->ThreadListHead, &KiInitialThread.ThreadListEntry);
-    PsIdleProcess->ActiveThreads = 1;
+    PsIdleProcess->ActiveThreads = PsIdleProcess->ActiveThreadsHighWatermark = 1;
 }
 
 // Another processor's idle thread: its stack is the one the loader prepared.
@@ -171,7 +171,7 @@ PETHREAD PspCreateIdleThread(ULONG Number)
     memset(Thread, 0, sizeof(*Thread));
     Thread->ThreadInserted = 1;
     InsertTailList(&PsIdleProcess->ThreadListHead, &Thread->ThreadListEntry);
-    PsIdleProcess->ActiveThreads++;
+    PsIdleProcess->ActiveThreadsHighWatermark = ++PsIdleProcess->ActiveThreads;
     return Thread;
 }
 
@@ -190,10 +190,11 @@ BOOLEAN PsInitSystem(PKDSIM_LOADER_BLOCK LoaderBlock)
         !NT_SUCCESS(PspCreateProcess("System", NULL, LoaderBlock->DirectoryTableBase, 8, Token,
                                      &PsInitialSystemProcess)))
         return FALSE;
-    ObfReferenceObject(Token);
+    ObReferenceObjectEx(Token, MAX_FAST_REFS + 1);
     PsIdleProcess->Token = PsInitialSystemProcess->Token;
     PsInitialSystemProcess->SystemProcess = 1;
     PsInitialSystemProcess->ObjectTable = ObpKernelHandleTable;
+    ObpKernelHandleTable->UniqueProcessId = (ULONG)(ULONG64)PsInitialSystemProcess->UniqueProcessId;
     ObpInsertHandle(ObpKernelHandleTable, PsInitialSystemProcess, 0, PROCESS_ALL_ACCESS);
     return NT_SUCCESS(PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup,
                                       Phase1Initialization, LoaderBlock, &Thread));

@@ -9,7 +9,7 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
                           KPRIORITY BasePriority, PTOKEN Token, PEPROCESS *Process);
 FORCEINLINE PTOKEN PspTokenOf(PEPROCESS Process)
 {
-    return (PTOKEN)(Process->Token.Value & ~0xFULL);
+    return (PTOKEN)(Process->Token.Value & ~(ULONG64)MAX_FAST_REFS);
 }
 VOID PspChargeQuota(PEPROCESS Process, POOL_TYPE Pool, SIZE_T Amount);
 NTSTATUS PspAllocateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,

@@ -28,6 +28,7 @@ NTSTATUS PspAllocateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
         return Status;
     }
     memset(Thread, 0, sizeof(*Thread));
+    ObfReferenceObject(Process);
     Thread->Tcb.SystemThread = Process == PsInitialSystemProcess;
     KeInitializeThread(&Thread->Tcb, Stack, SystemRoutine, Start, Context, &Process->Pcb);
     InitializeListHead(&Thread->PostBlockList);
@@ -200,6 +201,7 @@ VOID PspThreadDelete(PVOID Object)
     if (Thread->ThreadName)
         ExFreePoolWithTag(Thread->ThreadName, TAG_NAME);
     ExDestroyHandle(PspCidTable, Thread->Cid.UniqueThread);
+    ObfDereferenceObject(Thread->Tcb.Process);
 }
 
 HANDLE PsGetCurrentThreadId(VOID)
