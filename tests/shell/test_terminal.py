@@ -106,7 +106,7 @@ def test_control_c_breaks_into_the_machine(terminal: Open) -> None:
 
 def test_control_c_ends_a_listing(terminal: Open) -> None:
     screen = terminal()
-    screen.press("x nt!*\r")
+    screen.press(".while (1) { x nt!* }\r")
     screen.until("nt!Ex")
     screen.press("\x03")
     screen.wait_for(lambda: screen.at_prompt, "a prompt")
