@@ -75,9 +75,22 @@ def test_a_low_terminal_has_one(bottom: BottomLine) -> None:
     ],
 )
 def test_hint(bottom: BottomLine, typed: str, hint: str) -> None:
-    shown = bottom.hint(typed)
+    shown = bottom.hint(typed, 120)
     assert shown.startswith(hint)
     assert bool(shown) == bool(hint)
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (80, "dt [options] <type> [fields] [address]   fields: only these; name. opens one"),
+        (40, "fields: only these; name. opens one"),
+    ],
+)
+def test_what_matters_now_is_seen_on_a_narrow_terminal(
+    bottom: BottomLine, columns: int, hint: str
+) -> None:
+    assert bottom.hint("dt nt!_EPROCESS Pcb", columns) == hint
 
 
 def test_the_target_is_asked_once_for_each_stop(

@@ -22,6 +22,8 @@ KEYS = "Tab completes   F1 explains   Ctrl+R searches what was typed   q leaves"
 LOW = 8
 """Lines of a terminal that has no room for a second line at the bottom."""
 BETWEEN = " | "
+ROOM = 24
+"""Columns that what matters now needs; where they are missing it stands alone."""
 
 # What a narrow terminal goes without, the first first; that the target stands is always said.
 _DISPENSABLE = ("target", "build", "irql", "processor", "process")
@@ -42,7 +44,7 @@ class BottomLine:
         status += " " * (columns - width(status))
         if rows <= LOW:
             return [("class:status", status)]
-        hint = clip(f" {self.hint(typed)}", columns)
+        hint = clip(f" {self.hint(typed, columns)}", columns)
         return [("class:hint", f"{hint}\n"), ("class:status", status)]
 
     # ---- the target -------------------------------------------------------------------------
@@ -105,7 +107,7 @@ class BottomLine:
 
     # ---- the command ------------------------------------------------------------------------
 
-    def hint(self, typed: str) -> str:
+    def hint(self, typed: str, columns: int) -> str:
         """What the command at the cursor takes, and what its present argument means."""
         if not typed.strip():
             return KEYS
@@ -113,11 +115,14 @@ class BottomLine:
         found = explained_at(place)
         if place is None or found is None:
             return ""
+        meaning, param = found.summary, place.param
         if isinstance(found, Token):
-            return f"{found.form(place.token or place.word)}   {found.summary}"
-        if place.param is not None and place.param.summary:
-            return f"{found.usage()}   {place.param.name}: {place.param.summary}"
-        return f"{found.usage()}   {found.summary}"
+            usage = found.form(place.token or place.word)
+        else:
+            usage = found.usage()
+            if param is not None and param.summary:
+                meaning = f"{param.name}: {param.summary}"
+        return f"{usage}   {meaning}" if width(usage) + ROOM < columns else meaning
 
 
 def explained_at(place: Place | None) -> Command | Token | None:

@@ -78,6 +78,7 @@ _BLANKS = re.compile(r"[\s,]*")
 _PLAIN_ARGUMENT = re.compile(r'@?"[^"]*("|\Z)|[^\s,]+')
 _OPTION = re.compile(r"[-/](?:[A-Za-z?]\S*|\Z)")
 _LENGTH = re.compile(r"[\s,]*(L[?-]?)(?=[\w@$(.!]|\Z)", re.IGNORECASE)
+_ADDRESS = re.compile(r"@|poi\(|[0-9]|[^\s]*!")
 _ASSIGNED = re.compile(r"[^=]*?=(?!=)")
 _ALIAS_IN_TEXT = re.compile(r"\$\{(?:/[nfdv]:)?([^\s{}]*)\Z")
 _FOREACH_SWITCH = re.compile(r"\.foreach\s[^({]*(/\w*)\Z", re.IGNORECASE)
@@ -297,7 +298,7 @@ class Places:
             if param.kind == "commands" and param is given[0]:
                 return self.at(text[position:])
             end = self._end(param, text, position, language)
-            if end is None or (param.kind == "expression" and param is given[-1]):
+            if end is None or _takes_the_rest(param, given):
                 place = self._argument(param, match, text[position:], language)
                 return _typed_field(place, passed)
             length = _LENGTH.match(text, end) if param.kind == "range" else None
@@ -537,9 +538,20 @@ def _plain_end(text: str, position: int) -> int | None:
 
 def _param_at(given: Sequence[Param], passed: Sequence[str], text: str) -> Param:
     """The parameter that comes next; the last one may come again."""
-    param = given[min(len(passed), len(given) - 1)]
-    # `dt nt!_EPROCESS @$proc`: an address, where fields might stand too.
-    return given[-1] if param.kind == "field" and text.startswith(("@", "poi(")) else param
+    fields = _fields(given)
+    if fields is not None and passed:
+        # `dt nt!_EPROCESS @$proc Pcb`: names of fields stand on either side of the address.
+        return given[-1] if _ADDRESS.match(text) else fields
+    return given[min(len(passed), len(given) - 1)]
+
+
+def _takes_the_rest(param: Param, given: Sequence[Param]) -> bool:
+    """`? 1 xor 2`: nothing can follow that is no part of the expression."""
+    return param.kind == "expression" and param is given[-1] and _fields(given) is None
+
+
+def _fields(given: Sequence[Param]) -> Param | None:
+    return next((param for param in given if param.kind == "field"), None)
 
 
 def _name(match: Match) -> str:
