@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Without it the end of the process is one long search for garbage.
     atexit.register(gc.freeze)
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     try:
         options = _parse(arguments or ["kd"])
         return _COMMANDS[options.command](options)
@@ -53,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, BrokenPipeError):
             print(f"kdsim: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _open_streams() -> None:
+    """What goes to a stream that was closed (`>&-`) goes nowhere, and to no file opened later."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -185,14 +185,16 @@ def test_control_c_ends_a_listing(computer: Computer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("redirected", "shown", "complaint"),
+    ("redirected", "shown", "complaint", "status"),
     [
-        pytest.param("| head -1", "Connected to Windows 10", "", id="the-reader-goes-away"),
-        pytest.param(">/dev/full", "", "kdsim: No space left on device\n", id="the-disk-is-full"),
+        pytest.param("| head -1", "Connected to Windows 10", "", 1, id="the-reader-goes-away"),
+        pytest.param(">/dev/full", "", "kdsim: No space left on device\n", 1, id="a-full-disk"),
+        pytest.param(">&-", "", "", 0, id="closed"),
+        pytest.param(">&- 2>&- <&-", "", "", 0, id="all-closed"),
     ],
 )
 def test_output_that_nobody_takes(
-    computer: Computer, redirected: str, shown: str, complaint: str
+    computer: Computer, redirected: str, shown: str, complaint: str, status: int
 ) -> None:
     kd = f"{sys.executable} -m kdsim kd -c 'x nt!*; q'"
     done = subprocess.run(
@@ -203,4 +205,4 @@ def test_output_that_nobody_takes(
         check=False,
     )
     assert done.stdout.startswith(shown)
-    assert (done.returncode, done.stderr) == (1, complaint)
+    assert (done.returncode, done.stderr) == (status, complaint)
