@@ -23,8 +23,15 @@ GS, PRCB, THREAD, PROCESS, LIST_HEAD = (
 )
 STACK = 0xFFFF_8300_0000_1F00
 PROCESSOR_BLOCK = 0xFFFF_F800_1000_1000
+KERNEL = r"\SystemRoot\system32\ntoskrnl.exe"
 DRIVERS = (
-    DumpedDriver("ntoskrnl.exe", 0xFFFF_F800_1000_0000, 0x104_6000, 0xE536_9842, 0xA1_0000),
+    DumpedDriver(
+        "\\SystemRoot\\system32\\ntoskrnl.exe",
+        0xFFFF_F800_1000_0000,
+        0x104_6000,
+        0xE536_9842,
+        0xA1_0000,
+    ),
     DumpedDriver("hal.dll", 0xFFFF_F800_2000_0000, 0x6000, 0x1111_2222, 0),
     DumpedDriver("한글.sys", 0xFFFF_F800_3000_0000, 0x7000, 1, 2),
 )

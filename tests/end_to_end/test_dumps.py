@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.dump.test_small_dumps import small_dump
 from tests.end_to_end.processes import Computer
 
 LOOKS = (
@@ -117,6 +118,32 @@ def test_what_a_small_dump_does_not_hold(computer: Computer) -> None:
         "Dump successfully written",
     ]
     assert again.read_bytes()[0x2000:] == path.read_bytes()[0x2000:]
+
+
+def test_a_dump_of_a_kernel_nobody_here_knows(computer: Computer) -> None:
+    """No symbols at all: what the header and the driver list say is still there."""
+    path = computer.folder / "foreign.dmp"
+    path.write_bytes(small_dump())
+    done = computer.kd("-z", str(path), "-y", "nowhere", "-c", ".bugcheck; lm; db 1000 L7; q")
+    lines = done.stdout.splitlines()
+    banner = lines.index("Windows 10 Kernel Version 19041 MP (2 procs) Free x64")
+    assert lines[banner : banner + 6] == [
+        "Windows 10 Kernel Version 19041 MP (2 procs) Free x64",
+        "Product: WinNt, suite: TerminalServer SingleUserTS",
+        "Machine Name:",
+        "Kernel base = 0xfffff800`10000000 PsLoadedModuleList = 0xfffff800`10000000",
+        "Debug session time: Sat Jun 18 04:26:40.000 2022 (UTC + 0:00)",
+        "System Uptime: 0 days 0:01:00.000",
+    ]
+    assert lines[-7:] == [
+        "Bugcheck code 000000C4",
+        "Arguments 00000000`00000062 00000000`00000001 00000000`00000002 00000000`00000003",
+        "start             end                 module name",
+        "fffff800`10000000 fffff800`11046000   nt         (no symbols)",
+        "fffff800`20000000 fffff800`20006000   hal        (deferred)",
+        "fffff800`30000000 fffff800`30007000   한글         (deferred)",
+        "00000000`00001000  6f 6e 65 74 77 6f ??                             onetwo?",
+    ]
 
 
 def test_reload_of_a_dump(computer: Computer) -> None:

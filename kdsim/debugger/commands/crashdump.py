@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from kdsim.debugger import kernel
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registry import Option, Param, command
-from kdsim.debugger.inspect import analysis, dumping, smalldump
+from kdsim.debugger.inspect import dumping, smalldump
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.paging import USER_END
+from kdsim.debugger.report import bugcheck_data
 from kdsim.dump.header import NO_BUGCHECK, DumpException, DumpHeader, Run
 from kdsim.dump.pages import write_bitmap, write_full
 from kdsim.dump.triage import DumpedDriver, write_small
@@ -116,9 +117,9 @@ def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, kind:
 
 def _small(session: Session, nt: Nt, header: DumpHeader) -> Triage:
     drivers = [
-        DumpedDriver(module.image_name, module.base, module.size, module.timestamp, module.checksum)
-        for module in session.modules.space.modules
-        if module.base > USER_END and not module.unloaded
+        DumpedDriver(m.image_path or m.image_name, m.base, m.size, m.timestamp, m.checksum)
+        for m in session.modules.space.modules
+        if m.base > USER_END and not m.unloaded
     ]
     matters = (header.exception.address, *header.exception.parameters, *header.bugcheck[1:])
     context = session.live_registers.context
@@ -131,7 +132,7 @@ def _header(session: Session, nt: Nt, runs: tuple[Run, ...], comment: str) -> Du
     exception = DumpException()
     if isinstance(event, StopEvent):
         exception = DumpException(event.code, event.flags, event.address, event.parameters)
-    crash = analysis.bugcheck_data(nt)
+    crash = bugcheck_data(session)
     registers = session.live_registers
     shared = nt.view("_KUSER_SHARED_DATA", kernel.SHARED_USER_DATA)
     return DumpHeader(
@@ -146,7 +147,7 @@ def _header(session: Session, nt: Nt, runs: tuple[Run, ...], comment: str) -> Du
         runs=runs,
         context=registers.context.raw,
         exception=exception,
-        bugcheck=(crash.code & 0xFFFF_FFFF, *crash.parameters) if crash else NO_BUGCHECK,
+        bugcheck=(crash[0] & 0xFFFF_FFFF, *crash[1]) if crash else NO_BUGCHECK,
         system_time=kernel.system_time(shared.SystemTime),
         uptime=kernel.system_time(shared.InterruptTime),
         product=shared.NtProductType,
