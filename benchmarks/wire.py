@@ -28,6 +28,7 @@ from kdsim.debugger.backends.live import LiveBackend
 from kdsim.debugger.commands.engine import equip
 from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
+from kdsim.debugger.shell.interrupts import break_in_on_interrupt
 from kdsim.resources import resource_path
 
 KEY = "1.2.3.4"
@@ -62,6 +63,8 @@ class Ours:
         self.backend = LiveBackend.from_text(f"{kind}{where}", KEY)
         self.session = Session(self.backend, Output(lambda text: None))
         equip(self.session)
+        self._interrupts = break_in_on_interrupt(self.session)
+        self._interrupts.__enter__()
         self.session.attach(break_in=True, timeout=TIMEOUT)
 
     def read(self, address: int, size: int) -> bytes:
@@ -79,6 +82,7 @@ class Ours:
     def close(self) -> None:
         self.session.control.release()
         self.session.close()
+        self._interrupts.__exit__(None, None, None)
 
 
 class Theirs:

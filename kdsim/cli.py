@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from kdsim import __version__
 from kdsim.errors import KdsimError, TargetError, UserError
@@ -32,9 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Without it the end of the process is one long search for garbage.
     atexit.register(gc.freeze)
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    options = parser.parse_args(arguments or ["kd"])
     try:
+        options = _parse(arguments or ["kd"])
         return _COMMANDS[options.command](options)
     except UserError as error:
         print(f"kdsim: {error}", file=sys.stderr)
@@ -47,10 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`kdsim kd ... | head`); nothing is left to say to it.
+    except OSError as error:
+        # The reader of the output went away (`kdsim kd ... | head`), or its disk is full.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"kdsim: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        raise UserError(
+            f"unrecognized arguments: {' '.join(unknown)}; see kdsim {options.command} -h"
+        )
+    return options
 
 
 def _kd(options: argparse.Namespace) -> int:
@@ -158,23 +169,34 @@ def _read_key(path: str) -> str:
     try:
         return Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the key file {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the key file {path}: {reason}") from error
 
 
 _COMMANDS = {"kd": _kd, "target": _target, "wire": _wire}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} -h")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="kdsim",
         description="A Windows kernel to debug, and the kd> to debug it with.",
         epilog="Without a command: start the lab machine and debug it.",
     )
     parser.add_argument("--version", action="version", version=f"kdsim {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _kd_options(commands.add_parser("kd", help="the kernel debugger", allow_abbrev=False))
-    _target_options(commands.add_parser("target", help="run a machine in the foreground"))
-    _wire_options(commands.add_parser("wire", help="print a capture of KDNET or KDCOM"))
+    kd = "the kernel debugger; without -k, -kl and -z it starts a lab machine of its own"
+    _kd_options(commands.add_parser("kd", help=kd, description=kd, allow_abbrev=False))
+    target = "run a machine in the foreground"
+    _target_options(commands.add_parser("target", help=target, description=target))
+    wire = "print a capture of KDNET or KDCOM"
+    _wire_options(commands.add_parser("wire", help=wire, description=wire))
     return parser
 
 
@@ -206,7 +228,7 @@ def _kd_options(kd: argparse.ArgumentParser) -> None:
 
 def _target_options(target: argparse.ArgumentParser) -> None:
     add = target.add_argument
-    add("machine", nargs="?", default="lab", metavar="NAME|FILE.toml")
+    add("machine", nargs="?", default="lab", metavar="NAME|FILE.toml", help="lab when left out")
     add("--host", metavar="IP", help="KDNET: where the debugger listens")
     add("--port", type=int, metavar="N", help="KDNET: the debugger's UDP port")
     add("--key", metavar="K", help="KDNET: the key w.x.y.z")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import ModuleEvent, ModuleList
 from kdsim.debugger.paging import USER_END
 from kdsim.debugger.progress import Progress
-from kdsim.errors import FormatError, MemoryFault, SymbolError
+from kdsim.errors import FormatError, MemoryFault, SymbolError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -98,6 +98,7 @@ class Modules:
     def space(self) -> SymbolSpace:
         """The symbol space with all loaded modules."""
         if not self._listed and self._session.facts is not None:
+            self.add_kernel()
             self.list_target()
         return self.kernel_space
 
@@ -177,6 +178,10 @@ class Modules:
         except (MemoryFault, SymbolError) as error:
             session.out.fresh_line()
             session.out.line(f"*** The module list cannot be read completely: {error}")
+        except (KeyboardInterrupt, TargetError):
+            # Half a list would pass for the whole.
+            self._listed = False
+            raise
 
     def note(self, event: ModuleEvent) -> None:
         """A module came, or goes: that one stays until the target runs on."""
@@ -198,10 +203,27 @@ class Modules:
             self._leaving = None
 
     def reload(self) -> None:
-        """Read the target's list again. Symbols that were loaded are loaded again when needed."""
+        """Read the target's list again. Symbols that were loaded are loaded again when needed.
+
+        What Ctrl+C leaves undone is done when the modules are asked for next.
+        """
         self.clear()
-        self.add_kernel()
-        self.list_target()
+        try:
+            self.add_kernel()
+            self.list_target()
+        except KeyboardInterrupt:
+            self.add_kernel()
+            raise
+
+    def forget_user(self) -> None:
+        """Take out the modules of a process, which no other process has in the same places."""
+        for module in [module for module in self.space.modules if module.base < USER_END]:
+            self.kernel_space.remove(module.base)
+
+    def add_user(self, path: str, base: int, size: int, timestamp: int) -> Module:
+        """A module of the process that is looked at."""
+        image = _file_name(path)
+        return self._add(module_name(image), base, size, image, path, timestamp=timestamp)
 
     def clear(self) -> None:
         """Forget everything; the kernel has to be added again."""

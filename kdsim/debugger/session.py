@@ -545,6 +545,9 @@ class Session:
         except KeyboardInterrupt:
             self.out.fresh_line()
             self.out.line("^C")
+        finally:
+            # It came too late for what has ended.
+            self._interrupted = False
 
     def _tell_fault(self, fault: MemoryFault) -> None:
         if self.settings.read_failures:

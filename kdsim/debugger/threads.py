@@ -11,6 +11,9 @@ from kdsim.wire.context import CONTEXT_SIZE, Context
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
 
+# Selectors while kernel code runs, the same on every x64 Windows: KGDT64_* of ksamd64.inc.
+_SELECTORS = {"cs": 0x10, "ss": 0x18, "ds": 0x2B, "es": 0x2B, "fs": 0x53, "gs": 0x2B}
+
 # KTHREAD.State, ntddk.h KTHREAD_STATE.
 RUNNING = 2
 
@@ -36,7 +39,7 @@ def thread_registers(session: Session, thread: int) -> RegisterFile | None:
     if not view.KernelStackResident:
         raise UserError(f"Can't retrieve thread context: the stack of {thread:x} is paged out")
     frame = session.nt_view("_KSWITCH_FRAME", int(view.KernelStack))
-    context = _kernel_context(session)
+    context = _kernel_context()
     context.set("rip", int(frame.Return))
     context.set("rbp", int(frame.Rbp))
     context.set("rsp", frame.address + frame.record.size)
@@ -46,7 +49,7 @@ def thread_registers(session: Session, thread: int) -> RegisterFile | None:
 def trap_registers(session: Session, address: int) -> RegisterFile:
     """Of a KTRAP_FRAME. It holds the volatile registers; the others are zero."""
     frame = session.nt_view("_KTRAP_FRAME", address).snapshot()
-    context = _kernel_context(session)
+    context = _kernel_context()
     for name, field in _TRAP_NAMES.items():
         context.set(name, int(frame[field]))
     return _file(session, context, frozenset(GENERAL) - _TRAP_NAMES.keys())
@@ -57,14 +60,11 @@ def record_registers(session: Session, address: int) -> RegisterFile:
     return _file(session, Context(session.memory.read(address, CONTEXT_SIZE)))
 
 
-def _kernel_context(session: Session) -> Context:
+def _kernel_context() -> Context:
     """An empty context with the kernel's own segments."""
     context = Context()
-    live = session.live_registers.context
-    for name in ("cs", "ss", "ds", "es", "fs", "gs"):
-        context.set(name, live.get(name))
-    for name in GENERAL:
-        context.set(name, 0)
+    for name, selector in _SELECTORS.items():
+        context.set(name, selector)
     return context
 
 

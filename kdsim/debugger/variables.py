@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger.registers import GENERAL
+from kdsim.debugger.settings import TypeOption
 from kdsim.debugger.stack import Frame
 from kdsim.errors import KdsimError, MemoryFault, SymbolError
 from kdsim.symbols.types import Array, Record
@@ -14,6 +15,7 @@ from kdsim.symbols.types import Array, Record
 if TYPE_CHECKING:
     from kdsim.debugger.session import Session
     from kdsim.symbols.procedures import Local
+    from kdsim.symbols.space import Located
     from kdsim.symbols.types import Type
 
 
@@ -66,6 +68,19 @@ def find_variable(session: Session, frame: Frame, name: str) -> Variable | None:
     alike = [v for v in frame_variables(session, frame) if v.name.lower() == name.lower()]
     exact = [v for v in alike if v.name == name]
     return next(reversed(exact or alike), None)
+
+
+def typed_global(session: Session, name: str) -> tuple[Located, Type] | None:
+    """The global or function that a name means, the largest of its name with `.typeopt +size`.
+
+    Raises:
+        SymbolError: `name` names a module that is not there.
+    """
+    found = session.symbols.lookup(name)
+    if TypeOption.MATCH_SIZE in session.settings.type_options:
+        found.sort(key=lambda place: -place.symbol.extent)
+    typed = ((place, kind) for place in found if (kind := place.symbol.type) is not None)
+    return next(typed, None)
 
 
 def _variable(session: Session, frame: Frame, local: Local) -> Variable:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from kdsim.wire.endpoint import Endpoint, WireEvent
 from kdsim.wire.kdcom import KdcomHost, KdcomTarget
 from kdsim.wire.kdnet import KdnetHost, KdnetTarget
-from kdsim.wire.links import Address, Data, Link, LinkUp, Refused
+from kdsim.wire.links import Address, Arrival, Data, Link, LinkUp, Refused
 from kdsim.wire.manipulate import HEADER_SIZE
 
 E = TypeVar("E", bound=Endpoint)
@@ -39,28 +39,40 @@ class Carrier(Generic[E]):
         return self.endpoint.payload_limit - HEADER_SIZE
 
     def _service(self) -> list[WireEvent]:
-        """Take what came and do what is due; `_flush` sends what follows from it. Never sleeps."""
-        endpoint, now = self.endpoint, self._clock()
-        events: list[WireEvent] = []
-        for arrival in self.link.receive():
-            if isinstance(arrival, Data):
-                if arrival.source != self._peer:
-                    # It may become the peer; what is queued belongs to the one we have.
-                    self._flush()
-                events += endpoint.receive(arrival.data, now, arrival.source)
-            elif isinstance(arrival, Refused):
-                if isinstance(endpoint, KdnetTarget):
-                    endpoint.search(now)
-                events += endpoint.give_up(now, "nobody listens")
-            elif isinstance(endpoint, KdcomTarget | KdcomHost):
-                if isinstance(arrival, LinkUp):
-                    events += endpoint.link_up(now)
-                else:
-                    events += endpoint.link_down(arrival.reason)
-        deadline = endpoint.deadline
-        if deadline is not None and now >= deadline:
+        """Take what came, up to what the owner must see, and do what is due; never sleeps.
+
+        What follows from it is sent by `_flush`. Whoever was kept from the processor finds here
+        what it waited for: nothing is given up or repeated before all that came was looked at.
+        """
+        endpoint, events, overdue = self.endpoint, list[WireEvent](), False
+        for _ in range(MOST_ARRIVALS):
+            now = self._clock()
+            for arrival in self.link.receive():
+                events += self._arrived(arrival, now)
+            deadline = endpoint.deadline
+            overdue = deadline is not None and now >= deadline
+            if (events and not overdue) or not self.link.wait(0):
+                break
+        if overdue:
             events += endpoint.tick(now)
         return events
+
+    def _arrived(self, arrival: Arrival, now: float) -> list[WireEvent]:
+        endpoint = self.endpoint
+        if isinstance(arrival, Data):
+            if arrival.source != self._peer:
+                # It may become the peer; what is queued belongs to the one we have.
+                self._flush()
+            return endpoint.receive(arrival.data, now, arrival.source)
+        if isinstance(arrival, Refused):
+            if isinstance(endpoint, KdnetTarget):
+                endpoint.search(now)
+            return endpoint.give_up(now, "nobody listens")
+        if isinstance(endpoint, KdcomTarget | KdcomHost):
+            if isinstance(arrival, LinkUp):
+                return endpoint.link_up(now)
+            return endpoint.link_down(arrival.reason)
+        return []
 
     @property
     def _peer(self) -> Address | None:

@@ -87,6 +87,8 @@ so not twice."""
 CLEAN = 1.0001
 """Transmissions a packet takes at most, as averaged, on a line that counts as losing nothing: since
 one was lost, fifty were not."""
+MOST_EFFORT = 10
+"""Transmissions in vain from which on it is not the line that loses: the peer does not listen."""
 
 
 class Outgoing:
@@ -284,7 +286,8 @@ class Endpoint:
         packet, self._outstanding = self._outstanding, None
         self.delivered += 1
         if packet is not None:
-            self.effort += (packet.sent - packet.asked - self.effort) / 8
+            took = min(packet.sent - packet.asked, MOST_EFFORT)
+            self.effort += (took - self.effort) / 8
         self._next_id = self._following(self._next_id)
         if self._queue:
             self._pump(now)

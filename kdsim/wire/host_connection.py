@@ -48,8 +48,6 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
     attempts = 3
     patience = 20.0
     """Seconds without a sign of life until a target that was asked something counts as gone."""
-    silence = 20.0
-    """Seconds without any datagram after which a KDNET target is gone; it pokes every 3."""
 
     def __init__(
         self, endpoint: KdcomHost | KdnetHost, link: Link, clock: Clock = time.monotonic
@@ -64,6 +62,11 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
         self._holding = False
         self._eagerness = Eagerness()
         self._starts = 0
+        self._waited = 0.0
+        """Seconds spent waiting, as long as was meant: we may be kept from the processor for much
+        longer, while the answer lies there."""
+        self._heard = 0.0
+        """What `_waited` was when the target last gave a sign of life."""
         self._gone: str | None = None
         self._guard: Callable[[], None] | None = None
         self.files: Callable[[FileIo], FileIo] = _no_files
@@ -150,11 +153,11 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
         """The block in which replies are awaited; the number of this session."""
         with self._interrupts:
             self._check_link()
-            self._asking = True
+            before, self._asking = self._asking, True
             try:
                 yield self._starts
             finally:
-                self._asking = False
+                self._asking = before
 
     def _ask(self, message: Manipulate) -> None:
         self._forgo()
@@ -179,11 +182,11 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
 
         A line that loses much takes its time: until then all that matters is a sign of life.
         """
-        begun, end, self._owed = self._clock(), None, None
-        while end is None or self._clock() < end:
+        begun, end, self._owed = self._waited, None, None
+        while end is None or self._waited < end:
             if end is None and self.endpoint.idle:
-                end = self._clock() + self.reply_timeout
-            self._sleep(end, eager=True)
+                end = self._waited + self.reply_timeout
+            self._sleep(None, eager=True)
             self._check_link()
             if self._starts != sessions:
                 raise TargetGone(f"the target on {self.description} restarted")
@@ -201,7 +204,8 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
         got lost, the answer after it would then look like its repetition.
         """
         if self._owed is not None:
-            self._reply_to(self._owed, self._starts)
+            with self._questions() as sessions:
+                self._reply_to(self._owed, sessions)
 
     def post(self, message: Manipulate) -> None:
         """Send a request that has no reply and wait until the target has it."""
@@ -224,7 +228,7 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
 
     def _settle(self) -> None:
         """Wait until the target has what we sent."""
-        begun = self._clock()
+        begun = self._waited
         self._flush()
         while not self.endpoint.idle:
             self._sleep(None)
@@ -232,8 +236,8 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
             self._check_patience(begun)
 
     def _check_patience(self, begun: float) -> None:
-        heard = max(begun, self.endpoint.heard or begun)
-        if self._clock() >= min(heard + self.patience, begun + MOST_PATIENCE * self.patience):
+        heard = max(begun, self._heard)
+        if self._waited >= min(heard + self.patience, begun + MOST_PATIENCE * self.patience):
             raise self._no_answer()
 
     def _no_answer(self) -> TargetGone:
@@ -243,36 +247,21 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
         """The next thing the target says by itself; None after `timeout` seconds.
 
         Raises:
-            TargetGone: the stream closed, or a KDNET target has been silent for too long.
+            TargetGone: the stream closed.
             ProtocolError: a packet made no sense; it is dropped.
         """
-        start = self._clock()
-        end = None if timeout is None else start + timeout
+        end = None if timeout is None else self._clock() + timeout
         with self._interrupts:
             while not self._events:
                 self._check_link()
-                patience = self._patience(start)
-                self._sleep(patience if end is None else min(end, patience or end))
-                if self._events:
-                    break
-                now = self._clock()
-                if end is not None and now >= end:
+                self._sleep(end)
+                if not self._events and end is not None and self._clock() >= end:
                     return None
-                if patience is not None and now >= patience == self._patience(start):
-                    silent = self.silence * self.endpoint.effort
-                    raise TargetGone(f"no sign of the target for {silent:.0f} seconds")
         # An interrupt noted meanwhile left the block above; the event then waits for the next call.
         event = self._events.popleft()
         if isinstance(event, ProtocolError):
             raise event
         return event
-
-    def _patience(self, start: float) -> float | None:
-        """Until when a target may stay silent; a stream need not say anything for ever."""
-        if not isinstance(self.endpoint, KdnetHost):
-            return None
-        # Of the pokes, too, fewer come where packets need more than one transmission.
-        return max(start, self.endpoint.heard or start) + self.silence * self.endpoint.effort
 
     @property
     def sessions(self) -> int:
@@ -328,13 +317,15 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
         with self._interrupts.sleeping:
             until = self._until(end)
             until = LONGEST_SLEEP if until is None else min(until, LONGEST_SLEEP)
+            start = self._clock()
             if eager:
                 self._eagerness.wait(self.link, until)
             else:
                 self.link.wait(until)
+            self._waited += min(self._clock() - start, until)
         events = self._service()
-        if not self._holding:
-            self._flush()
+        if (self.endpoint.heard or 0.0) >= start:
+            self._heard = self._waited
         for event in events:
             self._take(event)
         if not self._holding:

@@ -84,8 +84,9 @@ class Requests:
                 self._read_size = len(came)
             return False
 
+        converse = self._converse if size > self._read_size else self._one_by_one
         while len(data) < size and not end:
-            self._converse(questions(), take)
+            converse(questions(), take)
         rest = -(address + len(data)) % PAGE_SIZE
         if withheld and 0 < rest < min(size - len(data), self._read_size):
             # VirtualBox gives all or nothing, and names the size of what it does not give.

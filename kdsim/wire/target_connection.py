@@ -8,7 +8,7 @@ from collections import deque
 from typing import NamedTuple, Protocol
 
 from kdsim.errors import ProtocolError
-from kdsim.wire.carrier import MOST_ARRIVALS, Carrier, Clock
+from kdsim.wire.carrier import Carrier, Clock
 from kdsim.wire.eagerness import Eagerness
 from kdsim.wire.endpoint import BreakIn, Connected, Lost, Packet, Reset, WireEvent
 from kdsim.wire.kdcom import KdcomTarget
@@ -130,7 +130,7 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
             came = self._eagerness.wait(self.link, self._until(end))
             if not came and end is not None and self._clock() >= end:
                 return None
-            self._step(flush=False)
+            self._step(stands=True)
 
     def reply(self, message: Manipulate) -> None:
         """Answer a request; returns at once."""
@@ -190,14 +190,15 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
     def _deliver(self, kind: PacketType, payload: bytes, tries: int | None) -> bool:
         """Send a packet and wait for its ACK, from the start again if the session does so."""
         while self.present:
-            before = self.endpoint.delivered
+            before, start = self.endpoint.delivered, self._starts
             self.endpoint.send(kind, payload, self._clock(), tries)
             self._flush()
             while not self.endpoint.idle:
                 self.link.wait(self._until(None))
                 self._step()
-            if self.endpoint.delivered > before:
-                return True
+            delivered = self.endpoint.delivered > before
+            if delivered or self._starts == start:
+                return delivered
         return False
 
     def _ask(
@@ -216,14 +217,13 @@ class TargetConnection(Carrier["KdcomTarget | KdnetTarget"]):
                 self._step()
         return None
 
-    def _step(self, *, flush: bool = True) -> None:
-        for _ in range(MOST_ARRIVALS):
-            for event in self._service():
-                self._take(event)
-            if self._requests or not self.link.wait(0):
-                break
-        if flush:
+    def _step(self, *, stands: bool = False) -> None:
+        for event in self._service():
+            self._take(event)
+        if not stands:
             self._flush()
+            # To go on was meant for a notice that we did not wait for, not for the next stop.
+            self._requests = deque(r for r in self._requests if r.api not in PARTING)
         if self._lost_at is not None and (self.endpoint.heard or 0) > self._lost_at:
             # Whoever was given up speaks again.
             self._lost_at = None

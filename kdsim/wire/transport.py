@@ -132,7 +132,7 @@ def parse_com_listener(text: str) -> Listener:
         return PipeTransport(Path(place).expanduser())
     if kind == "tcp" and place:
         host, _, port = place.rpartition(":")
-        return TcpTransport(host or links.LOOPBACK, _port(port))
+        return TcpTransport(host.strip("[]") or links.LOOPBACK, _port(port))
     if text == "pty":
         return SerialTransport()
     raise UserError(f"--com '{text}' is neither unix:PATH nor tcp:PORT nor pty")

@@ -154,6 +154,16 @@ def test_reload_of_a_dump(computer: Computer) -> None:
     assert "Connected to" not in done.stdout
 
 
+def test_user_modules_of_a_dump(computer: Computer) -> None:
+    path = computer.folder / "here.dmp"
+    computer.kd("-c", f".dump /ka {path}; q")
+    last = "@@(#CONTAINING_RECORD(nt!PsActiveProcessHead.Blink, nt!_EPROCESS, ActiveProcessLinks))"
+    done = computer.kd("-z", str(path), "-c", f".process /r {last}; lm 1m u; q")
+    names = "explorer\nKERNELBASE\nKERNEL32\nntdll\n"
+    shown = done.stdout.partition("Implicit process is now ")[2]
+    assert shown.partition("\n")[2] == f"Loading User Symbols\n....\n{names}"
+
+
 @pytest.mark.parametrize(
     ("content", "message", "status"),
     [

@@ -49,6 +49,16 @@ def test_the_rest_is_refused_with_the_reason(machine: Computer) -> None:
         assert said[line].count("\n") == 1
 
 
+def test_stacks_of_threads_that_wait(machine: Computer) -> None:
+    """They lie in memory; only what runs cannot be looked at."""
+    done = machine.kd("-kl", "-c", "!stacks; !process 0 6 smss.exe; q")
+    assert done.returncode == 0
+    waiting = [line for line in done.stdout.splitlines() if " Blocked " in line]
+    assert len(waiting) > 20
+    assert not [line for line in waiting if "not available" in line]
+    assert ": nt!KeWaitForSingleObject+0x" in done.stdout
+
+
 def test_no_machine(computer: Computer) -> None:
     done = computer.kd("-kl", "-c", "q")
     assert done.returncode == 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -27,21 +29,50 @@ def test_one_command_lands_at_the_prompt(computer: Computer) -> None:
         pytest.param(["-c", "nosuchcommand"], "? 2\nq\n", 1, id="an error, then good commands"),
         pytest.param([], "? 1+\nq\n", 1, id="an error from a pipe"),
         pytest.param([], "? 1\nq\n", 0, id="a pipe"),
-        pytest.param(["-c", "g", "-z", "x.dmp"], "", 2, id="a dump"),
-        pytest.param(["-k", "net:port=1"], "", 2, id="no key"),
-        pytest.param(["-k", "serial"], "", 2, id="unknown transport"),
-        pytest.param(["-cf", "/nonexistent"], "", 2, id="no script"),
-        pytest.param(["-kl", "-z", "x"], "", 2, id="two targets"),
-        pytest.param(["-what"], "", 2, id="unknown option"),
     ],
 )
 def test_exit_status(computer: Computer, arguments: list[str], typed: str, status: int) -> None:
     done = computer.kd(*arguments, typed=typed)
     assert done.returncode == status
     assert "Traceback" not in done.stderr
-    if status == 2:
-        assert done.stdout == ""
-        assert done.stderr.splitlines()[-1].startswith("kdsim")
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        pytest.param("-z /nowhere", "cannot open /nowhere: No such file", id="no-dump"),
+        pytest.param("-k net:port=1", "connection 'net:port=1' lacks key=", id="no-key"),
+        pytest.param("-k serial", "connection 'serial' is neither", id="unknown-transport"),
+        pytest.param("-k", "argument -k: expected one argument; see kdsim kd -h", id="no-value"),
+        pytest.param("-cf /nowhere", "cannot read the script /nowhere: No such", id="no-script"),
+        pytest.param("--key-file /nowhere", "cannot read the key file /nowhere: No", id="key-file"),
+        pytest.param("-kl -z x", "-kl and -z exclude each other", id="two-targets"),
+        pytest.param("--machine lab", "--machine goes with -kl", id="machine-without-kl"),
+        pytest.param("-what", "unrecognized arguments: -what; see kdsim kd -h", id="option"),
+        pytest.param("lab", "unrecognized arguments: lab; see kdsim kd -h", id="argument"),
+        pytest.param("--seed x", "argument --seed: invalid int value: 'x'; see", id="number"),
+        pytest.param("--time 1", "unrecognized arguments: --time 1; see", id="abbreviation"),
+    ],
+)
+def test_mistakes_on_the_command_line(computer: Computer, line: str, complaint: str) -> None:
+    done = computer.kd(*line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"kdsim: {complaint}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["", "kd", "target", "wire"])
+def test_help_of_the_program(computer: Computer, command: str) -> None:
+    program = computer.kdsim(*command.split(), "-h")
+    assert program.end() == 0
+    assert program.output.startswith(f"usage: kdsim {command}")
+
+
+def test_a_command_that_is_none(computer: Computer) -> None:
+    program = computer.kdsim("kdd")
+    assert program.end() == 2
+    assert program.errors.startswith("kdsim: argument COMMAND: invalid choice: 'kdd'")
+    assert program.errors.count("\n") == 1
 
 
 def test_errors_do_not_end_the_script(computer: Computer) -> None:
@@ -153,18 +184,23 @@ def test_control_c_ends_a_listing(computer: Computer) -> None:
     assert kd.end() == 0
 
 
-def test_a_reader_that_goes_away(computer: Computer) -> None:
-    import subprocess
-    import sys
-
+@pytest.mark.parametrize(
+    ("redirected", "shown", "complaint"),
+    [
+        pytest.param("| head -1", "Connected to Windows 10", "", id="the-reader-goes-away"),
+        pytest.param(">/dev/full", "", "kdsim: No space left on device\n", id="the-disk-is-full"),
+    ],
+)
+def test_output_that_nobody_takes(
+    computer: Computer, redirected: str, shown: str, complaint: str
+) -> None:
     kd = f"{sys.executable} -m kdsim kd -c 'x nt!*; q'"
     done = subprocess.run(
-        ["bash", "-c", f"{kd} </dev/null | head -1; exit ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"{kd} </dev/null {redirected}; exit ${{PIPESTATUS[0]}}"],
         env=computer.environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.startswith("Connected to Windows 10")
-    assert done.stderr == ""
-    assert done.returncode == 1
+    assert done.stdout.startswith(shown)
+    assert (done.returncode, done.stderr) == (1, complaint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -63,6 +64,20 @@ class Typist:
 
         session.check_interrupt = asked  # type: ignore[method-assign]
 
+    def lose_patience_while_reading(self, answered: int) -> None:
+        """Press Ctrl+C while the target is asked for memory, after so many answers."""
+        backend, read = self._session.backend, self._session.backend.read_virtual
+
+        def asked(va: int, size: int) -> bytes:
+            nonlocal answered
+            answered -= 1
+            if answered < 0:
+                backend.read_virtual = read  # type: ignore[method-assign]
+                raise KeyboardInterrupt
+            return read(va, size)
+
+        backend.read_virtual = asked  # type: ignore[method-assign]
+
     def press_ctrl_c(self) -> None:
         self._session.interrupt()
 
@@ -73,6 +88,11 @@ class Typist:
         with in_time(line):
             self._session.execute(line)
         assert all(isinstance(text, str) for text in self.printed)
+
+    def answer(self, line: str) -> str:
+        self.printed.clear()
+        self.type(line)
+        return "".join(self.printed)
 
 
 NUMBERS = ["0", "1", "5", "10", "7ff0`00000000", "fffff800`5e400000", "0n99999999999999999999",
@@ -152,6 +172,20 @@ def test_ctrl_c_ends_an_endless_loop(machine: FrozenMachine, line: str) -> None:
         assert typist.printed[-1] == "^C\n"
         typist.type(".echo still here")
         assert typist.printed[-1] == "still here\n"
+
+
+@pytest.mark.parametrize("line", [".reload", ".reload /f", "x tidy!*"])
+def test_ctrl_c_costs_no_module(machine: FrozenMachine, line: str) -> None:
+    """Whenever it comes while the list of modules is read, all of them are there afterwards."""
+    with Typist(machine) as typist:
+        whole = typist.answer("? nt!KeBugCheckEx - nt; lm1m")
+    for answered in itertools.count():
+        with Typist(machine) as typist:
+            typist.lose_patience_while_reading(answered)
+            if not typist.answer(line).endswith("^C\n"):
+                break
+            assert typist.answer("? nt!KeBugCheckEx - nt; lm1m") == whole
+    assert answered > 1
 
 
 @pytest.mark.fuzz

@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 import pyte
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 GLANCE = 0.05
 PROMPTING = b"\x1b[?2004h"
 """Switches bracketed paste on: a prompt begins to read."""

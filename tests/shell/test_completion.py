@@ -58,7 +58,26 @@ def offered(engine: Engine, text: str) -> list[str]:
         pytest.param("? poolh", ["poolhittag"], id="bare"),
         pytest.param("u nt!??_C", ["nt!??_C@_05ABCDEF@nt@"], id="decorated-when-asked-for"),
         pytest.param("? po", ["poi", "poolhittag"], id="operator-first"),
-        pytest.param("? 1 xo", [], id="no-operator-where-an-argument-may-begin"),
+        pytest.param("dd 1 xo", [], id="no-operator-where-an-argument-may-begin"),
+        pytest.param("? 1 xo", ["xor"], id="operator-in-the-only-argument"),
+        pytest.param("dd nt!PspT L", [], id="a-length"),
+        pytest.param("dt nt!_EPROCESS @$proc", ["@$proc"], id="address-behind-a-type"),
+        pytest.param('bp /w "@@c++(@$proc->Pc', ["Pcb"], id="condition-of-a-breakpoint"),
+        pytest.param('bp /w "@$proc->Pc', ["Pcb"], id="condition-of-a-breakpoint-is-cpp"),
+        pytest.param('bp /w "1" nt!Ps "?? @$proc->Pc', ["Pcb"], id="commands-behind-a-condition"),
+        pytest.param(".dvalloc /r lea", [], id="unknown-command"),
+        pytest.param(
+            "?? #FIELD_OFFSET(nt!_EPROCESS, Act",
+            ["ActiveProcessLinks", "ActiveThreads"],
+            id="field-of-a-macro",
+        ),
+        pytest.param(
+            "?? #CONTAINING_RECORD(1, nt!_EPROCESS, Pcb.H", ["Pcb.Header"], id="containing-field"
+        ),
+        pytest.param("sxe l", ["ld", "lsq"], id="event"),
+        pytest.param('sxd -c "k" ld:le', ["ld:leaky"], id="module-of-an-event"),
+        pytest.param(".foreach /p", ["/pS", "/ps"], id="switch-of-foreach"),
+        pytest.param("~*", [], id="no-command-behind-an-asterisk"),
         pytest.param(".if (1 xo", ["xor"], id="binary-operator"),
         pytest.param("? $sc", ["$scmp(", "$scopeip"], id="function"),
         pytest.param("? @@m", ["@@masm("], id="other-language"),
@@ -138,6 +157,9 @@ def test_what_the_session_has(engine: Engine) -> None:
     assert offered(engine, "? @$bp") == ["@$bp0"]
     assert offered(engine, "ad s") == ["shout"]
     assert offered(engine, "sh") == ["shout"]
+    assert offered(engine, ".echo ${s") == ["shout"]
+    assert offered(engine, ".block { ? ${/d:sh") == ["shout"]
+    assert "/d:" in offered(engine, "${/")
 
 
 def test_a_typed_register_has_its_members(engine: Engine) -> None:

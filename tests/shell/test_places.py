@@ -55,6 +55,10 @@ PLACES = Places(is_type)
         pytest.param("r ra", "register", "ra", id="register"),
         pytest.param("r @ra", "register", "@ra", id="register-with-its-mark"),
         pytest.param("dt nt!_EP", "type", "nt!_EP", id="type"),
+        pytest.param("!object \\Dev nt!Ps", "flags", "nt!Ps", id="behind-what-is-no-expression"),
+        pytest.param("bp /p ", "process", "", id="process-of-a-breakpoint"),
+        pytest.param("bp /p 0 nt!Ps", OPERAND, "nt!Ps", id="behind-the-value-of-an-option"),
+        pytest.param("!stacks 2 x; bp /t ", "thread", "", id="thread-of-a-breakpoint"),
         pytest.param("dt -r nt!_EP", "type", "nt!_EP", id="type-behind-an-option"),
         pytest.param("?? (nt!_EP", "type", "nt!_EP", id="cast"),
         pytest.param("?? sizeof(nt!_EP", "type", "nt!_EP", id="sizeof"),
@@ -125,12 +129,19 @@ def test_field_knows_its_type() -> None:
         pytest.param("* remark", id="comment"),
         pytest.param("$$ remark", id="short-comment"),
         pytest.param("nosuch com", id="unknown-command"),
-        pytest.param(".echo te", id="plain-text"),
         pytest.param("k } r", id="no-line"),
     ],
 )
 def test_nothing_fits(text: str) -> None:
     assert PLACES.at(text) is None
+
+
+@pytest.mark.parametrize("text", [".echo te", "!object \\Dev", "dd nt!x L", "n 1", "vertarget "])
+def test_only_the_command_is_known(text: str) -> None:
+    """Nothing can be offered, but the bottom line tells what the command takes."""
+    place = PLACES.at(text)
+    assert place is not None
+    assert (place.kinds, place.match is not None) == ((), True)
 
 
 def test_control_words_are_terminals_of_the_grammar() -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import Application, create_app_session
 from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.lexers import SimpleLexer
 from prompt_toolkit.output import DummyOutput
 
-from kdsim.debugger.shell.prompt import Prompt, commands_of
+from kdsim.debugger.commands import registry
+from kdsim.debugger.commands.catalogue import REGISTRY
+from kdsim.debugger.session import Session
+from kdsim.debugger.shell.conversation import commands_of
+from kdsim.debugger.shell.history import SharedHistory
+from kdsim.debugger.shell.prompt import Prompt
 from kdsim.debugger.shell.terminal import Terminal
 from tests.shell.synthetic import engine_over, kernel_pdb
 
@@ -29,9 +37,21 @@ def _own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def typed(keys: str, tmp_path: Path) -> str:
+class Printed(list[str]):
+    """What the session prints. Ctrl+C is pressed at the moment when one of these texts comes."""
+
+    def __init__(self, *unwelcome: str) -> None:
+        self._unwelcome = unwelcome
+
+    def append(self, text: str) -> None:
+        super().append(text)
+        if text in self._unwelcome:
+            signal.raise_signal(signal.SIGINT)
+
+
+def typed(keys: str, tmp_path: Path, printed: Printed | None = None) -> str:
     """What the session prints when these keys are pressed, and then `q`."""
-    printed: list[str] = []
+    printed = Printed() if printed is None else printed
     engine = engine_over({"nt": kernel_pdb(tmp_path)}, printed)
     pieces = f"{keys}{THEN}q\r".split(THEN)
     with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
@@ -101,6 +121,50 @@ def test_ctrl_d_is_q(tmp_path: Path) -> None:
 def test_history_is_shared(tmp_path: Path) -> None:
     typed(".echo from before\r", tmp_path)
     assert typed(f"{UP}{THEN}{UP}\r", tmp_path) == "from before\n"
+
+
+def test_ctrl_c_once_more_while_a_command_ends(tmp_path: Path) -> None:
+    """What ends is not disturbed; the next command can be ended again."""
+    keys = ".while (1) { .echo one }\r.echo two\r.while (1) { .echo one }\r"
+    printed = typed(keys, tmp_path, Printed("one\n", "^C\n"))
+    assert printed == "one\n^C\ntwo\none\n^C\n"
+
+
+def test_ctrl_c_drops_the_rest_of_a_paste(tmp_path: Path) -> None:
+    keys = f"{PASTE}.while (1) {{ .echo one }}\n.echo never{PASTED}\r.echo two\r"
+    assert typed(keys, tmp_path, Printed("one\n")) == "one\n^C\ntwo\n"
+
+
+def test_ctrl_c_where_nothing_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a command and the prompt, or while the prompt is drawn, it is not for anybody."""
+
+    def look_again(self: SharedHistory) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    def lexer(self: Prompt) -> SimpleLexer:
+        signal.raise_signal(signal.SIGINT)
+        return SimpleLexer()
+
+    monkeypatch.setattr(SharedHistory, "look_again", look_again)
+    monkeypatch.setattr(Prompt, "_lexer_in_use", lexer)
+    assert typed(".echo one\r.echo two\r", tmp_path) == "one\ntwo\n"
+
+
+def test_ctrl_c_in_a_finalizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops what is raised there; the command ends a little later."""
+
+    class Waste:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def echo(session: Session, *_: object) -> None:
+        session.out.line("one")
+        Waste()
+
+    monkeypatch.setattr("kdsim.debugger.shell.interrupts.forget_typed", lambda: None)
+    declared = replace(REGISTRY.get(".echo"), function=echo)
+    monkeypatch.setitem(registry._declared, ".echo", declared)
+    assert typed(".while (1) { .echo }\r", tmp_path) == "one\n^C\n"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,17 @@ def test_control_c_ends_a_listing(terminal: Open) -> None:
     assert screen.lines[-2].startswith("Evaluate expression: 5")
 
 
+def test_control_z_goes_to_the_shell(terminal: Open) -> None:
+    screen = terminal(shell="set -m; kdsim; echo in between; fg")
+    screen.press(".echo he\x1a")
+    screen.until("in between")
+    screen.wait_for(lambda: screen.last == "0: kd> .echo he", "the line as it was")
+    screen.press("re\r")
+    screen.wait_for(lambda: screen.lines[-2:] == ["here", "0: kd>"], "an answer")
+    screen.press("q\r")
+    assert screen.end() == 0
+
+
 def test_a_pasted_script(terminal: Open) -> None:
     screen = terminal()
     screen.press("\x1b[200~.echo one\n.echo two\n\x1b[201~")
@@ -177,14 +188,29 @@ def test_memory_is_entered_interactively(terminal: Open) -> None:
     assert "  41  " in screen.lines[-2]
 
 
-def test_output_that_goes_elsewhere_is_plain(terminal: Open) -> None:
-    screen = terminal(shell="kdsim | cat")
-    screen.press("? 1+2\r")
-    screen.until("Evaluate expression: 3 = 00000000`00000003")
+@pytest.mark.parametrize(
+    ("shell", "changes"),
+    [
+        pytest.param("kdsim", {"TERM": "dumb"}, id="dumb"),
+        pytest.param("kdsim | (trap '' INT; cat)", {}, id="output-elsewhere"),
+    ],
+)
+def test_lines_that_the_terminal_edits(terminal: Open, shell: str, changes: dict[str, str]) -> None:
+    screen = terminal(shell=shell, **changes)
+    screen.press(".exho\x7f\x7f\x7fcho 한글\r")
+    screen.wait_for(lambda: screen.lines[-3:] == ["0: kd> .echo 한글", "한글", "0: kd>"], "a line")
+    screen.press("\r")
+    screen.wait_for(lambda: screen.lines[-2:] == ["한글", "0: kd>"] and screen.last, "it again")
+    screen.press(".while (1) { .echo on and on }\r")
+    screen.until("on and on")
+    screen.press("\x03")
     screen.wait_for(lambda: screen.at_prompt, "a prompt")
+    screen.press(".echo never\x03")
+    screen.wait_for(lambda: screen.at_prompt, "another line")
     screen.press("\x04")
     assert screen.end() == 0
     assert b"\x1b" not in screen.raw
+    assert "never" not in screen.lines
 
 
 def test_a_menu_and_the_bottom_lines(terminal: Open) -> None:
@@ -277,6 +303,19 @@ def test_styles(terminal: Open) -> None:
     assert screen.lines[-2].startswith("no style 'rainbow': dark, light, colour-blind,")
     screen.type(".style")
     assert screen.lines[-2] == "Style is colour-blind"
+
+
+@pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"KDSIM_STYLE": "none"}])
+def test_no_colour_while_a_line_is_typed(terminal: Open, changes: dict[str, str]) -> None:
+    """What history suggests, and what a menu says of its words, is marked in another way."""
+    screen = terminal(**changes)
+    screen.type(".echo dt nt!_EPROCESS")
+    screen.press(".ec")
+    screen.wait_for(lambda: screen.last == "0: kd> .echo dt nt!_EPROCESS", "a suggestion")
+    screen.press("\x15dt nt!_EPROCESS Act\t")
+    screen.until("ActiveThreadsHighWatermark")
+    assert b"\x1b[0;3mho dt nt!_EPROCESS" in screen.raw
+    assert b";5;" not in screen.raw
 
 
 def test_a_style_that_is_none(terminal: Open) -> None:

@@ -40,7 +40,11 @@ VERSION = VersionArguments(15, 19041, kernel_base=BASE, module_list=BASE + 8, da
 
 
 class FakeTarget:
-    """Readable at BASE..BASE+SIZE except the third page; takes orders from tests while it runs."""
+    """Readable at BASE..BASE+SIZE except the third page; takes orders from tests while it runs.
+
+    Orders wait until the target has seen a debugger: what one sends into a pseudo terminal is on
+    its way for as long as the kernel likes.
+    """
 
     def __init__(self, connection: TargetConnection, halted: bool = False):
         self.connection = connection
@@ -112,7 +116,7 @@ class FakeTarget:
                 self.events.append(event)
             if isinstance(event, BreakIn):
                 self._stop(self.breakpoint())
-            elif not self._orders.empty():
+            elif not self._orders.empty() and connected(self):
                 self._orders.get()(self.connection)
             elif event is None:
                 self.connection.link.wait(0.002)
@@ -276,9 +280,6 @@ class ForeignTarget(FakeTarget):
         """Send a packet of any kind as soon as a debugger is there; stop behind it."""
 
         def say(connection):
-            if not connection.present:
-                self.order(say)
-                return
             connection.endpoint.send(kind, payload, time.monotonic())
             self._stop(self.breakpoint())
 

@@ -5,6 +5,7 @@ depends on the host's clock: a seed says everything that happens.
 """
 
 import heapq
+import random
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -27,6 +28,28 @@ class Over(Exception):
     """The line was taken down while somebody waited at it."""
 
 
+class Stalls:
+    """What keeps one end, or both, from the processor now and then; `late` the debugger at first.
+
+    Args:
+        chance: that it happens at one look at the link.
+        lengths: seconds, at most.
+    """
+
+    def __init__(self, seed, chance, lengths, sides=(HOST, TARGET), late=0.0):
+        self._random = random.Random(seed)
+        self._chance, self._lengths, self._sides = chance, lengths, sides
+        self.late = late
+
+    def length(self, side):
+        if side not in self._sides or self._random.random() >= self._chance:
+            return 0.0
+        return self._random.choice(self._lengths) * self._random.random()
+
+
+NO_STALLS = Stalls(0, 0.0, ())
+
+
 class Line:
     """A debugger's connection `host` and a target's.
 
@@ -35,12 +58,13 @@ class Line:
         lost: told the side and the bytes of each piece that is sent; whether it never arrives.
     """
 
-    def __init__(self, kind, faults=None):
+    def __init__(self, kind, faults=None, stalls=NO_STALLS):
         self.now, self.faults = 0.0, faults or Faults()
+        self.stalls = stalls
         self.lost = lambda side, data: False
         self._stream = kind != "net"
         self._arrivals, self._order = [], count()
-        self._over = False
+        self.over = False
         self.host_end, self.target_end = _End(self, HOST), _End(self, TARGET)
         self._ends = (self.host_end, self.target_end)
         if kind == "net":
@@ -60,6 +84,8 @@ class Line:
         """Have `serve` run in the target's thread."""
         self._start(serve)
         try:
+            if self.stalls.late:
+                self.host_end.stall(self.stalls.late)
             yield
         finally:
             self._stop()
@@ -74,7 +100,7 @@ class Line:
         self._thread.start()
 
     def _stop(self):
-        self._over = True
+        self.over = True
         self.target_end.turn.release()
         self._thread.join(5)
         assert not self._thread.is_alive()
@@ -94,7 +120,7 @@ class Line:
         if awake is not end:
             awake.turn.release()
             end.turn.acquire()
-        if self._over:
+        if self.over:
             raise Over
 
     def _next(self):
@@ -114,7 +140,8 @@ class Line:
                 if isinstance(last, Data):
                     data = end.inbox.pop().data + data
                 end.inbox.append(Data(data, ADDRESS))
-                end.wakes = self.now
+                if end.wakes > self.now:
+                    end.wakes = max(self.now, end.stalled)
 
 
 class _End:
@@ -126,22 +153,37 @@ class _End:
         self.description = "the line"
         self.inbox = deque()
         self.wakes = 0.0 if side == TARGET else NEVER
+        self.stalled = 0.0
         self.turn = threading.Semaphore(0)
         self._line, self._side = line, side
 
+    def stall(self, length):
+        """Do nothing for so long, whatever comes."""
+        if length and not self._line.over:
+            self.stalled = self.wakes = self._line.now + length
+            self._line.sleep(self)
+            self.wakes = NEVER
+
     def wait(self, timeout):
-        if not self.inbox and timeout != 0:
+        if timeout == 0:
+            return bool(self.inbox)
+        self._perhaps_stall()
+        if not self.inbox:
             self.wakes = NEVER if timeout is None else self._line.now + timeout
             self._line.sleep(self)
         self.wakes = NEVER
+        self._perhaps_stall()
         return bool(self.inbox)
+
+    def _perhaps_stall(self):
+        self.stall(self._line.stalls.length(self._side))
 
     def watch(self, fd):
         raise AssertionError
 
     def receive(self):
-        arrived, self.inbox = list(self.inbox), deque()
-        return arrived
+        self._perhaps_stall()
+        return [self.inbox.popleft()] if self.inbox else []
 
     def send(self, pieces, to=None):
         for data in pieces:

@@ -454,16 +454,15 @@ def test_stream_target_that_ends(tmp_path):
 
 
 def test_silent_net_target_is_gone(tmp_path):
+    """For whoever asks it something; one that runs is waited for."""
     backend, connection = over_net(tmp_path)
-    backend._connection.reply_timeout = 0.1
-    backend._connection.silence = 0.2
+    backend.give_up_after(0.5)
     with FakeTarget(connection, halted=True):
         backend.connect(5)
         backend.wait(5)
     with pytest.raises(TargetGone, match="does not answer"):
         backend.read_virtual(BASE, 4)
-    with pytest.raises(TargetGone, match="no sign of the target"):
-        backend.wait(None)
+    assert backend.wait(0.5) is None
     backend.close()
 
 

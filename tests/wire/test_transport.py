@@ -71,6 +71,7 @@ def test_bad_transport(text, complaint):
         ("unix:/tmp/kd", PipeTransport(Path("/tmp/kd"))),
         ("unix:~/kd", PipeTransport(Path("~/kd").expanduser())),
         ("tcp:5000", TcpTransport("127.0.0.1", 5000)),
+        ("tcp:[::1]:5000", TcpTransport("::1", 5000)),
         ("pty", SerialTransport()),
         ("tcp:0.0.0.0:5000", TcpTransport("0.0.0.0", 5000)),
     ],

@@ -10,7 +10,7 @@ from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.pseudo import pseudo_register
 from kdsim.debugger.registers import is_register
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.variables import Variable, find_variable
+from kdsim.debugger.variables import Variable, find_variable, typed_global
 from kdsim.errors import ArgumentError, FormatError, KdsimError, SymbolError
 from kdsim.symbols.types import Array, Function, Pointer, Record
 
@@ -96,12 +96,11 @@ class SessionContext:
             local = self.local(name)
             if local is not None:
                 return local
-        space = self.session.symbols
         try:
-            for place in space.lookup(name):
-                if place.symbol.type is not None:
-                    return self._read(place.symbol.type, place.va)
-            constant = next(space.constants(name), None)
+            found = typed_global(self.session, name)
+            if found is not None:
+                return self._read(found[1], found[0].va)
+            constant = next(self.session.symbols.constants(name), None)
         except SymbolError:
             return None
         if constant is None or constant.type is None:

@@ -98,26 +98,29 @@ class DriverReport:
         yield f"Driver object ({self.address:016x}) is for:"
         yield f" {self.name}"
         yield ""
+        if self.flags & DEVICES:
+            yield from self._devices()
+        if self.flags & DISPATCH:
+            yield from self._routines()
+
+    def _devices(self) -> Iterator[str]:
         yield "Driver Extension List: (id , addr)"
         for name, place in self.extensions:
             yield f"({name:016x} {place:016x})  "
         yield ""
-        if self.flags & DEVICES:
-            yield "Device Object list:"
-            if self.flags & DETAILED:
-                for report in self.reports:
-                    yield from report.lines()
-                    yield ""
-            else:
-                for start in range(0, len(self.devices), 4):
-                    yield "  ".join(f"{d:016x}" for d in self.devices[start : start + 4])
+        yield "Device Object list:"
+        if self.flags & DETAILED:
+            for report in self.reports:
+                yield from report.lines()
                 yield ""
-        if self.flags & DISPATCH:
-            yield from self._routines()
+            return
+        for start in range(0, len(self.devices), 4):
+            yield "".join(f"{device:016x}  " for device in self.devices[start : start + 4])
+        yield ""
 
     def _routines(self) -> Iterator[str]:
         for label, address, symbol in self.routines:
-            yield f"{label + ':':14} {address:016x}\t{symbol}"
+            yield f"{label + ':':14} {address:08x}\t{symbol}"
         yield ""
         yield "Dispatch routines:"
         for number, (address, symbol) in enumerate(self.dispatch):
@@ -217,7 +220,8 @@ class DeviceReport:
             f"Current Irp {self.irp:08x} RefCount {self.references} Type {self.kind:08x}"
             f" Flags {self.flags:08x}"
         )
-        yield " ".join(f"{name} {place:016x}" for name, place in self.places if place)
+        shown = (pair for pair in self.places if pair[1] or pair[0] == "DevExt")
+        yield "".join(f"{name} {place:08x} " for name, place in shown)
         yield _words("ExtensionFlags", self.extension_flags, EXTENSION_FLAGS)
         if self.characteristics:
             yield _words("Characteristics", self.characteristics, CHARACTERISTICS)

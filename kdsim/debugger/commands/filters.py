@@ -80,7 +80,7 @@ def show_filters(session: Session, args: Arguments, name: str) -> FilterList:
     "sx-",
     summary="Break at once (sxe), at the second chance (sxd), only say so (sxn), or ignore (sxi).",
     group="execution",
-    params=(Param("event", "text", "ld:leaky, av, c0000005, * ..."),),
+    params=(Param("event", "event", "ld:leaky, av, c0000005, * ..."),),
     options=(
         Option("-c", "to run at the first chance, whatever else is done", '"<commands>"'),
         Option("-c2", "to run at the second chance", '"<commands>"'),

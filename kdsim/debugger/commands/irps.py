@@ -47,11 +47,10 @@ class IrpReport:
         else:
             stacks = f"{irp.stack_count} stacks {irp.current_location} is current"
             yield f"Irp is active with {stacks} (= 0x{irp.current:x})"
-        mdl = f"Mdl={irp.mdl:016x}:" if irp.mdl else "No Mdl:"
+        mdl = f"Mdl={irp.mdl:x}:" if irp.mdl else "No Mdl:"
         buffer = irp.system_buffer
-        system = f"System buffer={buffer:016x}:" if buffer else "No System Buffer:"
-        thread = f"Thread {irp.thread:016x}:" if irp.thread else "Thread 00000000:"
-        yield f" {mdl} {system} {thread}  Irp stack trace.  "
+        system = f"System buffer={buffer:x}:" if buffer else "No System Buffer:"
+        yield f" {mdl} {system} Thread {irp.thread:08x}:  Irp stack trace.  "
         for name, text in self.fields:
             yield f"{name} = {text}"
         yield STACK_HEADER
@@ -63,14 +62,14 @@ class IrpReport:
         minor = irps.minor_name(location.major, location.minor)
         mark = ">" if current else " "
         yield f"{mark}[{major}({location.major:x}), {minor}({location.minor:x})]"
-        pointers = f"{location.device:016x} {location.file:016x}"
-        completion = f"{location.routine:016x}-{location.context:016x}"
+        pointers = f"{location.device:08x} {location.file:08x}"
+        completion = f"{location.routine:08x}-{location.context:08x}"
         numbers = f"{location.flags:2x} {location.control:2x}"
         yield f"           {numbers} {pointers} {completion} {location.control_words}"
         driver = self.drivers.get(location.device, "")
         routine = self.routines.get(location.routine, "")
         yield f"           {driver} {routine}".rstrip()
-        yield f"            Args: {' '.join(f'{value:016x}' for value in location.arguments)}"
+        yield f"            Args: {' '.join(f'{value:08x}' for value in location.arguments)}"
 
 
 def _report(session: Session, nt: Nt, irp: irps.Irp, *, detail: bool) -> IrpReport:

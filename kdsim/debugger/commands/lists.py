@@ -10,6 +10,7 @@ from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.registry import HELP_LETTER, Option, Param, command
 from kdsim.debugger.inspect.nt import LIST_LIMIT
 from kdsim.debugger.language.arguments import Arguments
+from kdsim.debugger.language.numbers import without_quoting
 from kdsim.errors import ArgumentError
 from kdsim.symbols.types import Record
 
@@ -61,9 +62,7 @@ class _Walk:
 def show_list(session: Session, args: Arguments, name: str) -> None:
     """Follows one pointer field until NULL or the start; @$extret is the element's address."""
     if args.peek().startswith('"'):
-        inner = args.string() or ""
-        args.at_end()
-        args = Arguments(_unescaped(inner), args.context)
+        args = Arguments(args.commands(), args.context)
     walk = _arguments(session, args)
     element = walk.start
     for _ in range(walk.limit):
@@ -119,13 +118,8 @@ def _link(session: Session, text: str) -> tuple[int, int]:
 
 def _commands(given: dict[str, str]) -> str:
     """`dd` with `-a "L2"` becomes `dd @$extret L2`."""
-    text = _unescaped(given.get("x", "")) or DEFAULT_COMMAND
+    text = without_quoting(given.get("x", "")) or DEFAULT_COMMAND
     arguments = given.get("a", "")
     if not _MENTIONED.search(f"{text} {arguments}"):
         text = f"{text} {ELEMENT}"
     return f"{text} {arguments}".rstrip()
-
-
-def _unescaped(text: str) -> str:
-    r"""One level of quoting less; `\n` stays for the command that prints it."""
-    return re.sub(r'\\(["\\])', r"\1", text)

@@ -34,13 +34,6 @@ USER_SPACE_END = 1 << 47
 _OPTION = re.compile(r"-([mp]):(\"[^\"]*\"|\S+)\s*")
 
 
-def _command_string(args: Arguments) -> str:
-    """What to run: a quoted string, or all that is left."""
-    text = args.string() if args.peek().startswith('"') else args.rest()
-    args.at_end()
-    return text or ""
-
-
 @contextmanager
 def _aliases(session: Session, values: Mapping[str, str]) -> Iterator[None]:
     """Aliases of this turn: `@#Base` and its like."""
@@ -85,7 +78,7 @@ class Turn(NamedTuple):
     "@#TimeDateStamp @#Checksum @#Flags @#SymbolType @#FileVersion @#ProductVersion",
 )
 def for_each_module(session: Session, args: Arguments, name: str) -> Turns | None:
-    commands = _command_string(args)
+    commands = args.commands()
     modules = sorted(session.symbols.modules, key=lambda module: module.base)
     if not commands:
         found = (_module_aliases(m, index) for index, m in enumerate(modules))
@@ -136,7 +129,7 @@ def _module_aliases(module: Module, index: int) -> dict[str, str]:
 )
 def for_each_frame(session: Session, args: Arguments, name: str) -> Turns | None:
     """Each frame in turn is the local context; the old one comes back at the end."""
-    commands = _command_string(args)
+    commands = args.commands()
     frames = session.stack()
     if not commands:
         return Turns(tuple(Turn(_frame_line(session, frame), {}) for frame in frames))
@@ -167,7 +160,7 @@ def _frame_line(session: Session, frame: Frame) -> str:
     notes="Alias: @#Local",
 )
 def for_each_local(session: Session, args: Arguments, name: str) -> Turns | None:
-    commands = _command_string(args)
+    commands = args.commands()
     names = [variable.name for variable in scope_variables(session)]
     if not commands:
         return Turns(tuple(Turn(local, {"Local": local}) for local in names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.listing import as_found
 from kdsim.debugger.commands.pool import block_line
-from kdsim.debugger.commands.registry import Param, command
+from kdsim.debugger.commands.registry import Option, Param, command
 from kdsim.debugger.inspect import heaps, pool
 from kdsim.debugger.inspect.nt import Nt
+from kdsim.debugger.language.numbers import without_quoting
 from kdsim.errors import ArgumentError, MemoryFault
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ POOLS: dict[int, tuple[str, tuple[int, ...]]] = {
     SESSION_TYPE: ("Session", ()),
 }
 TAG_LENGTH = 4
+# The debuggers of today call the pool by its name and take a command for each block.
+SWITCHES = {"nonpaged": 0, "paged": 1, "session": SESSION_TYPE}
+_POOL_SWITCH = re.compile(rf"(?:^|\s)-({'|'.join(SWITCHES)})(?=\s|$)", re.IGNORECASE)
+_TAG_SWITCH = re.compile(r"(?:^|\s)-tag\s+", re.IGNORECASE)
+_COMMANDS = re.compile(r'(?:^|\s)-x\s+"((?:\\.|[^"\\])*)"\s?', re.IGNORECASE)
 POOL = Param(
     "pool",
     "word",
@@ -52,17 +59,42 @@ class PoolBlocks:
         Param("tag", "text", "four characters (* and ? match), or 0x and the tag's value"),
         POOL,
     ),
+    options=(
+        Option("-nonpaged", "search nonpaged pool, as without an option"),
+        Option("-paged", "search paged pool"),
+        Option("-session", "search session pool"),
+        Option("-tag", "what follows is the tag"),
+        Option("-x", "run them for each block; @$extret is where its data begins", '"<commands>"'),
+    ),
     needs=Caps.READ,
     see_also=("!poolused", "!pool"),
+    examples=('!poolfind "Abc "', '!poolfind Proc -x "dt nt!_OBJECT_HEADER @$extret"'),
 )
 def poolfind(session: Session, args: Arguments, name: str) -> PoolBlocks:
     """Reads: nt!PoolBigPageTable, nt!ExPoolState's heaps."""
-    pattern, kind = _arguments(args.raw())
+    request = _arguments(args.raw())
     nt = Nt(session.symbols, session.memory)
+    blocks = search(session, nt, request.tag, request.pool)
+    if request.commands:
+        _for_each(session, args, blocks, request.commands)
+        return PoolBlocks(())
     with session.progress("Searching pool"):
-        found = as_found(session, search(session, nt, pattern, kind), PoolBlocks)
+        found = as_found(session, blocks, PoolBlocks)
     session.out.line()
     return found
+
+
+def _for_each(
+    session: Session, args: Arguments, blocks: Iterator[heaps.PoolBlock], commands: str
+) -> None:
+    """`-x`: the commands see where a block's data begins; big ones have no header."""
+    header = session.symbols.record("nt!_POOL_HEADER").size
+    for block in blocks:
+        session.check_interrupt()
+        session.out.line(block_line(block))
+        args.context.set_pseudo("$extret", block.address + (0 if block.big else header))
+        session.runner(commands)
+        session.out.line()
 
 
 def search(
@@ -134,7 +166,26 @@ def _pool(nt: Nt, kind: int) -> tuple[str, tuple[int, ...]]:
     return POOLS[kind]
 
 
-def _arguments(text: str) -> tuple[str | int, int]:
+@dataclass(frozen=True, slots=True)
+class _Request:
+    tag: str | int
+    pool: int
+    commands: str
+
+
+def _arguments(text: str) -> _Request:
+    """The options may stand in front of the tag or behind it."""
+    commands = _COMMANDS.search(text)
+    text = _COMMANDS.sub(" ", text).lstrip() if commands else text
+    switch = _POOL_SWITCH.search(text)
+    text = _TAG_SWITCH.sub("", _POOL_SWITCH.sub("", text))
+    tag, pool = _tag_and_pool(text.lstrip() if switch and switch.start() == 0 else text)
+    if switch:
+        pool = SWITCHES[switch[1].lower()]
+    return _Request(tag, pool, without_quoting(commands[1]) if commands else "")
+
+
+def _tag_and_pool(text: str) -> tuple[str | int, int]:
     """Tag and pool type; a tag may hold blanks (`Abc `) and only lower-case 0x starts a number."""
     if not text.strip():
         raise ArgumentError("!poolfind needs a tag of four characters, or 0x and its value")

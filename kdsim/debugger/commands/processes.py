@@ -70,7 +70,7 @@ def _has_module(session: Session, nt: Nt, process: processes.Process, module: st
 FLAGS: tuple[tuple[int, str], ...] = (
     (1, "times and priorities"),
     (2, "threads and what they wait for"),
-    (4, "with 2: stacks; alone: one line a thread"),
+    (4, "with 2: times, priorities and stacks; alone: one line a thread"),
     (8, "no arguments in stacks"),
     (0x10, "in the process' context"),
 )
@@ -96,6 +96,9 @@ FLAGS: tuple[tuple[int, str], ...] = (
 def show_process(session: Session, args: Arguments, name: str) -> ProcessReport | ProcessList:
     """Walks nt!PsActiveProcessHead."""
     switches = args.switches("s:", "m:")
+    first = args.peek().partition(" ")[0]
+    if first.lower().endswith(".exe"):
+        raise ArgumentError(f"an image name stands third: !process 0 0 {first}")
     which = args.optional_expression()
     flags = args.optional_expression()
     image = args.word() or ""
@@ -120,14 +123,15 @@ def show_process(session: Session, args: Arguments, name: str) -> ProcessReport 
 
 @dataclass(frozen=True, slots=True)
 class ProcessList:
-    """Several processes, or the one that was searched for."""
+    """Several processes, or the one that was searched for; only a list of all has a title."""
 
     title: str
     processes: tuple[ProcessReport, ...]
     problem: str = ""
 
     def lines(self) -> Iterator[str]:
-        yield self.title
+        if self.title:
+            yield self.title
         for process in self.processes:
             yield from process.lines()
         if self.problem:
@@ -156,7 +160,8 @@ def _all(reader: ProcessReader, flags: int, wanted: _Filter) -> ProcessList:
         problem = str(error)
     if not found and not problem:
         raise ArgumentError(f"no process {_described(wanted)}")
-    return ProcessList("**** NT ACTIVE PROCESS DUMP ****", tuple(found), problem)
+    title = "" if wanted else "**** NT ACTIVE PROCESS DUMP ****"
+    return ProcessList(title, tuple(found), problem)
 
 
 def _described(wanted: _Filter) -> str:
@@ -232,8 +237,7 @@ def for_each(
     session: Session, args: Arguments, alias: str, default: str, addresses: Iterable[int]
 ) -> None:
     """Run `"commands"`, or the rest of the line, with `@#Name` and `${@#Name}` replaced."""
-    text = args.string(escapes=True) if args.peek().startswith('"') else args.rest()
-    args.at_end()
+    text = args.commands()
     for address in addresses:
         session.check_interrupt()
         number = f"0x{address:016x}"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TIMES = 0x1
 PAGE_KB = 4
 LABEL = 33
+WORKING_SET = "Working Set Sizes (now,min,max)"
+"""What follows this label stands a column further left than all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class ProcessHead:
             f"  ParentCid: {self.parent_pid:04x}"
         )
         yield (
-            f"    DirBase: {self.directory_base:08x}  ObjectTable: {self.object_table:016x}"
+            f"    DirBase: {self.directory_base:08x}  ObjectTable: {self.object_table:08x}"
             f"  HandleCount: {self.handle_count:3}."
         )
         yield f"    Image: {self.image}"
@@ -82,7 +84,8 @@ class ProcessDetails:
         )
         yield f"    DeviceMap {self.device_map:016x}"
         for label, value in self.values.items():
-            yield f"    {label:{LABEL}} {value}"
+            width = LABEL - (label == WORKING_SET)
+            yield f"    {label:{width}} {value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ class ProcessReader:
             "KernelTime": lambda: clock(pcb.KernelTime * clocks.tick),
             "QuotaPoolUsage[PagedPool]": lambda: f"{view.ProcessQuotaUsage[1]}",
             "QuotaPoolUsage[NonPagedPool]": lambda: f"{view.ProcessQuotaUsage[0]}",
-            "Working Set Sizes (now,min,max)": lambda: _working_set(vm),
+            WORKING_SET: lambda: _working_set(vm),
             "PeakWorkingSetSize": lambda: f"{vm.PeakWorkingSetSize}",
             "VirtualSize": lambda: f"{view.VirtualSize >> 20} Mb",
             "PeakVirtualSize": lambda: f"{view.PeakVirtualSize >> 20} Mb",

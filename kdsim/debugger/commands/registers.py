@@ -171,7 +171,7 @@ class RegisterValues:
     notes="rM <mask> shows the groups of a mask, as rm lists them. r? $t0 = <expr> keeps the type.",
 )
 def registers(session: Session, args: Arguments, name: str) -> RegisterDump | RegisterValues | None:
-    if not args.peek().startswith(("$", "?")):
+    if not args.peek().startswith(("$", "@$", "?")):
         # The variables of the debugger itself are there without a processor to look at.
         require(Caps.REGISTERS, name, session.backend.caps, session.backend.refusals)
     if args.done:
@@ -239,9 +239,11 @@ def register_dump(session: Session, found: RegisterFile, mask: int | None = None
 
 
 def _one(session: Session, args: Arguments) -> RegisterValue | None:
-    """One `reg`, `reg:type`, `reg=value` or `reg=`."""
-    if args.peek().startswith("@"):
-        raise args.error()
+    """One `reg`, `reg:type`, `reg=value` or `reg=`.
+
+    The manual permits no `@` in front of it, but kd lets it pass and many a script has it.
+    """
+    args.peek()
     found = _NAME.match(args.text, args.position)
     if found is None:
         raise args.error()

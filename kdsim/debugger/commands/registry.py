@@ -42,6 +42,7 @@ ParamKind = Literal[
     "process",
     "thread",
     "register",
+    "event",
     "breakpoint",
     "processor",
     "file",
@@ -347,16 +348,19 @@ class Registry:
             AbsentCommand: kd has that command and kdsim has not.
             UnknownCommand: nobody has; it holds near names.
         """
+        match = self.match(text)
+        if match is None:
+            raise self.unknown(re.split(r"[\s;,]", text.lstrip(), maxsplit=1)[0])
+        return match
+
+    def match(self, text: str) -> Match | None:
+        """The same; None for a name that is not declared."""
         text = text.lstrip()
         if text.startswith("!"):
-            match = self._whole(_BANG, _without_extension(text))
-        elif text.startswith("."):
-            match = self._whole(_DOT, text)
-        else:
-            match = self._plain(text)
-        if match is None:
-            raise self.unknown(re.split(r"[\s;,]", text, maxsplit=1)[0])
-        return match
+            return self._whole(_BANG, _without_extension(text))
+        if text.startswith("."):
+            return self._whole(_DOT, text)
+        return self._plain(text)
 
     def unknown(self, typed: str) -> UserError:
         """What to raise about a name that is not declared."""

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from kdsim.debugger import times
 from kdsim.debugger.backends.base import Caps
 from kdsim.debugger.commands.modules import ModuleList, Selection, module_list, unloaded_drivers
+from kdsim.debugger.commands.processreport import process_context
 from kdsim.debugger.commands.registry import HELP_SWITCH, Option, Param, command
+from kdsim.debugger.inspect import environment
+from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.modules import module_name
 from kdsim.debugger.settings import SYMOPT_DEFERRED_LOADS
 from kdsim.debugger.text import address as tick
-from kdsim.errors import ArgumentError, MemoryFault
+from kdsim.errors import ArgumentError, MemoryFault, SymbolError
 from kdsim.symbols.wildcard import has_wildcard, matches
 
 if TYPE_CHECKING:
@@ -91,15 +94,45 @@ class _Reload:
             out.line("Loading Kernel Symbols")
             session.modules.reload()
             self._dots(session.symbols.modules)
-        if "n" not in given:
-            out.line("Loading User Symbols")
-            out.line()
-        if "user" in given:
-            return
-        out.line("Loading unloaded module list")
-        if gone := unloaded_drivers(session):
-            out.line("." * len(gone))
-        self._load(session.symbols.modules)
+        wanted: Sequence[Module] = session.symbols.modules
+        process, peb = self._looked_at()
+        with process_context(session, process):
+            if "n" not in given:
+                out.line("Loading User Symbols")
+                user = self._user(peb)
+                wanted = user if "user" in given else wanted
+            if "user" not in given:
+                out.line("Loading unloaded module list")
+                if gone := unloaded_drivers(session):
+                    out.line("." * len(gone))
+            self._load(wanted)
+
+    def _looked_at(self) -> tuple[int, int]:
+        """The process that is looked at and its PEB; 0 where nothing tells."""
+        try:
+            process = self._session.current_process()
+            return process, int(self._session.nt_view("_EPROCESS", process).Peb)
+        except (MemoryFault, SymbolError):
+            return 0, 0
+
+    def _user(self, peb: int) -> list[Module]:
+        """What the process has loaded, by the loader's list in its PEB."""
+        session = self._session
+        nt = Nt(session.symbols, session.memory)
+        found: list[Module] = []
+        session.modules.forget_user()
+        try:
+            images = environment.modules(nt, peb) if peb else ()
+            found.extend(
+                session.modules.add_user(i.path, i.base, i.size, i.timestamp) for i in images
+            )
+        except MemoryFault:
+            place = tick(nt.view("_PEB", peb).at("Ldr"))
+            session.out.line(f"PEB is paged out (Peb.Ldr = {place})")
+        else:
+            session.out.write("" if found else "\n")
+        self._dots(found)
+        return found
 
     def current(self) -> None:
         """`/d`: the modules the debugger knows."""

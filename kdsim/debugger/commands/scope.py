@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -42,8 +42,11 @@ class Implicit:
     address: int
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"Implicit {self.kind} is now {tick(self.address)}"
+
     def lines(self) -> Iterator[str]:
-        yield f"Implicit {self.kind} is now {tick(self.address)}"
+        yield str(self)
         yield from self.notes
 
 
@@ -77,8 +80,8 @@ def choose_thread(session: Session, args: Arguments, name: str) -> Implicit:
     notes: tuple[str, ...] = ()
     if decoding.wanted:
         process = int(session.nt_view("_KTHREAD", thread).ApcState.Process)
-        notes = decoding.begin(session, process)
         session.scope.process = process
+        notes = (str(Implicit("process", process)), *decoding.begin(session, process))
     session.scope.reset_registers()
     session.scope.registers = registers
     session.scope.thread = thread
@@ -151,10 +154,17 @@ class _Decoding:
     def begin(self, session: Session, process: int) -> tuple[str, ...]:
         base = directory_base(session, process)
         session.memory.select_process(base, decode_all=self.everything)
-        if self.reload:
-            session.execute(".reload /user")
         what = "ptes" if self.everything else "user"
-        return (f".cache forcedecode{what} done",) if self.wanted else ()
+        notes = (f".cache forcedecode{what} done",) if self.wanted else ()
+        return (*notes, *self.symbols(session))
+
+    def symbols(self, session: Session) -> Iterable[str]:
+        """What loading the user symbols has to say, if it is asked for."""
+        if not self.reload:
+            return ()
+        with session.out.capture() as said:
+            session.execute(".reload /user")
+        return "".join(said).splitlines()
 
     def end(self, session: Session) -> tuple[str, ...]:
         session.memory.select_process(None)

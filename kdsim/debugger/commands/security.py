@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from kdsim.symbols.views import View
 
 FRIENDLY = 1
-LOGON_ID = 0xC0000000
 
 
 @dataclass(frozen=True, slots=True)

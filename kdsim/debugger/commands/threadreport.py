@@ -76,9 +76,8 @@ class IrpLine:
 
 @dataclass(frozen=True, slots=True)
 class ThreadDetails:
-    """What flag 2 adds."""
+    """What flag 4 adds to flag 2, in front of the stack."""
 
-    waits: tuple[processes.WaitObject, ...] | Unreadable
     irps: tuple[IrpLine, ...] | Unreadable
     impersonation: Text
     device_map: Number
@@ -104,10 +103,6 @@ class ThreadDetails:
     page_priority: Number
 
     def lines(self) -> Iterator[str]:
-        if isinstance(self.waits, Unreadable):
-            yield f"    Wait objects {self.waits}"
-        else:
-            yield from (f"    {wait.address:016x}  {wait.kind}" for wait in self.waits)
         if isinstance(self.irps, Unreadable):
             yield f"IRP List: {self.irps}"
         elif self.irps:
@@ -171,6 +166,7 @@ class ThreadReport:
     teb: Number
     win32_thread: Number
     state: Text
+    waits: tuple[processes.WaitObject, ...] | Unreadable
     details: ThreadDetails | None
     stack: Stack | None
 
@@ -179,6 +175,10 @@ class ThreadReport:
             f"THREAD {self.address:016x}  Cid {self.pid:04x}.{self.tid:04x}"
             f"  Teb: {self.teb:016x} Win32Thread: {self.win32_thread:016x} {self.state}"
         )
+        if isinstance(self.waits, Unreadable):
+            yield f"    Wait objects {self.waits}"
+        else:
+            yield from (f"    {wait.address:016x}  {wait.kind}" for wait in self.waits)
         if self.details:
             yield from self.details.lines()
         if self.stack:
@@ -211,6 +211,7 @@ class ThreadReader:
         self.session.check_interrupt()
         check_object(self.nt, address, "thread", "Thread")
         view = self._snapshot(address)
+        in_full = flags & WAITS and flags & STACKS
         return ThreadReport(
             address=address,
             pid=attempt(lambda: int(view.Cid.UniqueProcess)),
@@ -218,8 +219,9 @@ class ThreadReader:
             teb=attempt(lambda: int(view.Tcb.Teb)),
             win32_thread=attempt(lambda: int(view.Tcb.Win32Thread)),
             state=attempt(lambda: self.state(view)),
-            details=self._details(view) if flags & WAITS else None,
-            stack=self.stack(address, flags) if flags & WAITS and flags & STACKS else None,
+            waits=attempt(lambda: tuple(self._waits(view))) if flags & WAITS else (),
+            details=self._details(view) if in_full else None,
+            stack=self.stack(address, flags) if in_full else None,
         )
 
     def _snapshot(self, address: int) -> View:
@@ -277,7 +279,6 @@ class ThreadReader:
         attached = attempt(lambda: int(tcb.ApcState.Process))
         attached = 0 if attached == owner else attached
         return ThreadDetails(
-            waits=attempt(lambda: tuple(self._waits(view))),
             irps=attempt(lambda: tuple(self._irps(view))),
             impersonation=attempt(lambda: self._impersonation(view)),
             device_map=attempt(lambda: int(self.nt.view("_EPROCESS", int(tcb.Process)).DeviceMap)),

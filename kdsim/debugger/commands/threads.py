@@ -33,7 +33,7 @@ FLAGS = Param(
     optional=True,
     bits=(
         (2, "what it waits for"),
-        (4, "with 2: its stack"),
+        (4, "with 2: times, priorities and its stack"),
         (8, "no arguments in stacks"),
         (0x10, "in the process' context"),
     ),

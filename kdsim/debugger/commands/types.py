@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,8 @@ from kdsim.debugger.language.conversions import named_type
 from kdsim.debugger.language.numbers import MASK
 from kdsim.debugger.language.typed import Typed
 from kdsim.debugger.language.typed_text import type_name
-from kdsim.debugger.settings import TypeOption
 from kdsim.debugger.text import address as tick
-from kdsim.debugger.variables import Variable, scope_variables
+from kdsim.debugger.variables import Variable, scope_variables, typed_global
 from kdsim.errors import ArgumentError, MemoryFault, SymbolError
 from kdsim.symbols.memory import BytesMemory
 from kdsim.symbols.types import Array, BaseType, Enum, Function, Pointer, Record, Type
@@ -223,21 +223,30 @@ class _Display:
                 return _local_subject(local)
         kind = _type(self._context, name)
         if kind is not None:
-            return _Subject(kind)
+            return _Subject(kind, heading=self._home(name, kind))
         if self._request.has("e"):
             raise SymbolError(f"Symbol {name} not found.")
         return self._global(name)
 
+    def _home(self, name: str, kind: Type) -> tuple[str, ...]:
+        """`nt!_EPROCESS`: where a type was found that was named without its module."""
+        if "!" in name or not isinstance(kind, Record | Enum):
+            return ()
+        symbols = self._session.symbols
+        for module in symbols.modules_like():
+            full = f"{module.name}!{kind.name}"
+            with contextlib.suppress(SymbolError):
+                symbols.type(full)
+                return (full,)
+        return ()
+
     def _global(self, name: str) -> _Subject:
-        try:
-            located = self._session.symbols.lookup(name)
-        except SymbolError:
-            located = []
-        if TypeOption.MATCH_SIZE in self._session.settings.type_options:
-            located = sorted(located, key=lambda found: -found.symbol.extent)
-        for found in located:
-            if found.symbol.type is not None:
-                return _Subject(found.symbol.type, found.va)
+        with contextlib.suppress(SymbolError):
+            found = typed_global(self._session, name)
+            if found is not None:
+                place, kind = found
+                named = "!" in name or isinstance(kind, Function)
+                return _Subject(kind, place.va, heading=() if named else (place.name,))
         raise SymbolError(f"Symbol {name} not found.")
 
     def at(self, address: int | None) -> _Subject:
@@ -271,7 +280,8 @@ class _Display:
             return PlainValue(heading, type_name(kind), None, (text,))
         if request.list_field:
             return self._walk(kind, place)
-        if isinstance(kind, Record):
+        in_a_row = request.arrays and place is not None and not request.fields
+        if isinstance(kind, Record) and not in_a_row:
             return self._record(kind, place, heading)
         return PlainValue(heading, type_name(kind), place, tuple(self._plain(kind, place)))
 
@@ -291,12 +301,14 @@ class _Display:
             return self._array(Array(kind, request.arrays or 1), place)
         if isinstance(kind, Function):
             parameters = ", ".join(map(type_name, kind.parameters)) or "void"
-            return [f"{request.name}  {type_name(kind.result)} ({parameters})"]
+            name = request.name if place is None else self._session.symbols.format(place)
+            return [f"{name}  {type_name(kind.result)} ({parameters})"]
         if place is not None:
             return [self._values.value(kind, place)]
         if isinstance(kind, Enum):
+            heading = [f"Enum {kind.name},  {len(kind.values)} total enums"]
             values = (f"   {name} = 0n{value}" for name, value in kind.values.items())
-            return [f"Enum {kind.name},  {len(kind.values)} total enums", *values]
+            return [*(heading if request.verbose else ()), *values]
         return [self._values.type_text(kind)]
 
     def _array(self, kind: Array, place: int) -> list[str]:
@@ -308,7 +320,8 @@ class _Display:
         count = min(request.arrays or kind.count, kind.count)
         if isinstance(element, Record) and not request.has("c"):
             tree = self._tree.elements(kind, place, count, 0)
-            return [row.line(offsets=not request.has("o")) for row in tree]
+            rows = [row.line(offsets=not request.has("o")) for row in tree]
+            return [*rows, *self._read_error()]
         form = "[{}] {}" if request.has("c") else "[{:02}] {}"
         lines: list[str] = []
         for index in range(count):
@@ -316,9 +329,12 @@ class _Display:
             text = self._values.value(element, place + index * element.size)
             lines.append(form.format(index, text).rstrip())
             if self._values.failure is not None:
-                # What lies behind memory that cannot be read is not looked for.
-                return [*lines, _read_error(self._values.failure)]
-        return lines
+                break  # what lies behind memory that cannot be read is not looked for
+        return [*lines, *self._read_error()]
+
+    def _read_error(self) -> Iterator[str]:
+        if self._tree.failure is not None:
+            yield f"Memory read error {self._tree.failure.address:016x}"
 
     def _record(self, kind: Record, place: int | None, heading: tuple[str, ...]) -> TypeDump:
         request = self._request
@@ -335,8 +351,7 @@ class _Display:
         )
         if request.fields and not found.rows:
             raise ArgumentError("Cannot find specified field members.")
-        failed = self._tree.failure
-        return dataclasses.replace(found, problem=_read_error(failed)) if failed else found
+        return dataclasses.replace(found, problem="".join(self._read_error()))
 
     def _summary(self, kind: Record, place: int) -> Iterator[str]:
         """The line over the fields of a list entry, a string, a large integer."""
@@ -385,10 +400,6 @@ class _Display:
             if place == start:
                 break
         return LinkedValues(field, tuple(elements))
-
-
-def _read_error(fault: MemoryFault) -> str:
-    return f"Memory read error {fault.address:016x}"
 
 
 def _link(kind: Record, field: str) -> tuple[int, int]:

@@ -22,6 +22,7 @@ class LoadedImage:
     """An entry of PEB.Ldr."""
 
     base: int
+    size: int
     timestamp: int
     path: str
 
@@ -37,7 +38,8 @@ def modules(nt: Nt, peb: int) -> Iterator[LoadedImage]:
         return
     head = nt.view("_PEB_LDR_DATA", ldr).at("InLoadOrderModuleList")
     for entry in nt.list_entries(head, "_LDR_DATA_TABLE_ENTRY", "InLoadOrderLinks"):
-        yield LoadedImage(entry.DllBase, entry.TimeDateStamp, nt.unicode(entry.FullDllName))
+        path = nt.unicode(entry.FullDllName)
+        yield LoadedImage(entry.DllBase, entry.SizeOfImage, entry.TimeDateStamp, path)
 
 
 def text(nt: Nt, string: View) -> str | Unreadable:

@@ -123,7 +123,8 @@ class StackLocation:
 
     @property
     def control_words(self) -> str:
-        return " ".join(word for bit, word in CONTROL_WORDS if self.control & bit)
+        """Each has its place, so that what is not set leaves a blank."""
+        return " ".join(word if self.control & bit else "" for bit, word in CONTROL_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +229,12 @@ CRITERIA = ("arg", "device", "fileobject", "mdlprocess", "thread", "userevent")
 
 
 def all_fields(nt: Nt, address: int) -> Iterator[tuple[str, int, int]]:
-    """Name, value and width in digits of the fields that a detailed display shows."""
+    """Name, value and least number of digits of the fields that a detailed display shows."""
     view = nt.view("_IRP", address).snapshot()
     overlay = view.at("Tail.Overlay.DeviceQueueEntry")
     yield "Flags", view.Flags, 8
-    yield "ThreadListEntry.Flink", view.ThreadListEntry.Flink, 16
-    yield "ThreadListEntry.Blink", view.ThreadListEntry.Blink, 16
+    yield "ThreadListEntry.Flink", view.ThreadListEntry.Flink, 8
+    yield "ThreadListEntry.Blink", view.ThreadListEntry.Blink, 8
     yield "IoStatus.Status", view.IoStatus.Status & 0xFFFFFFFF, 8
     yield "IoStatus.Information", view.IoStatus.Information, 8
     yield "RequestorMode", view.RequestorMode & 0xFF, 8
@@ -241,13 +242,13 @@ def all_fields(nt: Nt, address: int) -> Iterator[tuple[str, int, int]]:
     yield "CancelIrql", view.CancelIrql, 1
     yield "ApcEnvironment", view.ApcEnvironment & 0xFF, 2
     for name in ("UserIosb", "UserEvent"):
-        yield name, view[name], 16
+        yield name, view[name], 8
     for name in ("UserApcRoutine", "UserApcContext"):
         path = f"Overlay.AsynchronousParameters.{name}"
-        yield path, view[path], 16
+        yield path, view[path], 8
     for name in ("CancelRoutine", "UserBuffer"):
-        yield name, view[name], 16
-    yield "&Tail.Overlay.DeviceQueueEntry", overlay, 16
+        yield name, view[name], 8
+    yield "&Tail.Overlay.DeviceQueueEntry", overlay, 8
     for name in (
         "Tail.Overlay.Thread",
         "Tail.Overlay.AuxiliaryBuffer",
@@ -257,4 +258,4 @@ def all_fields(nt: Nt, address: int) -> Iterator[tuple[str, int, int]]:
         "Tail.Overlay.OriginalFileObject",
         "Tail.CompletionKey",
     ):
-        yield name, view[name], 16
+        yield name, view[name], 8

@@ -17,7 +17,7 @@ from kdsim.symbols.views import View
 FAST_REF_MASK = 0xF
 CLIENT_SECURITY_MASK = 0x7
 RUNNING, WAITING = 2, 5
-SEMAPHORE_OBJECT, THREAD_OBJECT, PROCESS_OBJECT = 5, 6, 3
+SEMAPHORE_OBJECT = 5
 
 
 @dataclass(frozen=True, slots=True)

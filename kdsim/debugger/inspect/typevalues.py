@@ -248,9 +248,9 @@ def _character(value: int) -> str:
 
 
 def bits(value: int, length: int) -> str:
-    """`0y1` for a bit; several have their number behind them."""
+    """`0y101`; what is longer than a digit has its number behind it: `0y00110 (0x6)`."""
     text = f"0y{value:0{length}b}"
-    return text if length == 1 else f"{text} ({hexadecimal(value)})"
+    return text if length <= 4 else f"{text} ({hexadecimal(value)})"
 
 
 def enumerator(kind: Enum, raw: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger.language.evaluate import Evaluator
-from kdsim.debugger.language.numbers import MASK, unescape
+from kdsim.debugger.language.numbers import MASK, unescape, without_quoting
 from kdsim.debugger.language.problems import (
     EXTRA,
     OVERFLOW,
@@ -162,6 +162,18 @@ class Arguments:
             raise self.error()
         self.position = found.end()
         return unescape(found[1]) if escapes else found[1]
+
+    def commands(self) -> str:
+        r"""Commands as extensions take them: a quoted string that ends the line, or all of it.
+
+        The quotes within have a backslash, of which they are freed; `\n` is left to the command
+        that prints it.
+        """
+        if not self.peek().startswith('"'):
+            return self.rest()
+        text = self.string() or ""
+        self.at_end()
+        return without_quoting(text)
 
     def flags(self, letters: str) -> str:
         """Letters glued to the command's name: `bn` of `kbn`."""

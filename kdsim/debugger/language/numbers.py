@@ -95,3 +95,8 @@ def unescape(text: str, digits: int = 2) -> str:
 
     pattern = rf"\\(x[0-9A-Fa-f]{{1,{digits}}}|[0-7]{{1,3}}|.)"
     return re.sub(pattern, replace, text, flags=re.DOTALL)
+
+
+def without_quoting(text: str) -> str:
+    r"""One level of quoting less: `\"` and `\\` lose a backslash, `\n` does not."""
+    return re.sub(r'\\(["\\])', r"\1", text)

@@ -123,6 +123,7 @@ def command_at(place: Place | None) -> Command | None:
     """The command whose name or argument is at the cursor."""
     if place is None:
         return None
-    if place.match is not None:
-        return place.match.command
-    return REGISTRY.get(place.word) if "command" in place.kinds and place.word else None
+    match = place.match
+    if match is None and "command" in place.kinds:
+        match = REGISTRY.match(place.word)
+    return match.command if match is not None else None

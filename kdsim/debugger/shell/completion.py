@@ -38,8 +38,8 @@ class KdCompleter(Completer):
         if place is None:
             return
         words = list(self._offered(place))
-        operator = None if words else _OPERATOR.match(place.word)
-        if operator:
+        operator = _OPERATOR.match(place.word)
+        if operator and not words and "symbol" in place.kinds:
             # What could have been a wildcard is a multiplication.
             place = replace(place, word=place.word[operator.end() :])
             words = list(self._offered(place))

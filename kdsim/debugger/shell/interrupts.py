@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,20 +17,35 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def break_in_on_interrupt(session: Session) -> Iterator[None]:
-    """While the target runs, Ctrl+C is a request to it and tears nothing apart here."""
+def break_in_on_interrupt(
+    session: Session, wanted: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """While the target runs, Ctrl+C is a request to it and tears nothing apart here.
+
+    Otherwise it is raised as KeyboardInterrupt, if `wanted` says so.
+    """
 
     def caught(number: int, frame: FrameType | None) -> None:
-        forget_typed()
         if session.running:
+            forget_typed()
             session.control.break_requested = True
-        else:
+        elif wanted():
+            forget_typed()
             signal.default_int_handler(number, frame)
 
-    before = signal.getsignal(signal.SIGINT)
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        """In a finalizer nobody can catch it; the next look for it will."""
+        if lost.exc_type is KeyboardInterrupt:
+            session.interrupt()
+        else:
+            hook(lost)
+
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, Deferrable(caught))
+    sys.unraisablehook = unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)

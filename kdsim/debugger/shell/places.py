@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from kdsim.debugger.commands.catalogue import REGISTRY
-from kdsim.debugger.commands.registry import Match, Param
+from kdsim.debugger.commands.registry import Match, Option, Param, ParamKind
 from kdsim.debugger.language import parse
-from kdsim.errors import KdsimError
 
 if TYPE_CHECKING:
     from lark import Token
@@ -35,6 +34,7 @@ Kind = Literal[
     "option",
     "flags",
     "alias",
+    "event",
     "process",
     "thread",
     "breakpoint",
@@ -79,6 +79,13 @@ _PLAIN_ARGUMENT = re.compile(r'@?"[^"]*("|\Z)|[^\s,]+')
 _OPTION = re.compile(r"[-/](?:[A-Za-z?]\S*|\Z)")
 _LENGTH = re.compile(r"[\s,]*L[?-]?(?=[\w@$(.!])", re.IGNORECASE)
 _ASSIGNED = re.compile(r"[^=]*?=(?!=)")
+_BARE_LENGTH = re.compile(r"[\s,]*(L[?-]?)\Z", re.IGNORECASE)
+_ALIAS_IN_TEXT = re.compile(r"\$\{(?:/[nfdv]:)?([^\s{}]*)\Z")
+_FOREACH_SWITCH = re.compile(r"\.foreach\s[^({]*(/\w*)\Z", re.IGNORECASE)
+_MACRO_FIELD = re.compile(
+    r"#(?:CONTAINING_RECORD\(.*,|(?:FIELD_OFFSET|RTL_FIELD_SIZE|RTL_SIZEOF_THROUGH_FIELD)\()"
+    r"\s*([\w!]+)\s*,\s*([\w.]*)\Z"
+)
 _SCRIPT_FILE = re.compile(r"\$+>?a?<\s*(.*)", re.DOTALL)
 _ALIASED_FILE = re.compile(r"a[sS]\s+/f\s+\S+\s+(.*)", re.DOTALL)
 
@@ -90,12 +97,41 @@ _BRACKETS = {"RPAR": ("LPAR", "SWITCH"), "RSQB": ("LSQB",)}
 _EXPRESSIONS = frozenset({"expression", "range", "symbol", "values", "process", "thread"})
 """Kinds of arguments that end where an expression ends; the others end at a blank."""
 
+_ALIAS_SWITCHES = Param("switch", "flags", words=(
+    ("/d:", "1 when there is such an alias, 0 when not"),
+    ("/f:", "the equivalent, or nothing"),
+    ("/n:", "the name itself"),
+    ("/v:", "as it stands, never replaced"),
+))  # fmt: skip
+_FOREACH_SWITCHES = Param("switch", "flags", words=(
+    ("/pS", "skip so many words first"),
+    ("/ps", "skip so many words each time"),
+    ("/s", "the input is a string"),
+    ("/f", "the input is a file"),
+))  # fmt: skip
+
+_VALUE_KINDS: dict[str, ParamKind] = {
+    "<EPROCESS>": "process",
+    "<ETHREAD>": "thread",
+    "<thread>": "thread",
+    "<module>": "module",
+    "<file>": "file",
+    "<path>": "file",
+    "<address>": "expression",
+    "<irp>": "expression",
+    "<end>": "expression",
+    "<start> <end>": "expression",
+    "<range>": "range",
+}
+"""By what follows a switch; a condition is C++, commands are a command line."""
+
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "type": ("module", "type", "symbol"),
     "module": ("module",),
     "register": ("register",),
     "file": ("file",),
     "command": ("command",),
+    "event": ("event",),
     "breakpoint": ("breakpoint",),
     "processor": ("processor",),
     "flags": ("flags",),
@@ -143,10 +179,14 @@ class Places:
         """The place at the end of `text`; None where nothing is known to fit."""
         if len(text) > LONGEST:
             return None
+        alias = _ALIAS_IN_TEXT.search(text)
+        if alias:
+            return Place(("alias", "flags"), alias[1], param=_ALIAS_SWITCHES)
         for _ in range(DEEPEST):
             reading = parse.read(text)
             if text[reading.end :].strip():
-                return None
+                switch = _FOREACH_SWITCH.search(text)
+                return Place(("flags",), switch[1], param=_FOREACH_SWITCHES) if switch else None
             inner = open_block(reading.tokens)
             if inner is None:
                 return self._at(text, reading)
@@ -218,20 +258,15 @@ class Places:
 
     def _arguments(self, text: str) -> Place | None:
         """Somewhere in the text of one command, behind its name."""
-        try:
-            match = REGISTRY.find(text)
-        except KdsimError:
-            return None
-        start = len(text) - len(match.rest)
-        quote = _open_quote(text, start)
-        if quote is not None and match.command.takes_commands:
-            return self.at(text[quote + 1 :].replace('\\"', '"'))
-        return self._walk(match, text, start)
+        match = REGISTRY.match(text)
+        return self._walk(match, text, len(text) - len(match.rest)) if match else None
 
     def _walk(self, match: Match, text: str, position: int) -> Place | None:
         """Pass over the arguments in front of the cursor."""
         given = match.command.params
         language = "cpp" if _name(match) in CPP_COMMANDS else self._default
+        quote = _open_quote(text, position)
+        commands = quote if match.command.takes_commands else None
         passed: list[str] = []
         while True:
             position = _behind(_BLANKS, text, position)
@@ -239,31 +274,46 @@ class Places:
             if option:
                 if option.end() == len(text):
                     return Place(("option",), option[0], match)
-                position = self._behind_option(match, text, option)
+                position = option.end()
+                known = _declared(match, option[0])
+                if known is not None and known.value:
+                    position = _behind(_BLANKS, text, position)
+                    value = _PLAIN_ARGUMENT.match(text, position)
+                    if value is None or value.end() == len(text):
+                        return self._value(known, match, text[position:], language)
+                    position = value.end()
                 continue
+            if commands is not None and position >= commands:
+                return self.at(text[commands + 1 :].replace('\\"', '"'))
             if not given:
-                return None
-            param = given[min(len(passed), len(given) - 1)]
+                return Place((), "", match)
+            number = min(len(passed), len(given) - 1)
+            if _names_a_place(text[position:]) and given[number].kind == "field":
+                number = len(given) - 1
+            param = given[number]
             end = self._end(param, text, position, language)
-            if end is None:
+            if end is None or (param.kind == "expression" and param is given[-1]):
                 place = self._argument(param, match, text[position:], language)
                 return _typed_field(place, passed)
-            length = _LENGTH.match(text, end) if param.kind == "range" else None
-            if length:
-                position = length.end()
-                continue
+            if param.kind == "range":
+                bare = _BARE_LENGTH.match(text, end)
+                if bare:
+                    return Place((), bare[1], match, param)
+                length = _LENGTH.match(text, end)
+                if length:
+                    position = length.end()
+                    continue
             passed.append(text[position:end])
             position = end
 
-    @staticmethod
-    def _behind_option(match: Match, text: str, option: re.Match[str]) -> int:
-        """The column after a switch and its value."""
-        declared = (o for o in match.command.options if o.switch[1:] == option[0][1:])
-        known = next(declared, None)
-        if known is None or not known.value:
-            return option.end()
-        value = _PLAIN_ARGUMENT.match(text, _behind(_BLANKS, text, option.end()))
-        return value.end() if value and value.end() < len(text) else option.end()
+    def _value(self, option: Option, match: Match, text: str, language: str) -> Place | None:
+        """What follows a switch."""
+        if option.value == '"<commands>"':
+            return self.at(text.removeprefix('"').replace('\\"', '"'))
+        param = Param(option.value, _VALUE_KINDS.get(option.value, "text"), option.summary)
+        if option.value == '"<condition>"':
+            return self._expression(text.removeprefix('"'), "cpp", match, param)
+        return self._argument(param, match, text, language)
 
     def _end(self, param: Param, text: str, position: int, language: str) -> int | None:
         """Where the argument at `position` ends; None: the cursor is inside."""
@@ -273,31 +323,30 @@ class Places:
         assigned = _ASSIGNED.match(text, position) if param.kind == "register" else None
         if assigned:
             return self._expression_end(text, assigned.end(), language)
-        found = _PLAIN_ARGUMENT.match(text, position)
-        return found.end() if found and found.end() < len(text) else None
+        return _plain_end(text, position)
 
     def _expression_end(self, text: str, position: int, language: str) -> int | None:
         word = _word(text[position:], language)
         head = text[: len(text) - len(word)]
         reading = parse.read(head, language, position, is_type=self._is_type)
         if head[reading.end :].strip():
-            # The expression ends in front of what cannot belong to it.
-            return max(reading.end, position + 1)
+            # The expression ends in front of what cannot belong to it; `\Device\x` is none.
+            return reading.end if reading.end > position else _plain_end(text, position)
         complete = "$END" in reading.accepts and head[reading.end :]
         return reading.end if complete else None
 
-    def _argument(self, param: Param, match: Match, text: str, language: str) -> Place | None:
+    def _argument(self, param: Param, match: Match, text: str, language: str) -> Place:
         """The argument in which the cursor stands; `text` begins where it does."""
         assigned = _ASSIGNED.match(text) if param.kind == "register" else None
-        if assigned:
-            return self._expression(text[assigned.end() :], language, match, param)
         kinds = _KINDS.get(param.kind, ())
-        if param.kind in _EXPRESSIONS and not text.startswith('"'):
+        place: Place | None = Place(kinds, text.removeprefix('"'), match, param)
+        if assigned:
+            place = self._expression(text[assigned.end() :], language, match, param)
+        elif param.kind in _EXPRESSIONS and not text.startswith('"'):
             place = self._expression(text, language, match, param)
-            if place is None or place.word != text or not kinds:
-                return place
-            return replace(place, kinds=kinds)
-        return Place(kinds, text.removeprefix('"'), match, param) if kinds else None
+            if place is not None and place.word == text and kinds:
+                place = replace(place, kinds=kinds)
+        return place or Place((), "", match, param)
 
     # ---- expressions ------------------------------------------------------------------------
 
@@ -306,6 +355,9 @@ class Places:
     ) -> Place | None:
         """The place at the end of an expression."""
         for _ in range(DEEPEST):
+            field = _MACRO_FIELD.search(text) if language == "cpp" else None
+            if field:
+                return Place(("field",), field[2], match, param, base=field[1])
             word = _word(text, language)
             head = text[: len(text) - len(word)]
             reading = parse.read(head, language, is_type=self._is_type)
@@ -460,13 +512,28 @@ def _behind(pattern: re.Pattern[str], text: str, position: int) -> int:
     return found.end() if found else position
 
 
+def _plain_end(text: str, position: int) -> int | None:
+    """The blank behind an argument that is no expression; None: the cursor comes first."""
+    found = _PLAIN_ARGUMENT.match(text, position)
+    return found.end() if found and found.end() < len(text) else None
+
+
+def _declared(match: Match, switch: str) -> Option | None:
+    return next((o for o in match.command.options if o.switch[1:] == switch[1:]), None)
+
+
+def _names_a_place(text: str) -> bool:
+    """`dt nt!_EPROCESS @$proc`: an address, where fields might stand too."""
+    return text.startswith(("@", "poi("))
+
+
 def _name(match: Match) -> str:
     """`r?` is no name of its own."""
     return "r?" if match.name == "r" and match.rest.startswith("?") else match.name
 
 
-def _typed_field(place: Place | None, passed: Sequence[str]) -> Place | None:
+def _typed_field(place: Place, passed: Sequence[str]) -> Place:
     """A field belongs to the type in front of it."""
-    if place is None or "field" not in place.kinds or not passed:
+    if "field" not in place.kinds or not passed:
         return place
     return replace(place, base=passed[0])

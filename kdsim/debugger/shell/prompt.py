@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,21 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import has_completions, is_searching
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import DynamicLexer, Lexer, PygmentsLexer, SimpleLexer
+from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import BaseStyle, DynamicStyle, Style, merge_styles
 from prompt_toolkit.styles.pygments import style_from_pygments_cls
 
-from kdsim.debugger.language import parse
+from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.language.tables import parser
 from kdsim.debugger.shell.bottomline import BottomLine, command_at
 from kdsim.debugger.shell.completion import KdCompleter
+from kdsim.debugger.shell.conversation import Conversation
 from kdsim.debugger.shell.history import SharedHistory, open_history
 from kdsim.debugger.shell.lexers import KdLexer
-from kdsim.debugger.shell.places import Places, open_block
+from kdsim.debugger.shell.places import Places
 from kdsim.debugger.shell.styles import STYLES
 from kdsim.debugger.shell.terminal import Terminal, working
-from kdsim.errors import KdsimError, TargetEnded
+from kdsim.errors import KdsimError
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -46,6 +48,7 @@ _OWN_STYLE = {
     "auto-suggestion": "#808080",
 }
 _PLAIN_STYLE = _OWN_STYLE | {
+    "auto-suggestion": "italic",
     "completion-menu": "noinherit reverse",
     "completion-menu.completion.current": "noinherit bold",
     "completion-menu.meta.completion.current": "noinherit bold",
@@ -54,15 +57,19 @@ _PLAIN_STYLE = _OWN_STYLE | {
 }
 
 
-class Prompt:
-    """Reads command lines from the terminal and runs them until the session ends."""
+class Prompt(Conversation):
+    """Lines are edited with completion, colours, history and two lines at the bottom.
+
+    While one is read Ctrl+C is a key; a signal would tear the event loop apart.
+    """
 
     def __init__(self, engine: Engine, terminal: Terminal) -> None:
-        self._session = engine.session
+        super().__init__(engine.session)
         self._terminal = terminal
         self._session.ask = self._ask
         self._bottom = BottomLine(self._session)
         self._places = Places()
+        self._preparations = _preparations()
         self._history = open_history()
         self._lexer = PygmentsLexer(KdLexer)
         self._styles: dict[str, BaseStyle] = {}
@@ -70,6 +77,7 @@ class Prompt:
         self._reader: PromptSession[str] = PromptSession(
             history=self._history,
             enable_history_search=True,
+            enable_suspend=True,
             search_ignore_case=True,
             completer=KdCompleter(engine),
             complete_while_typing=False,
@@ -77,61 +85,60 @@ class Prompt:
             lexer=DynamicLexer(self._lexer_in_use),
             style=DynamicStyle(self._style_in_use),
             key_bindings=self._keys(),
-            bottom_toolbar=self._bottom_lines if terminal.capable else None,
+            bottom_toolbar=self._bottom_lines,
         )
         self._reader.app.ttimeoutlen = self._reader.app.timeoutlen = ESCAPE_PATIENCE
 
-    def run(self) -> bool:
-        """Until `q`, or Ctrl+D, which means `q`; False when the target has ended first.
-
-        ENTER alone repeats the last line.
-        """
-        session, previous = self._session, ""
-        session.out.fresh_line()
+    def _run(self) -> bool:
+        self._session.out.fresh_line()
         self._terminal.write(f"{WELCOME}\n")
-        while not session.ended:
-            if session.running:
-                # It was lost, or Ctrl+C did not stop it: go on listening.
-                self._perform(session.await_stop)
-            if isinstance(session.lost, TargetEnded):
-                return False
-            typed = self._read()
-            if typed is None:
-                continue
-            previous = typed if typed.strip() else previous
-            for line in commands_of(previous):
-                if not session.ended:
-                    self._perform(partial(session.execute, line))
-        return True
+        return super()._run()
 
     def _perform(self, work: Callable[[], None]) -> None:
         with working():
-            work()
+            super()._perform(work)
 
     def _read(self) -> str | None:
         session = self._session
-        session.out.fresh_line()
         if isinstance(self._history, SharedHistory):
             self._history.look_again()
         prompt = session.prompt
+        self._reader.color_depth = None if STYLES[self._terminal.style] else ColorDepth.MONOCHROME
         try:
-            line = self._reader.prompt([("class:prompt", prompt)], pre_run=_prepare)
+            line = self._reader.prompt(
+                [("class:prompt", prompt)], pre_run=self._prepare, handle_sigint=False
+            )
         except KeyboardInterrupt:
             return None
         except EOFError:
             line = "q"
         session.out.echo(f"{prompt}{line}\n")
+        self._interrupted = False
         return line
+
+    def _prepare(self) -> None:
+        """Do the next of the preparations whenever no key is pressed."""
+        loop = asyncio.get_running_loop()
+
+        def step() -> None:
+            work = next(self._preparations, None)
+            if work is not None:
+                work()
+                loop.call_soon(step)
+
+        loop.call_soon(step)
 
     def _ask(self, question: str) -> str:
         """The answer to a question of the target or of a command; Ctrl+D gives an empty one."""
         session = self._session
         session.out.fresh_line()
+        self._interruptible = False
         reader: PromptSession[str] = PromptSession()
         try:
-            answer = reader.prompt(question)
+            answer = reader.prompt(question, handle_sigint=False)
         except EOFError:
             answer = ""
+        self._interruptible = True
         session.out.echo(f"{question}{answer}\n")
         return answer
 
@@ -184,21 +191,9 @@ class Prompt:
         self._session.execute(f".hh {found.name}" if found else "?")
 
 
-def _prepare() -> None:
-    """Once the prompt is drawn, load what the first key press needs."""
+def _preparations() -> Iterator[Callable[[], object]]:
+    """What TAB and the bottom line need, in pieces too small to keep a key waiting."""
     for grammar in ("kd", "masm", "cpp"):
-        asyncio.get_running_loop().call_soon(parser, grammar)
-
-
-def commands_of(text: str) -> list[str]:
-    """A pasted text as command lines; a block that is open goes on in the next line."""
-    commands: list[str] = []
-    unfinished = False
-    for line in text.splitlines():
-        if commands and (unfinished or line.lstrip().startswith((".els", "{"))):
-            commands[-1] += f"\n{line}"
-        else:
-            commands.append(line)
-        if "{" in line or "}" in line:
-            unfinished = open_block(parse.read(commands[-1]).tokens) is not None
-    return commands
+        yield partial(parser, grammar)
+    for name in REGISTRY.names():
+        yield partial(REGISTRY.get, name)

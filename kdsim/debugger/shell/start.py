@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kdsim.debugger.backends.base import Backend
     from kdsim.debugger.commands.engine import Engine
     from kdsim.debugger.session import Session
+    from kdsim.debugger.shell.conversation import Conversation
 
 PRIVATE_TIMEOUT = 60.0
 SCRIPT_SEED = 1
@@ -70,7 +71,7 @@ def run(options: KdOptions) -> int:
         session = engine.session
         cleanup.callback(session.close)
         cleanup.enter_context(break_in_on_interrupt(session))
-        if not options.scripted and sys.stdout.isatty():
+        if not options.scripted and terminal.capable:
             # Here rather than at the first prompt, because a private machine boots meanwhile.
             import kdsim.debugger.shell.prompt  # noqa: F401
         session.ask = partial(_ask, session)
@@ -202,7 +203,8 @@ def _initial_lines(options: KdOptions) -> Iterator[tuple[str, str]]:
         try:
             text = Path(options.script).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the script {options.script}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"cannot read the script {options.script}: {reason}") from error
         for line in text.splitlines():
             yield line, line
     if options.commands:
@@ -235,13 +237,18 @@ def _read_commands(engine: Engine, terminal: Terminal) -> int:
             sys.stdin.reconfigure(encoding="utf-8", errors="replace")
         lines = map(str.rstrip, iter(sys.stdin.readline, ""))
         return _run_lines(session, ((line, line) for line in lines))
-    if sys.stdout.isatty():
+    answered = _conversation(engine, terminal).run()
+    return 0 if answered else EXIT_NO_TARGET
+
+
+def _conversation(engine: Engine, terminal: Terminal) -> Conversation:
+    if terminal.capable:
         from kdsim.debugger.shell.prompt import Prompt
 
-        answered = Prompt(engine, terminal).run()
-        return 0 if answered else EXIT_NO_TARGET
-    _read_unseen(session)
-    return 0
+        return Prompt(engine, terminal)
+    from kdsim.debugger.shell.conversation import Conversation
+
+    return Conversation(engine.session)
 
 
 def _ask(session: Session, question: str) -> str:
@@ -255,17 +262,3 @@ def _ask(session: Session, question: str) -> str:
         answer = sys.stdin.readline().rstrip("\n")
         session.out.line(f"{question}{answer}")
     return answer
-
-
-def _read_unseen(session: Session) -> None:
-    """Commands typed at a terminal while the output goes elsewhere (`kdsim | tee log`)."""
-    while not session.ended:
-        session.out.fresh_line()
-        session.out.write(session.prompt)
-        try:
-            line = sys.stdin.readline()
-        except KeyboardInterrupt:
-            session.out.write("\n")
-            continue
-        session.out.at_line_start = True
-        session.execute(line.rstrip() if line else "q")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +114,7 @@ class Words:
             "file": lambda place: _files(place.word),
             "option": _options,
             "flags": _flags,
+            "event": self._events,
             "breakpoint": self._breakpoints,
             "processor": self._processors,
             "process": lambda place: self._listed(place, "process"),
@@ -186,6 +187,16 @@ class Words:
             yield Word(path, _layout(field))
 
     # ---- what the session has ---------------------------------------------------------------
+
+    def _events(self, place: Place) -> Iterator[Word]:
+        """Codes of `sxe` and its like; `ld:` and `ud:` take a module."""
+        event, colon, typed = place.word.partition(":")
+        if colon:
+            for module in self._modules(replace(place, kinds=("module",), word=typed)):
+                yield replace(module, text=f"{event}:{module.text}")
+        else:
+            filters = ((item.name, item.meaning) for item in self._session.filters)
+            yield from _beginning(typed or event, filters)
 
     def _breakpoints(self, place: Place) -> Iterator[Word]:
         for item in self._session.breakpoints:
