@@ -182,6 +182,12 @@ def test_bad_files(computer: Computer, content: bytes | None, message: str, stat
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_dump_is_named_after_its_time(computer: Computer) -> None:
+    computer.kd("-c", f".dump /u {computer.folder}/some.dmp; q")
+    (path,) = computer.folder.glob("*.dmp")
+    assert re.fullmatch(r"some_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.dmp", path.name)
+
+
 def test_nothing_is_left_of_a_dump_that_failed(computer: Computer) -> None:
     folder = computer.folder / "dumps"
     folder.mkdir()

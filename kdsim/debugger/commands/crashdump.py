@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class DumpWritten:
         Option("/ka", "the pages in use, of the kernel and of processes"),
         Option("/m", "registers, stack and what they point to, a few hundred KB; the default"),
         Option("/o", "overwrite an existing file"),
-        Option("/u", "add date, time and processor count to the name"),
+        Option("/u", "add date and time to the name"),
         Option("/c", "keep a comment in the file", "<text>"),
     ),
     needs=Caps.READ | Caps.REGISTERS,
@@ -72,8 +73,8 @@ def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
         raise args.error()
     kind = _kind(given)
     if "u" in given:
-        stamp = f"{session.clock():.0f}"
-        path = path.with_name(f"{path.stem}_{stamp}{path.suffix}")
+        now = datetime.datetime.fromtimestamp(session.clock(), datetime.UTC)
+        path = path.with_name(f"{path.stem}_{now:%Y-%m-%d_%H-%M-%S}{path.suffix}")
     nt = Nt(session.symbols, session.memory)
     runs = () if kind == "m" else dumping.memory_runs(nt)
     header = _header(session, nt, runs, given.get("c", ""))
