@@ -111,8 +111,7 @@ def read_facts(session: Session, version: TargetVersion, processors: int) -> Ker
         if isinstance(session.backend, CrashRecord):
             facts = session.backend.crash_facts()
             product, suites = _product(facts.product), _suites(facts.suite)
-        if version.minor >= FIRST_WINDOWS_10:
-            major = 10
+            major = 10 if version.minor >= FIRST_WINDOWS_10 else 0
     return KernelFacts(version, processors, major, product, suites, _build_lab(session))
 
 

@@ -203,7 +203,7 @@ class ModuleLoader:
             code = PeImage.from_memory(self.memory, module.base, module.name).codeview
         except (MemoryFault, FormatError) as damage:
             if not network or not module.timestamp:
-                raise SymbolError(f"{module.name}: {damage}") from damage
+                raise SymbolError(str(damage)) from damage
             # A small dump may hold an image's headers and nothing else of it.
             module._image = self._from_store(module, network=True)
             code = module._image.codeview

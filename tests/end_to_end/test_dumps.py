@@ -36,18 +36,14 @@ def test_dump_shows_the_same(computer: Computer, before: str) -> None:
 
 
 def test_a_kernel_dump_leaves_user_memory_out(computer: Computer) -> None:
-    kernel, active = computer.folder / "k.dmp", computer.folder / "ka.dmp"
-    look = "!process 0 0 winlogon.exe"
-    done = computer.kd("-c", f".dump /k {kernel}; .dump /ka {active}; {look}; q")
+    path, look = computer.folder / "k.dmp", "!process 0 0 winlogon.exe"
+    done = computer.kd("-c", f".dump /k {path}; {look}; q")
     assert "k.dmp - Kernel memory bitmap dump\n" in done.stdout
     (process, peb), *_ = re.findall(r"^PROCESS (\w+)\n.* Peb: (\w+) ", done.stdout, re.MULTILINE)
     looks = f".process /r /p {process}; .echo here; {look}; dw {peb} L1; q"
-    shown = [
-        computer.kd("-z", str(path), "-c", looks).stdout.rpartition("here\n")[2].splitlines()
-        for path in (kernel, active)
-    ]
-    assert shown[0][:-1] == shown[1][:-1]
-    assert [lines[-1][-4:] for lines in shown] == ["????", "0000"]
+    dead = computer.kd("-z", str(path), "-c", looks).stdout.rpartition("here\n")[2]
+    assert f"PROCESS {process}\n" in dead
+    assert dead.endswith("  ????\n")
 
 
 def test_what_a_dump_refuses(computer: Computer) -> None:
