@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,8 @@ from kdsim.debugger.output import Output
 from kdsim.debugger.session import Session
 from kdsim.debugger.shell.interrupts import break_in_on_interrupt
 from kdsim.resources import resource_path
+from tests.labs import lasting_lab
+from tests.ports import free_udp_port
 
 KEY = "1.2.3.4"
 MEGABYTES = 16
@@ -107,20 +108,13 @@ class Theirs:
         self.debugger.close()
 
 
-def lab(folder: str) -> str:
-    """A file with the lab, but for its bug check, which no debugger would get away from."""
-    text = resource_path("targets", "lab", "lab.toml").read_text("utf-8")
-    path = Path(folder, "lab.toml")
-    path.write_text(text[: text.rindex("[[task]]")], "utf-8")
-    return str(path)
-
-
 class Target:
     """`kdsim target` in its own process, and the processor time both ends use."""
 
     def __init__(self, folder: str, way: list[str]) -> None:
+        machine = (lasting_lab(Path(folder)), "--seed", "1", "--wait")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kdsim", "target", lab(folder), "--seed", "1", "--wait", *way],
+            [sys.executable, "-m", "kdsim", "target", *machine, *way],
             env=dict(os.environ, XDG_RUNTIME_DIR=folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -182,9 +176,7 @@ def running_target(kind: str) -> Iterator[tuple[Target, str]]:
     """A target and where to find it: a UDP port or a socket."""
     with tempfile.TemporaryDirectory() as folder:
         if kind == "KDNET":
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind(("127.0.0.1", 0))
-                where = str(probe.getsockname()[1])
+            where = str(free_udp_port())
             way = ["--port", where, "--key", KEY]
         else:
             where = f"{folder}/kd"

@@ -44,16 +44,17 @@ class Carrier(Generic[E]):
         What follows from it is sent by `_flush`. Whoever was kept from the processor finds here
         what it waited for: nothing is given up or repeated before all that came was looked at.
         """
-        endpoint, events, overdue = self.endpoint, list[WireEvent](), False
+        endpoint = self.endpoint
+        events: list[WireEvent] = []
         for _ in range(MOST_ARRIVALS):
             now = self._clock()
             for arrival in self.link.receive():
                 events += self._arrived(arrival, now)
-            deadline = endpoint.deadline
-            overdue = deadline is not None and now >= deadline
-            if (events and not overdue) or not self.link.wait(0):
+            if events or not self.link.wait(0):
                 break
-        if overdue:
+        deadline = endpoint.deadline
+        overdue = deadline is not None and now >= deadline
+        if overdue and not (events and self.link.wait(0)):
             events += endpoint.tick(now)
         return events
 

@@ -228,12 +228,15 @@ class HostConnection(Carrier["KdcomHost | KdnetHost"]):
 
     def _settle(self) -> None:
         """Wait until the target has what we sent."""
-        begun = self._waited
+        begun, before = self._waited, self.endpoint.delivered
         self._flush()
         while not self.endpoint.idle:
-            self._sleep(None)
             self._check_link()
             self._check_patience(begun)
+            self._sleep(None)
+        if self.endpoint.delivered == before:
+            # A target that leaves closes the line behind its acknowledgement.
+            self._check_link()
 
     def _check_patience(self, begun: float) -> None:
         heard = max(begun, self._heard)

@@ -51,7 +51,7 @@ POKE_STEP = 3
 KEPT_CLIENT_KEYS = 8
 KEPT_BOOTS = 64
 UNDER_WAY = 0.5
-"""Seconds a poke may take that was sent before a session began."""
+"""Seconds by which what was sent in a session may overtake a poke that was sent before it."""
 FIRST_HOST_ID = 0x80000000
 PAYLOAD_LIMIT = 1416
 """What fits one Ethernet frame: 1472 bytes of UDP, less the seal, whole AES blocks, two headers."""
@@ -342,7 +342,6 @@ class KdnetHost(_Kdnet, HostEndpoint):
         self._response = b""
         self._offered: _Offer | None = None
         self._confirmed = False
-        self._confirmed_at = 0.0
         self._sessions = 0
 
     def knock(self) -> None:
@@ -417,8 +416,8 @@ class KdnetHost(_Kdnet, HostEndpoint):
             # The same poke once more: the same response, or both sides would hold other keys.
             self._put_control(datagram.version, datagram.sequence, self._response)
             return []
-        if self._confirmed and now < self._confirmed_at + UNDER_WAY:
-            # Sent before the target had our response.
+        if self._confirmed and now < (self.heard or 0.0) + UNDER_WAY:
+            # Sent before the target had our response: it speaks as of this session.
             return []
         self._hear(now, source)
         response = self._respond(datagram)
@@ -484,7 +483,7 @@ class KdnetHost(_Kdnet, HostEndpoint):
     def _receive_body(self, body: bytes, now: float) -> list[WireEvent]:
         events: list[WireEvent] = []
         if not self._confirmed:
-            self._confirmed, self._confirmed_at = True, now
+            self._confirmed = True
             self._sessions += 1
             events.append(Connected(again=self._sessions > 1))
         return events + super()._receive_body(body, now)

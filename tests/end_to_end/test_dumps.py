@@ -142,22 +142,18 @@ def test_a_dump_of_a_kernel_nobody_here_knows(computer: Computer) -> None:
     ]
 
 
-def test_reload_of_a_dump(computer: Computer) -> None:
-    path = computer.folder / "here.dmp"
-    computer.kd("-c", f".dump /ka {path}; q")
-    done = computer.kd("-z", str(path), "-c", ".echo here; .reload; q")
-    assert done.stdout.partition("here\n")[2].startswith("Loading Kernel Symbols\n.")
-    assert "Connected to" not in done.stdout
-
-
-def test_user_modules_of_a_dump(computer: Computer) -> None:
+def test_modules_of_a_dump(computer: Computer) -> None:
     path = computer.folder / "here.dmp"
     computer.kd("-c", f".dump /ka {path}; q")
     last = "@@(#CONTAINING_RECORD(nt!PsActiveProcessHead.Blink, nt!_EPROCESS, ActiveProcessLinks))"
-    done = computer.kd("-z", str(path), "-c", f".process /r {last}; lm 1m u; q")
-    names = "explorer\nKERNELBASE\nKERNEL32\nntdll\n"
-    shown = done.stdout.partition("Implicit process is now ")[2]
-    assert shown.partition("\n")[2] == f"Loading User Symbols\n....\n{names}"
+    commands = (".reload", f".process /r {last}", "lm 1m u", ".echo $CurrentDumpPath", "q")
+    done = computer.kd("-z", str(path), "-c", "; .echo ----; ".join(("", *commands)))
+    _, reload, process, listed, folder, _ = done.stdout.split("----\n")
+    assert reload.startswith("Loading Kernel Symbols\n.")
+    assert reload.endswith("Loading User Symbols\n\nLoading unloaded module list\n")
+    assert process.partition("\n")[2] == "Loading User Symbols\n....\n"
+    assert listed.split() == ["explorer", "KERNELBASE", "KERNEL32", "ntdll"]
+    assert folder == f"{computer.folder}\n"
 
 
 @pytest.mark.parametrize(

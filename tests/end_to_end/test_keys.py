@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 KEY = "z9secret1.2.3.z9secret4"
-PATIENCE = 20
+PATIENCE = 60
 
 
 def started(*arguments, **environment):

@@ -175,7 +175,7 @@ def test_control_c_breaks_into_a_running_machine(computer: Computer) -> None:
 
 def test_control_c_ends_a_listing(computer: Computer) -> None:
     kd = computer.kdsim("kd")
-    kd.type("x nt!*")
+    kd.type(".while (1) { x nt!* }")
     listed = kd.until("nt!Ex")
     kd.interrupt()
     kd.until("^C\n", after=listed)

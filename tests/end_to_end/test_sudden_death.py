@@ -15,7 +15,7 @@ from tests.ports import free_udp_port
 from tests.target.process import TargetProcess
 
 KEY = "1.2.3.4"
-PATIENCE = 20
+PATIENCE = 60
 CODE = 0x8000
 """Bytes of the kernel compared, its first code among them."""
 

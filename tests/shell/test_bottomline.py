@@ -62,14 +62,35 @@ def test_a_low_terminal_has_one(bottom: BottomLine) -> None:
         pytest.param("!pcr", "!pcr [processor]   ", id="name"),
         pytest.param("db ", "db ", id="argument"),
         pytest.param('bp nt!x "dt nt!_E', "dt ", id="command-in-a-command"),
+        pytest.param("lmv", "lm ", id="name-with-letters-of-its-own"),
+        pytest.param(".echo ", ".echo <text>   text: ", id="nothing-to-complete"),
+        pytest.param(".if", ".if (condition)", id="control"),
+        pytest.param(".for (r $t0 = 0; @$t0", ".for (command", id="inside-a-loop's-head"),
+        pytest.param(".for (r $t0", "r [register]", id="command-in-a-loop's-head"),
+        pytest.param(".foreach /p", ".foreach ", id="switch-of-a-loop"),
+        pytest.param("k; as x ", "as name text   Define", id="alias"),
+        pytest.param("$$>a<scr", "$$>a<file argument", id="script"),
         pytest.param("nosuch ", "", id="unknown"),
         pytest.param("* remark", "", id="comment"),
     ],
 )
 def test_hint(bottom: BottomLine, typed: str, hint: str) -> None:
-    shown = bottom.hint(typed)
+    shown = bottom.hint(typed, 120)
     assert shown.startswith(hint)
     assert bool(shown) == bool(hint)
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (80, "dt [options] <type> [fields] [address]   fields: only these; name. opens one"),
+        (40, "fields: only these; name. opens one"),
+    ],
+)
+def test_what_matters_now_is_seen_on_a_narrow_terminal(
+    bottom: BottomLine, columns: int, hint: str
+) -> None:
+    assert bottom.hint("dt nt!_EPROCESS Pcb", columns) == hint
 
 
 def test_the_target_is_asked_once_for_each_stop(

@@ -59,6 +59,7 @@ PLACES = Places(is_type)
         pytest.param("bp /p ", "process", "", id="process-of-a-breakpoint"),
         pytest.param("bp /p 0 nt!Ps", OPERAND, "nt!Ps", id="behind-the-value-of-an-option"),
         pytest.param("!stacks 2 x; bp /t ", "thread", "", id="thread-of-a-breakpoint"),
+        pytest.param("!for_each_module .ec", "command", ".ec", id="commands-without-quotes"),
         pytest.param("dt -r nt!_EP", "type", "nt!_EP", id="type-behind-an-option"),
         pytest.param("?? (nt!_EP", "type", "nt!_EP", id="cast"),
         pytest.param("?? sizeof(nt!_EP", "type", "nt!_EP", id="sizeof"),

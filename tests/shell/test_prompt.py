@@ -114,6 +114,10 @@ def test_f1_explains_the_command_at_the_cursor(tmp_path: Path) -> None:
     assert "breakpoint" in text
 
 
+def test_f1_explains_control_flow(tmp_path: Path) -> None:
+    assert ".for (command ; condition" in typed(f".for (r $t0 = 0; {F1}{CTRL_U}", tmp_path)
+
+
 def test_ctrl_d_is_q(tmp_path: Path) -> None:
     assert typed(CTRL_D, tmp_path) == ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -133,10 +134,15 @@ def test_trap_entries_push_a_machine_frame():
     assert found == {"KiPageFault": [1], "KiBreakpointTrap": [0]}
 
 
-def test_one_name_costs_little():
-    """A tenth of what is allowed for a PDB ten times the size."""
-    start = time.perf_counter()
-    fresh = Pdb.open(pdb("ntoskrnl.exe").path)
-    assert fresh.symbols("PoolHitTag")[0].extent == 4
-    assert fresh.type("_EPROCESS").size > 0
-    assert time.perf_counter() - start < 0.03
+def test_one_name_costs_a_small_part_of_all_names():
+    def shortest(look: Callable[[Pdb], object]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            assert look(Pdb.open(pdb("ntoskrnl.exe").path))
+            times.append(time.process_time() - start)
+        return min(times)
+
+    one = shortest(lambda fresh: (fresh.symbols("PoolHitTag"), fresh.type("_EPROCESS")))
+    every = shortest(lambda fresh: list(map(fresh.symbols, fresh.names())))
+    assert one < every / 5

@@ -16,7 +16,7 @@ from kdsim.wire.requests import Requests
 from kdsim.wire.transport import open_host, parse_transport
 from tests.target.process import TargetProcess
 
-SECONDS = 20.0
+SECONDS = 60.0
 LIMIT = 4000 - 56
 """Data bytes of a reply on a stream."""
 PCR, PRCB, SPECIAL, THREAD = range(4)

@@ -3,7 +3,6 @@
 import struct
 import subprocess
 import sys
-import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -270,12 +269,6 @@ def test_drivers_come_from_the_labs_folders_too(tmp_path):
     files = ImageFiles([tmp_path])
     assert files.need("MINE.SYS").size_of_image == shipped.need("tidy.sys").size_of_image
     assert files.find("other.sys") is None
-
-
-def test_boot_is_quick():
-    start = time.perf_counter()
-    _booted(1)
-    assert time.perf_counter() - start < 1.5  # 0.25 s on the machine this was written on
 
 
 def test_a_machine_saved_before_its_first_instruction_boots(tmp_path):

@@ -153,9 +153,7 @@ def test_it_ends_with_its_parent(runtime, wait):
         time.sleep(0.5)
         assert target.process.poll() is None
         os.close(writer)
-        start = time.monotonic()
         assert target.wait() == (0, "")
-        assert time.monotonic() - start < 2
     os.close(reader)
 
 
@@ -164,8 +162,8 @@ def test_a_target_with_nothing_to_do_does_nothing(runtime, wait):
     arguments = ["lab"] + ["--wait"] * wait
     with TargetProcess(runtime, *arguments, "--com", f"unix:{runtime / 'kd'}") as target:
         target.banner()
-        time.sleep(1.0)
-        assert target.load(1.0) < (0.05 if wait else 0.3)
+        # On a busy host it may still be booting.
+        assert any(target.load(1.0) < (0.05 if wait else 0.3) for _ in range(30))
 
 
 def test_local_debugging_of_a_running_machine(runtime):

@@ -75,7 +75,7 @@ class FakeTarget:
 
     def __exit__(self, *exc):
         self._done = True
-        self._thread.join(5)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         self.connection.close()
 

@@ -102,7 +102,7 @@ class Line:
     def _stop(self):
         self.over = True
         self.target_end.turn.release()
-        self._thread.join(5)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def send(self, side, data):

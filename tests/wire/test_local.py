@@ -38,7 +38,7 @@ class Machine:
 
     def __exit__(self, *exc):
         self._done = True
-        self._thread.join(5)
+        self._thread.join(60)
         self.server.close()
 
     def _main(self):

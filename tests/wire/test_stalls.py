@@ -8,7 +8,9 @@ import random
 import pytest
 
 from kdsim.debugger.backends.base import ModuleEvent, PrintEvent, Resume, StopEvent
+from kdsim.errors import TargetEnded
 from kdsim.wire.endpoint import MOST_EFFORT
+from kdsim.wire.links import LinkDown
 from kdsim.wire.manipulate import Api, Manipulate, MemoryArguments
 from kdsim.wire.messages import LoadSymbolsChange
 from kdsim.wire.packets import PacketType
@@ -118,6 +120,20 @@ def test_a_notice_that_was_not_waited_for(kind):
         assert target._halted
 
 
+def test_a_question_is_answered_before_what_came_behind_it_is_looked_at():
+    """A RESET that was repeated; as the question was acknowledged, it will not come again."""
+    line = Line("net")
+    with debugged(line) as (backend, target):
+        suspend(line.target_end, 2 * line.target.endpoint.poke_period)
+        line.host_end.stall(1.0)
+        line.host._ask(Manipulate.request(Api.READ_VIRTUAL, MemoryArguments(BASE, 16)))
+        line.host.endpoint._control(PacketType.RESET, line.host.endpoint._next_id)
+        line.host._flush()
+        line.lost = lambda side, data: side == HOST
+        assert backend.wait(3 * line.target.endpoint.poke_period) is None
+        assert target.requests[-1] == Api.READ_VIRTUAL
+
+
 @KINDS
 def test_whoever_goes_on_does_not_wait_for_what_was_asked_in_vain(kind):
     """A listing that ended at a hole leaves a question behind; its answer is there soon."""
@@ -131,3 +147,21 @@ def test_whoever_goes_on_does_not_wait_for_what_was_asked_in_vain(kind):
         start = line.now
         backend.resume(Resume())
         assert line.now < start + line.host.reply_timeout
+
+
+def test_a_target_that_leaves_closes_the_line_behind_its_acknowledgement():
+    line = Line("com")
+    with debugged(line) as (backend, _):
+        receive, end = line.host_end.receive, line.host_end
+
+        def receive_the_last():
+            arrived = receive()
+            if arrived:
+                end.inbox.append(LinkDown("the target closed the connection"))
+                end.receive = receive
+            return arrived
+
+        end.receive = receive_the_last
+        backend.resume(Resume())
+        with pytest.raises(TargetEnded):
+            backend.wait(5)

@@ -277,8 +277,9 @@ def test_a_stream_that_starts_over_needs_no_answer_to_reset():
     assert host.outgoing() == []
 
 
-def test_a_poke_that_was_under_way_does_not_begin_the_session_anew():
-    """Sent by a target that had not had our response yet, and overtaken by its first datagram."""
+@pytest.mark.parametrize("later", [0.0, 1.0])
+def test_a_poke_that_was_under_way_does_not_begin_the_session_anew(later):
+    """Sent by a target that had not had our response yet, and overtaken by what it said since."""
     network = kdnet()
     host, target = network.ends
     target.tick(0.0)
@@ -287,9 +288,13 @@ def test_a_poke_that_was_under_way_does_not_begin_the_session_anew():
     late = target.outgoing()
     host.receive(pokes[0], 0.0, ("127.0.0.1", 1001))
     assert network.run(lambda: bool(network.events[HOST]), 1.0)
+    network.run(limit=later)
+    target.send(PacketType.DEBUG_IO, b"text", network.now)
+    network.run(lambda: bool(network.packets(HOST)), limit=1.0)
     host.receive(late[0], network.now, ("127.0.0.1", 1001))
     network.run(limit=1.0)
-    assert len(network.events[HOST]) == 1
+    assert network.packets(HOST) == [b"text"]
+    assert len(network.events[HOST]) == 2
 
 
 @KINDS

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
@@ -250,6 +251,13 @@ class CrashRecord(Protocol):
     """What a backend may offer besides `Backend`: facts where memory or types are missing."""
 
     def crash_facts(self) -> CrashFacts: ...
+
+
+@runtime_checkable
+class DumpFile(Protocol):
+    """What a backend over a crash dump tells besides: which file it is."""
+
+    path: Path
 
 
 @runtime_checkable

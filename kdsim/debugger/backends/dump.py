@@ -97,17 +97,17 @@ class DumpBackend(PassiveBackend):
         self.caps = Caps.READ | Caps.REGISTERS
         self.refusals = dict(_REFUSALS)
         self.description = f"dump:{path}"
-        self._path = path
+        self.path = path
         self._stop: StopEvent | None = None
 
     def connect(self, timeout: float | None) -> None:
         """Open the file; UserError when there is none, TargetGone for one that is no dump."""
         try:
-            self._dump = _open(self._path)
+            self._dump = _open(self.path)
         except OSError as error:
-            raise UserError(f"cannot open {self._path}: {error.strerror}") from error
+            raise UserError(f"cannot open {self.path}: {error.strerror}") from error
         except FormatError as error:
-            raise TargetGone(f"cannot open {self._path}: {error}") from error
+            raise TargetGone(f"cannot open {self.path}: {error}") from error
         self._header = self._dump.header
         if isinstance(self._dump, _Pages):
             self.caps |= Caps.PHYSICAL
@@ -116,7 +116,7 @@ class DumpBackend(PassiveBackend):
             self._kernel = self._find_kernel()
         except MemoryFault as error:
             self._dump.close()
-            raise TargetGone(f"cannot open {self._path}: no kernel in it ({error})") from error
+            raise TargetGone(f"cannot open {self.path}: no kernel in it ({error})") from error
         self._processor = self._find_processor()
         self._stop = self._standing_at(self._processor)
 
@@ -126,7 +126,7 @@ class DumpBackend(PassiveBackend):
 
     def banner(self) -> list[str]:
         """What kind of dump it is, in WinDbg's words."""
-        lines = ["", f"Loading Dump File [{self._path}]", _CONTENTS[self._header.dump_type]]
+        lines = ["", f"Loading Dump File [{self.path}]", _CONTENTS[self._header.dump_type]]
         if self._header.comment:
             lines.append(f"Comment: '{self._header.comment}'")
         return [*lines, ""]

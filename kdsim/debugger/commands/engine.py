@@ -7,6 +7,7 @@ import json
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.backends.base import DumpFile
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.context import SessionContext
 from kdsim.debugger.commands.registry import HelpPage, Match, Record, refuse, render, to_json
@@ -121,6 +122,12 @@ def equip(session: Session) -> Engine:
     session.evaluate = evaluator.evaluate
     session.evaluate_cpp = lambda text: evaluator.cpp(text).number()
     session.aliases = engine.aliases
+    if isinstance(session.backend, DumpFile):
+        file = session.backend.path.absolute()
+        engine.aliases.automatic |= {
+            "$CurrentDumpFile": file.name,
+            "$CurrentDumpPath": str(file.parent),
+        }
     session.register_lines = lambda: _register_lines(session)
     session.modules.unloaded = lambda: _unloaded(session)
     return engine

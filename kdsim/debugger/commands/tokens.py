@@ -19,6 +19,10 @@ class Token:
     summary: str
     notes: tuple[str, ...] = ()
 
+    def form(self, name: str) -> str:
+        """The form that has this name."""
+        return next((form for form in self.usage if form.startswith(name)), self.usage[0])
+
     def lines(self) -> list[str]:
         return [*self.usage, f"    {self.summary}", *(f"    {note}" for note in self.notes)]
 

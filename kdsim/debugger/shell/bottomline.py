@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.commands import tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.registry import Command
+from kdsim.debugger.commands.tokens import Token
 from kdsim.debugger.inspect.processes import image_name
 from kdsim.debugger.shell.places import Place, Places
 from kdsim.debugger.text import clip, width
@@ -20,6 +22,8 @@ KEYS = "Tab completes   F1 explains   Ctrl+R searches what was typed   q leaves"
 LOW = 8
 """Lines of a terminal that has no room for a second line at the bottom."""
 BETWEEN = " | "
+ROOM = 24
+"""Columns that what matters now needs; where they are missing it stands alone."""
 
 # What a narrow terminal goes without, the first first; that the target stands is always said.
 _DISPENSABLE = ("target", "build", "irql", "processor", "process")
@@ -40,7 +44,7 @@ class BottomLine:
         status += " " * (columns - width(status))
         if rows <= LOW:
             return [("class:status", status)]
-        hint = clip(f" {self.hint(typed)}", columns)
+        hint = clip(f" {self.hint(typed, columns)}", columns)
         return [("class:hint", f"{hint}\n"), ("class:status", status)]
 
     # ---- the target -------------------------------------------------------------------------
@@ -103,27 +107,31 @@ class BottomLine:
 
     # ---- the command ------------------------------------------------------------------------
 
-    def hint(self, typed: str) -> str:
+    def hint(self, typed: str, columns: int) -> str:
         """What the command at the cursor takes, and what its present argument means."""
         if not typed.strip():
             return KEYS
-        try:
-            place = self._places.at(typed)
-        except KdsimError:
-            place = None
-        declared = command_at(place)
-        if place is None or declared is None:
+        place = self._places.at(typed)
+        found = explained_at(place)
+        if place is None or found is None:
             return ""
-        if place.param is not None and place.param.summary:
-            return f"{declared.usage()}   {place.param.name}: {place.param.summary}"
-        return f"{declared.usage()}   {declared.summary}"
+        meaning, param = found.summary, place.param
+        if isinstance(found, Token):
+            usage = found.form(place.token or place.word)
+        else:
+            usage = found.usage()
+            if param is not None and param.summary:
+                meaning = f"{param.name}: {param.summary}"
+        return f"{usage}   {meaning}" if width(usage) + ROOM < columns else meaning
 
 
-def command_at(place: Place | None) -> Command | None:
-    """The command whose name or argument is at the cursor."""
+def explained_at(place: Place | None) -> Command | Token | None:
+    """What has a help page and its name, or its text, at the cursor."""
     if place is None:
         return None
-    match = place.match
-    if match is None and "command" in place.kinds:
-        match = REGISTRY.match(place.word)
-    return match.command if match is not None else None
+    if place.match is not None:
+        return place.match.command
+    if "command" not in place.kinds:
+        return tokens.find(place.token)
+    match = REGISTRY.match(place.word)
+    return match.command if match is not None else tokens.find(place.word)

@@ -77,9 +77,9 @@ _GLUED = re.compile(r"\?{1,2}(?!\?|\Z)|[^@(]+[@(]")
 _BLANKS = re.compile(r"[\s,]*")
 _PLAIN_ARGUMENT = re.compile(r'@?"[^"]*("|\Z)|[^\s,]+')
 _OPTION = re.compile(r"[-/](?:[A-Za-z?]\S*|\Z)")
-_LENGTH = re.compile(r"[\s,]*L[?-]?(?=[\w@$(.!])", re.IGNORECASE)
+_LENGTH = re.compile(r"[\s,]*(L[?-]?)(?=[\w@$(.!]|\Z)", re.IGNORECASE)
+_ADDRESS = re.compile(r"@|poi\(|[0-9]|[^\s]*!")
 _ASSIGNED = re.compile(r"[^=]*?=(?!=)")
-_BARE_LENGTH = re.compile(r"[\s,]*(L[?-]?)\Z", re.IGNORECASE)
 _ALIAS_IN_TEXT = re.compile(r"\$\{(?:/[nfdv]:)?([^\s{}]*)\Z")
 _FOREACH_SWITCH = re.compile(r"\.foreach\s[^({]*(/\w*)\Z", re.IGNORECASE)
 _MACRO_FIELD = re.compile(
@@ -87,8 +87,10 @@ _MACRO_FIELD = re.compile(
     r"\s*([\w!]+)\s*,\s*([\w.]*)\Z"
 )
 _SCRIPT_FILE = re.compile(r"\$+>?a?<\s*(.*)", re.DOTALL)
+_TOKEN = re.compile(r"[;\s]*(\$+>?a?<|\.?[a-z]+(?![\w!]))", re.IGNORECASE)
 _ALIASED_FILE = re.compile(r"a[sS]\s+/f\s+\S+\s+(.*)", re.DOTALL)
 
+_COMMANDS = frozenset({"TEXT", "SHELL", "PATHS", "FIXED_ALIAS"})
 _END_WITH_A_BLOCK = frozenset(
     {"_IF", "_ELSIF", "_ELSE", "_FOR", "_WHILE", "_FOREACH", "_CATCH", "_BLOCK"}
 )
@@ -153,6 +155,7 @@ class Place:
         match: the command whose argument it is.
         param: that argument.
         base: of a member, the C++ expression in front of `->` or `.`; of a field, its type.
+        token: the control token, script or alias command whose text it is: `.foreach`.
         accepts: terminals of the grammar that fit.
     """
 
@@ -161,6 +164,7 @@ class Place:
     match: Match | None = None
     param: Param | None = None
     base: str = ""
+    token: str = ""
     accepts: frozenset[str] = field(default=frozenset(), repr=False)
 
 
@@ -186,7 +190,9 @@ class Places:
             reading = parse.read(text)
             if text[reading.end :].strip():
                 switch = _FOREACH_SWITCH.search(text)
-                return Place(("flags",), switch[1], param=_FOREACH_SWITCHES) if switch else None
+                if switch:
+                    return Place(("flags",), switch[1], None, _FOREACH_SWITCHES, token=".foreach")
+                return None
             inner = open_block(reading.tokens)
             if inner is None:
                 return self._at(text, reading)
@@ -207,7 +213,7 @@ class Places:
         """The name of a command, or what is glued to it."""
         script = _SCRIPT_FILE.fullmatch(word)
         if script:
-            return Place(("file",), script[1])
+            return Place(("file",), script[1], token=word[: script.start(1)])
         if _GLUED.match(word):
             return self._arguments(word)
         accepts = parse.accepts(before, "kd")
@@ -215,11 +221,18 @@ class Places:
 
     def _statement(self, text: str, tokens: Sequence[Token]) -> Place | None:
         """Inside a statement that has its name."""
+        if tokens[0].type in _COMMANDS:
+            return self._arguments(text[tokens[0].start_pos :])
+        place = self._inside_control(text, tokens)
+        named = _TOKEN.match(tokens[0])
+        if (place is None or not (place.match or place.token)) and named:
+            return replace(place or Place(()), token=named[1].lower())
+        return place
+
+    def _inside_control(self, text: str, tokens: Sequence[Token]) -> Place | None:
         first, last = tokens[0], tokens[-1]
         begin, end = first.start_pos or 0, first.end_pos or 0
         match first.type:
-            case "TEXT" | "SHELL" | "PATHS" | "FIXED_ALIAS":
-                return self._arguments(text[begin:])
             case "_IF" | "_ELSIF" | "_WHILE" | "Z":
                 return self._expression(text[end:], self._default)
             case "_DO" if len(tokens) > 1:
@@ -272,39 +285,44 @@ class Places:
             position = _behind(_BLANKS, text, position)
             option = _OPTION.match(text, position) if match.command.options else None
             if option:
-                if option.end() == len(text):
-                    return Place(("option",), option[0], match)
-                position = option.end()
-                known = _declared(match, option[0])
-                if known is not None and known.value:
-                    position = _behind(_BLANKS, text, position)
-                    value = _PLAIN_ARGUMENT.match(text, position)
-                    if value is None or value.end() == len(text):
-                        return self._value(known, match, text[position:], language)
-                    position = value.end()
+                reached = self._behind_option(match, text, option, language)
+                if not isinstance(reached, int):
+                    return reached
+                position = reached
                 continue
             if commands is not None and position >= commands:
                 return self.at(text[commands + 1 :].replace('\\"', '"'))
             if not given:
                 return Place((), "", match)
-            number = min(len(passed), len(given) - 1)
-            if _names_a_place(text[position:]) and given[number].kind == "field":
-                number = len(given) - 1
-            param = given[number]
+            param = _param_at(given, passed, text[position:])
+            if param.kind == "commands" and param is given[0]:
+                return self.at(text[position:])
             end = self._end(param, text, position, language)
-            if end is None or (param.kind == "expression" and param is given[-1]):
+            if end is None or _takes_the_rest(param, given):
                 place = self._argument(param, match, text[position:], language)
                 return _typed_field(place, passed)
-            if param.kind == "range":
-                bare = _BARE_LENGTH.match(text, end)
-                if bare:
-                    return Place((), bare[1], match, param)
-                length = _LENGTH.match(text, end)
-                if length:
-                    position = length.end()
-                    continue
-            passed.append(text[position:end])
-            position = end
+            length = _LENGTH.match(text, end) if param.kind == "range" else None
+            if length and length.end() == len(text):
+                return Place((), length[1], match, param)
+            if not length:
+                passed.append(text[position:end])
+            position = length.end() if length else end
+
+    def _behind_option(
+        self, match: Match, text: str, option: re.Match[str], language: str
+    ) -> int | Place | None:
+        """The column after a switch and its value, or the place inside."""
+        if option.end() == len(text):
+            return Place(("option",), option[0], match)
+        declared = (o for o in match.command.options if o.switch[1:] == option[0][1:])
+        known = next(declared, None)
+        if known is None or not known.value:
+            return option.end()
+        position = _behind(_BLANKS, text, option.end())
+        value = _PLAIN_ARGUMENT.match(text, position)
+        if value is not None and value.end() < len(text):
+            return value.end()
+        return self._value(known, match, text[position:], language)
 
     def _value(self, option: Option, match: Match, text: str, language: str) -> Place | None:
         """What follows a switch."""
@@ -518,13 +536,22 @@ def _plain_end(text: str, position: int) -> int | None:
     return found.end() if found and found.end() < len(text) else None
 
 
-def _declared(match: Match, switch: str) -> Option | None:
-    return next((o for o in match.command.options if o.switch[1:] == switch[1:]), None)
+def _param_at(given: Sequence[Param], passed: Sequence[str], text: str) -> Param:
+    """The parameter that comes next; the last one may come again."""
+    fields = _fields(given)
+    if fields is not None and passed:
+        # `dt nt!_EPROCESS @$proc Pcb`: names of fields stand on either side of the address.
+        return given[-1] if _ADDRESS.match(text) else fields
+    return given[min(len(passed), len(given) - 1)]
 
 
-def _names_a_place(text: str) -> bool:
-    """`dt nt!_EPROCESS @$proc`: an address, where fields might stand too."""
-    return text.startswith(("@", "poi("))
+def _takes_the_rest(param: Param, given: Sequence[Param]) -> bool:
+    """`? 1 xor 2`: nothing can follow that is no part of the expression."""
+    return param.kind == "expression" and param is given[-1] and _fields(given) is None
+
+
+def _fields(given: Sequence[Param]) -> Param | None:
+    return next((param for param in given if param.kind == "field"), None)
 
 
 def _name(match: Match) -> str:

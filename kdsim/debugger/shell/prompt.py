@@ -20,7 +20,7 @@ from prompt_toolkit.styles.pygments import style_from_pygments_cls
 
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.language.tables import parser
-from kdsim.debugger.shell.bottomline import BottomLine, command_at
+from kdsim.debugger.shell.bottomline import BottomLine, explained_at
 from kdsim.debugger.shell.completion import KdCompleter
 from kdsim.debugger.shell.conversation import Conversation
 from kdsim.debugger.shell.history import SharedHistory, open_history
@@ -28,7 +28,6 @@ from kdsim.debugger.shell.lexers import KdLexer
 from kdsim.debugger.shell.places import Places
 from kdsim.debugger.shell.styles import STYLES
 from kdsim.debugger.shell.terminal import Terminal, working
-from kdsim.errors import KdsimError
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -183,12 +182,9 @@ class Prompt(Conversation):
         return keys
 
     def _explain(self, typed: str) -> None:
-        try:
-            found = command_at(self._places.at(typed))
-        except KdsimError:
-            found = None
+        found = explained_at(self._places.at(typed))
         self._session.out.at_line_start = True
-        self._session.execute(f".hh {found.name}" if found else "?")
+        self._session.execute(f".hh {found.names[0]}" if found else "?")
 
 
 def _preparations() -> Iterator[Callable[[], object]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdsim.debugger.commands import tokens
 from kdsim.debugger.commands.catalogue import REGISTRY
 from kdsim.debugger.commands.context import KEPT, POINTERS
 from kdsim.debugger.inspect import processes
@@ -266,7 +267,8 @@ def _control(place: Place) -> Iterator[Word]:
         if terminal in place.accepts:
             for spelling in CONTROL[terminal]:
                 if place.word and spelling.startswith(place.word):
-                    yield Word(spelling, "command language")
+                    token = tokens.find(spelling)
+                    yield Word(spelling, token.summary if token is not None else "")
 
 
 def _operators(place: Place) -> Iterator[Word]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,10 +66,9 @@ def test_wall_time_waits_and_can_be_interrupted():
     guest.start(IDLE_LOOP)
     started = time.monotonic()
     assert guest.machine.run(until=500_000).reason is Reason.UNTIL
-    assert 0.04 < time.monotonic() - started < 1
+    assert time.monotonic() - started > 0.04
     threading.Timer(0.05, guest.machine.interrupt).start()
-    assert guest.machine.run(until=600_000_000).reason is Reason.REQUEST
-    assert time.monotonic() - started < 10
+    assert guest.machine.run(until=6_000_000_000).reason is Reason.REQUEST
     guest.machine.close()
 
 
@@ -308,8 +309,13 @@ def test_a_machine_needs_a_processor():
         Machine("1M", 0)
 
 
-def test_many_machines_come_and_go():
-    started = time.perf_counter()
-    for _ in range(10):
-        Machine("512M", 2).close()
-    assert time.perf_counter() - started < 10 * 0.2
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def test_memory_that_no_guest_has_touched_costs_nothing():
+    before = resident_pages()
+    machines = [Machine("512M", 2) for _ in range(5)]
+    assert resident_pages() - before < 0.1 * 5 * (512 << 20) / mmap.PAGESIZE
+    for machine in machines:
+        machine.close()
