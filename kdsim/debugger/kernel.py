@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdsim.debugger import text, times
+from kdsim.debugger.backends.base import CrashRecord
 from kdsim.errors import MemoryFault, SymbolError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ KDBG_TAG = 0x4742_444B
 
 VERSION_MP = 1
 VERSION_PTR64 = 4
+
+FIRST_WINDOWS_10 = 10240
+"""Its build number; Windows 11 calls itself 10.0, too."""
 
 _PRODUCTS = {1: "WinNt", 2: "LanManNt", 3: "ServerNt"}
 
@@ -101,12 +105,22 @@ def read_facts(session: Session, version: TargetVersion, processors: int) -> Ker
     try:
         shared = session.nt_view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
         major = shared.NtMajorVersion
-        product = _PRODUCTS.get(shared.NtProductType, f"product {shared.NtProductType}")
-        mask = shared.SuiteMask
-        suites = tuple(name for bit, name in _SUITES if mask & bit)
+        product = _product(shared.NtProductType)
+        suites = _suites(shared.SuiteMask)
     except (MemoryFault, SymbolError):
-        pass
+        if isinstance(session.backend, CrashRecord):
+            facts = session.backend.crash_facts()
+            product, suites = _product(facts.product), _suites(facts.suite)
+            major = 10 if version.minor >= FIRST_WINDOWS_10 else 0
     return KernelFacts(version, processors, major, product, suites, _build_lab(session))
+
+
+def _product(number: int) -> str:
+    return _PRODUCTS.get(number, f"product {number}")
+
+
+def _suites(mask: int) -> tuple[str, ...]:
+    return tuple(name for bit, name in _SUITES if mask & bit)
 
 
 def processor_count(session: Session) -> int:
@@ -154,7 +168,10 @@ def read_clock(session: Session, hours: int | None = None) -> Clock:
         shared = session.nt_view("_KUSER_SHARED_DATA", SHARED_USER_DATA)
         now, up = system_time(shared.SystemTime), system_time(shared.InterruptTime)
     except (MemoryFault, SymbolError) as error:
-        return Clock(problem=str(error))
+        if not isinstance(session.backend, CrashRecord):
+            return Clock(problem=str(error))
+        facts = session.backend.crash_facts()
+        now, up = facts.system_time, facts.uptime
     return Clock(now, up, hours)
 
 

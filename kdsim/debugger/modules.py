@@ -141,10 +141,11 @@ class Modules:
         return backend.listed_modules() if isinstance(backend, ModuleList) else ()
 
     def _add_told(self, module: ListedModule) -> None:
-        name, base, size, timestamp, checksum = module
-        known = KERNEL if base == self._session.version.kernel_base else module_name(name)
+        path, base, size, timestamp, checksum = module
+        image = _file_name(path)
+        name = KERNEL if base == self._session.version.kernel_base else module_name(image)
         if self.kernel_space.module_at(base) is None:
-            self._add(known, base, size, name, name, timestamp=timestamp, checksum=checksum)
+            self._add(name, base, size, image, path, timestamp=timestamp, checksum=checksum)
 
     def kernel_problems(self) -> list[str]:
         """Why the kernel has no usable symbols; empty when it has."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from kdsim.debugger import events, times
 from kdsim.debugger.backends.base import (
     CommandEvent,
+    CrashRecord,
     Halt,
     ModuleEvent,
     StopEvent,
@@ -153,7 +154,9 @@ def bugcheck_data(session: Session) -> tuple[int, tuple[int, ...]] | None:
         base = session.resolve_nt("nt!KiBugCheckData")
         code, *parameters = (session.memory.u64(base + 8 * i) for i in range(5))
     except (MemoryFault, SymbolError):
-        return None
+        if not isinstance(session.backend, CrashRecord):
+            return None
+        code, *parameters = session.backend.crash_facts().bugcheck
     return (code, tuple(parameters)) if code else None
 
 

@@ -110,7 +110,7 @@ class DumpHeader:
     context: bytes
     dump_type: DumpType = DumpType.FULL
     exception: DumpException = field(default_factory=DumpException)
-    bugcheck: tuple[int, int, int, int, int] = NO_BUGCHECK
+    bugcheck: tuple[int, ...] = NO_BUGCHECK
     system_time: int = 0
     uptime: int = 0
     product: int = 0
@@ -223,9 +223,15 @@ class DumpHeader:
             product=product,
             suite=suite,
             mini_dump_fields=fields,
-            comment=comment.split(b"\0", 1)[0].decode("utf-8", "replace"),
+            comment=_text(comment),
             size=size,
         )
+
+
+def _text(raw: bytes) -> str:
+    if raw.startswith(FILLER * 2):
+        return ""
+    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 def _runs(raw: bytes, *, needed: bool) -> tuple[Run, ...]:

@@ -144,25 +144,28 @@ class CrashDump:
         for run in runs:
             found.append(_Stretch(run.base_page, run.pages, place))
             place += run.pages * PAGE_SIZE
-        if self._size < place:
-            raise FormatError(f"{self.path} is truncated: it has {self._size} of {place} bytes")
+        self._need(place)
         return sorted(found)
 
+    def _need(self, size: int) -> None:
+        if self._size < size:
+            raise FormatError(f"{self.path} is truncated: it has {self._size} of {size} bytes")
+
     def _read(self, size: int) -> bytes:
-        place = self._stream.tell()
-        if self._size < place + size:
-            raise FormatError(f"{self.path} is truncated: it ends at {self._size:#x}")
+        self._need(self._stream.tell() + size)
         return self._stream.read(size)
 
-    def _bitmap(self) -> tuple[int, list[Run]]:
+    def _bitmap(self) -> tuple[int, Iterator[Run]]:
         signature, start, present, pages = _BITMAP.unpack(self._read(_BITMAP.size))
         if signature not in (_FULL_SIGNATURE, _KERNEL_SIGNATURE):
             raise FormatError(f"{self.path} has no page bitmap where one should be")
-        runs = list(_runs_of(self._read(-(-pages // 8))))
-        counted = sum(run.pages for run in runs)
+        bitmap = self._read(-(-pages // 8))
+        counted = int.from_bytes(bitmap, "little").bit_count()
         if counted != present:
             raise FormatError(f"the bitmap has {counted} pages, its header says {present}")
-        return start, runs
+        # Before there is a run for every other bit of a file of nothing but bitmap.
+        self._need(start + present * PAGE_SIZE)
+        return start, _runs_of(bitmap)
 
     def _listed_runs(self) -> tuple[int, list[Run]]:
         """The list ends with the metadata, at an empty run, or when all pages are named."""

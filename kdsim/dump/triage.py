@@ -31,7 +31,7 @@ _DRIVER_SIZE = 0x90
 """As written here; in what is read it follows from where the list ends."""
 _NAME, _BASE, _SIZE, _CHECKSUM, _TIMESTAMP = 0x00, 0x38, 0x48, 0x80, 0x88
 """In a driver's entry."""
-_MOST_DRIVERS = 4096
+_MOST_DRIVERS, _LONGEST_NAME = 4096, 1024
 _MSR_GS_BASE = 0xA8
 """In KSPECIAL_REGISTERS; in the kernel it leads to the KPCR."""
 
@@ -71,7 +71,7 @@ class Block(NamedTuple):
     """A piece of the target's memory."""
 
     address: int
-    data: bytes
+    data: bytes | memoryview
 
     @property
     def end(self) -> int:
@@ -118,15 +118,15 @@ class _Body:
     def end(self) -> int:
         return HEADER_SIZE + _TABLE.size + len(self.data)
 
-    def add(self, data: bytes) -> int:
+    def add(self, data: bytes | memoryview) -> int:
         """The place of the piece in the file."""
         place = self.end
         self.data += _aligned(data)
         return place
 
 
-def _aligned(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 8)
+def _aligned(data: bytes | memoryview) -> bytes:
+    return bytes(data) + bytes(-len(data) % 8)
 
 
 def write_small(stream: BinaryIO, header: DumpHeader, triage: Triage) -> None:
@@ -191,8 +191,9 @@ class SmallDump:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._raw = path.read_bytes()
-        self.header = DumpHeader.unpack(self._raw[:HEADER_SIZE])
+        raw = path.read_bytes()
+        self.header = DumpHeader.unpack(raw[:HEADER_SIZE])
+        self._raw = memoryview(raw)  # however often a damaged table names the same bytes
         table = Table._make(_TABLE.unpack(self._piece(HEADER_SIZE, _TABLE.size, "header")))
         if self._piece(table.valid, len(SIGNATURE), "signature") != SIGNATURE:
             raise FormatError(f"{path} has no signature where a small dump's should be")
@@ -213,7 +214,7 @@ class SmallDump:
             if block is None:
                 break
             offset = place - block.address
-            data += block.data[offset : offset + size - len(data)]
+            data += bytes(block.data[offset : offset + size - len(data)])
         return data
 
     def _need(self, va: int, size: int) -> bytes:
@@ -222,7 +223,7 @@ class SmallDump:
             raise MemoryFault(va, size, "not in the dump")
         return data
 
-    def _piece(self, place: int, size: int, what: str) -> bytes:
+    def _piece(self, place: int, size: int, what: str) -> memoryview:
         if place + size > len(self._raw):
             raise FormatError(f"{self.path} is truncated: the {what} would reach {place + size:#x}")
         return self._raw[place : place + size]
@@ -237,14 +238,20 @@ class SmallDump:
         for index in range(count):
             entry = self._piece(table.drivers + index * step, _DRIVER_SIZE, "driver list")
             (name,) = struct.unpack_from("<I", entry, _NAME)
-            (length,) = struct.unpack("<I", self._piece(name, 4, "driver's name"))
             yield DumpedDriver(
-                self._piece(name + 4, 2 * length, "driver's name").decode("utf-16-le", "replace"),
+                self._text(name),
                 *struct.unpack_from("<Q", entry, _BASE),
                 *struct.unpack_from("<I", entry, _SIZE),
                 *struct.unpack_from("<I", entry, _TIMESTAMP),
                 *struct.unpack_from("<I", entry, _CHECKSUM),
             )
+
+    def _text(self, place: int) -> str:
+        """A DUMP_STRING."""
+        (length,) = struct.unpack("<I", self._piece(place, 4, "driver's name"))
+        if length > _LONGEST_NAME:
+            raise FormatError(f"{self.path}: a driver's name has {length} characters")
+        return str(self._piece(place + 4, 2 * length, "driver's name"), "utf-16-le", "replace")
 
     def _data_blocks(self, table: Table) -> Iterator[Block]:
         """What stands in the file with its address; without its place in it, there is none."""
@@ -275,7 +282,7 @@ class SmallDump:
         yield Block(process, self._piece(table.process, data["SizeEProcess"], "EPROCESS"))
 
 
-def _number(raw: bytes, place: int, size: int = 8) -> int:
+def _number(raw: bytes | memoryview, place: int, size: int = 8) -> int:
     return int.from_bytes(raw[place : place + size], "little")
 
 

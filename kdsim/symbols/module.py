@@ -202,12 +202,11 @@ class ModuleLoader:
         try:
             code = PeImage.from_memory(self.memory, module.base, module.name).codeview
         except (MemoryFault, FormatError) as damage:
-            if not network:
-                raise SymbolError(f"{module.name}: {damage}") from damage
-            try:
-                code = module.image.codeview
-            except MemoryFault as error:
-                raise SymbolError(f"{module.name}: {error}") from error
+            if not network or not module.timestamp:
+                raise SymbolError(str(damage)) from damage
+            # A small dump may hold an image's headers and nothing else of it.
+            module._image = self._from_store(module, network=True)
+            code = module._image.codeview
         if code is None:
             raise SymbolError(f"{module.name}: the image names no PDB")
         return code
@@ -219,7 +218,7 @@ class ModuleLoader:
             try:
                 return PeImage.from_memory(self.memory, module.base, module.name)
             except (MemoryFault, FormatError) as error:
-                module.problem = str(error)
+                module.problem = module.problem or str(error)
         return self._from_store(module, network=True)
 
     def _from_store(self, module: Module, *, network: bool) -> PeImage:

@@ -106,6 +106,12 @@ def test_header_survives(
     assert DumpHeader.unpack(header.pack()) == header
 
 
+def test_a_comment_that_nobody_wrote_is_none() -> None:
+    raw = bytearray(HEADER.pack())
+    raw[0xFB0 : 0xFB0 + 128] = b"PAGE" * 32
+    assert DumpHeader.unpack(raw).comment == ""
+
+
 def test_full_dump(full: Path) -> None:
     dump = CrashDump(full)
     assert dump.header.size == full.stat().st_size == HEADER_SIZE + 5 * PAGE_SIZE

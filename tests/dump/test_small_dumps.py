@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,15 @@ GS, PRCB, THREAD, PROCESS, LIST_HEAD = (
 )
 STACK = 0xFFFF_8300_0000_1F00
 PROCESSOR_BLOCK = 0xFFFF_F800_1000_1000
+KERNEL = r"\SystemRoot\system32\ntoskrnl.exe"
 DRIVERS = (
-    DumpedDriver("ntoskrnl.exe", 0xFFFF_F800_1000_0000, 0x104_6000, 0xE536_9842, 0xA1_0000),
+    DumpedDriver(
+        "\\SystemRoot\\system32\\ntoskrnl.exe",
+        0xFFFF_F800_1000_0000,
+        0x104_6000,
+        0xE536_9842,
+        0xA1_0000,
+    ),
     DumpedDriver("hal.dll", 0xFFFF_F800_2000_0000, 0x6000, 0x1111_2222, 0),
     DumpedDriver("한글.sys", 0xFFFF_F800_3000_0000, 0x7000, 1, 2),
 )
@@ -161,6 +169,30 @@ def test_damage(path: Path, place: int, value: int, message: str) -> None:
     path.write_bytes(raw)
     with pytest.raises(FormatError, match=message):
         SmallDump(path)
+
+
+def test_a_name_without_end_is_damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    (drivers,) = struct.unpack_from("<I", raw, 0x2030)
+    (name,) = struct.unpack_from("<I", raw, drivers)
+    struct.pack_into("<I", raw, name, 2000)
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match="2000 characters"):
+        SmallDump(path)
+
+
+def test_blocks_that_lie_one_on_the_other_cost_no_memory(path: Path) -> None:
+    """10,000 times the whole file."""
+    raw = bytearray(path.read_bytes())
+    place, size = len(raw), len(raw) + 10_000 * 16
+    raw += struct.pack("<QII", 0x5000, 1, size - 1) * 10_000
+    struct.pack_into("<II", raw, 0x2078, place, 10_000)
+    path.write_bytes(raw)
+    tracemalloc.start()
+    dump = SmallDump(path)
+    assert tracemalloc.get_traced_memory()[1] < 100 * size
+    tracemalloc.stop()
+    assert dump.read_virtual(0x5000, 3) == b"AGE"
 
 
 def test_without_debugger_data_the_rest_can_be_read(path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from kdsim.errors import SymbolError
 from kdsim.symbols.frame import FrameRegisters
 from kdsim.symbols.memory import BytesMemory
+from kdsim.symbols.pe import PeImage
 from kdsim.symbols.space import SymbolSpace
 from kdsim.symbols.store import SymbolPath
 
@@ -99,6 +103,37 @@ def test_no_symbols(memory, folder):
     assert space.nearest(OTHER) is None
     with pytest.raises(SymbolError, match=r"no symbol X in blank \(blank: .*no MZ"):
         space.resolve("blank!X")
+
+
+@pytest.fixture
+def image_server(tmp_path):
+    """A symbol server on loopback that has the sample's image."""
+    image = PeImage.from_file(driver().file())
+    key = f"{image.timestamp:08X}{image.size_of_image:x}"
+    place = tmp_path / "store" / "sample.sys" / key / "sample.sys"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(driver().file())
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "store"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"srv*{tmp_path / 'cache'}*http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_headers_alone_lead_to_the_images_file(folder, image_server):
+    """Small dumps hold the first page of an image; the rest of it comes from a symbol server."""
+    memory = BytesMemory(BASE, bytearray(driver().mapped()[:0x400]))
+    file = PeImage.from_file(driver().file())
+    space = SymbolSpace(
+        SymbolPath.parse(f"{folder};{image_server}", shipped=folder / "none"), memory
+    )
+    known = {"image_name": "sample.sys", "timestamp": file.timestamp}
+    module = space.add("sample", BASE, file.size_of_image, **known)
+    space.load(module)
+    assert module.status == "private pdb"
+    assert module.image.functions.find(file.functions[0].begin) == file.functions[0]
 
 
 def test_mismatch_is_kept_as_the_reason(space, folder):

@@ -446,9 +446,12 @@ def test_objects_count_what_refers_to_them(kernel) -> None:
     for process in kernel.processes():
         pointers[process.address] += len(list(kernel.threads(process)))
         pointers[token_of(kernel, process).address] += 1 + FAST_REF
+        for thread in kernel.threads(process):
+            pointers[thread.address] += 1
     for body in pointers:
         header = object_header(kernel, body)
         assert header.HandleCount == opened[body]
+        assert (header.NewObject, header.ObjectCreateInfo) == (0, 0), object_type(kernel, body)
         assert header.PointerCount >= pointers[body], object_type(kernel, body)
 
 

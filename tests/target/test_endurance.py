@@ -25,10 +25,11 @@ from tests.target.process import TargetProcess
 
 KEY = "1.2.3.4"
 INTERRUPT_TIME = SHARED_DATA + 8
-TICK = 0.3
-"""An idle guest counts its time only when a timer is due, here every quarter of a second."""
 SETTLED = 0.4
 SECONDS = 1.0
+VISITS = 6
+PATIENCE = 60.0
+"""Seconds for what happens at once on a machine that has nothing else to do."""
 LONG = 60
 """Of KDSIM_FUZZ_SECONDS, from which on the long ones run."""
 
@@ -108,7 +109,15 @@ def machine_time(name: str) -> float:
         return int.from_bytes(raw, "little") / 1e7
 
 
-def endure(folder: Path, way: str, seconds: float) -> Debuggers:
+def passes(name: str, moment: float) -> None:
+    """Wait until the guest's time is beyond a moment."""
+    deadline = time.monotonic() + PATIENCE
+    while machine_time(name) <= moment:
+        assert time.monotonic() < deadline, "the machine's time stands still"
+        time.sleep(0.05)
+
+
+def endure(folder: Path, way: str, seconds: float) -> None:
     """Let debuggers come and go for so long; the machine must be no worse for it."""
     if way == "net":
         port = free_udp_port()
@@ -122,28 +131,23 @@ def endure(folder: Path, way: str, seconds: float) -> Debuggers:
         time.sleep(SETTLED)
         burden, begun = Burden.of(target.process.pid), machine_time(name)
         start, held, waited = time.monotonic(), debuggers.held, sum(debuggers.waits)
-        while time.monotonic() < start + seconds:
+        while time.monotonic() < start + seconds or debuggers.visits < VISITS:
             debuggers.visit()
-        assert max(debuggers.waits) < 1.0
         # Its clock stands still while it does, which begins some time before we know of it.
-        most = time.monotonic() - start - (debuggers.held - held)
-        least = most - (sum(debuggers.waits) - waited)
-        assert 0.9 * least - TICK < machine_time(name) - begun < most + TICK
+        stood = debuggers.held - held + sum(debuggers.waits) - waited
+        passes(name, begun + 0.9 * (time.monotonic() - start - stood))
         # It runs when the last of them has left.
-        left = machine_time(name)
-        time.sleep(SETTLED)
-        assert machine_time(name) - left == pytest.approx(SETTLED, abs=TICK)
+        passes(name, machine_time(name))
         time.sleep(SETTLED)
         after = Burden.of(target.process.pid)
         assert after.megabytes < burden.megabytes + 2
         assert (after.descriptors, after.threads) == (burden.descriptors, burden.threads)
         assert target.stop() == (0, "")
-    return debuggers
 
 
 @pytest.mark.parametrize("way", ["net", "pipe"])
 def test_debuggers_come_and_go(runtime, way):
-    assert endure(runtime, way, SECONDS).visits > 5
+    endure(runtime, way, SECONDS)
 
 
 class Endured:
@@ -193,10 +197,9 @@ def pass_time(folder: Path, seconds: float) -> None:
     endured = Endured(folder)
     with endured.target, endured.unburdened() as (name, debuggers):
         end = machine_time(name) + seconds
-        while machine_time(name) < end:
+        while machine_time(name) < end or debuggers.visits < VISITS:
             debuggers.visit()
             time.sleep(debuggers.random.random() * 0.1)
-        assert debuggers.visits > 3
 
 
 def test_break_in_and_go(runtime):

@@ -180,7 +180,7 @@ def test_regions(explorer):
 
 def test_handles_of_system_and_of_a_process(explorer):
     kinds = [re.split(r" {2,}", line)[2] for line in _after(explorer, "^Handle +Object")]
-    assert kinds == ["Process", "Process", "Session", "Session", "Thread"]
+    assert kinds == ["Process", "Process", "Session", "Session"]
     start = next(n for n, line in enumerate(explorer) if line.startswith("handles of explorer"))
     kinds = [re.split(r" {2,}", line)[2] for line in _after(explorer[start:], "^Handle +Object")]
     assert {"Event", "Semaphore", "Mutant", "IoCompletion", "Token", "Directory"} == set(kinds)

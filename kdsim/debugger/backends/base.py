@@ -231,6 +231,28 @@ class ModuleList(Protocol):
         """The kernel first; empty: nt!PsLoadedModuleList can be walked."""
 
 
+@dataclass(frozen=True, slots=True)
+class CrashFacts:
+    """What the header of a crash dump says; times in 100 ns units.
+
+    Attributes:
+        bugcheck: code and four parameters; all 0 for a machine that did not crash.
+    """
+
+    bugcheck: tuple[int, ...]
+    system_time: int
+    uptime: int
+    product: int
+    suite: int
+
+
+@runtime_checkable
+class CrashRecord(Protocol):
+    """What a backend may offer besides `Backend`: facts where memory or types are missing."""
+
+    def crash_facts(self) -> CrashFacts: ...
+
+
 @runtime_checkable
 class DumpFile(Protocol):
     """What a backend over a crash dump tells besides: which file it is."""

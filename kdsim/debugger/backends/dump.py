@@ -5,7 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from kdsim.debugger.backends.base import Caps, Event, ListedModule, StopEvent, TargetVersion
+from kdsim.debugger.backends.base import (
+    Caps,
+    CrashFacts,
+    Event,
+    ListedModule,
+    StopEvent,
+    TargetVersion,
+)
 from kdsim.debugger.backends.passive import PassiveBackend
 from kdsim.debugger.paging import PAGE_SIZE, PageTables
 from kdsim.dump.debugger_data import DebuggerData
@@ -138,6 +145,12 @@ class DumpBackend(PassiveBackend):
             kernel_base=self._kernel,
             module_list=header.module_list,
             data_list=head,
+        )
+
+    def crash_facts(self) -> CrashFacts:
+        header = self._header
+        return CrashFacts(
+            header.bugcheck, header.system_time, header.uptime, header.product, header.suite
         )
 
     def _find_kernel(self) -> int:

@@ -13,8 +13,10 @@ from kdsim.debugger.commands import analyze_fields, hang
 from kdsim.debugger.commands.registry import Option, command
 from kdsim.debugger.commands.stacktext import FRAME_LIMIT, FrameLine, frame_lines
 from kdsim.debugger.inspect import analysis, bugchecks
+from kdsim.debugger.inspect.analysis import BugCheckData
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.language.commands import Message
+from kdsim.debugger.report import bugcheck_data
 from kdsim.errors import ArgumentError, KdsimError
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def analyze(
     nt = Nt(session.symbols, session.memory)
     if "hang" in given:
         return hang.report(session, nt)
-    data = analysis.bugcheck_data(nt)
+    data = _bugcheck(session)
     if data is None and "f" not in given:
         when = times.session_time(times.from_unix(session.clock()))
         return LastStop(session.last_event, when)
@@ -272,10 +274,15 @@ class LastStop:
         yield f"  debugger time: {self.time}"
 
 
+def _bugcheck(session: Session) -> BugCheckData | None:
+    found = bugcheck_data(session)
+    return None if found is None else BugCheckData(*found)
+
+
 def after_bugcheck(session: Session) -> None:
     """The verdict kd adds by itself when a bug check stops the target."""
     nt = Nt(session.symbols, session.memory)
-    data = analysis.bugcheck_data(nt)
+    data = _bugcheck(session)
     if data is None:
         return
     for line in caused_by(_report(session, nt, data, 0).result):

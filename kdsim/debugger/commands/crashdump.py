@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from kdsim.debugger import kernel
 from kdsim.debugger.backends.base import Caps, StopEvent
 from kdsim.debugger.commands.registry import Option, Param, command
-from kdsim.debugger.inspect import analysis, dumping, smalldump
+from kdsim.debugger.inspect import dumping, smalldump
 from kdsim.debugger.inspect.nt import Nt
 from kdsim.debugger.paging import USER_END
+from kdsim.debugger.report import bugcheck_data
 from kdsim.dump.header import NO_BUGCHECK, DumpException, DumpHeader, Run
 from kdsim.dump.pages import write_bitmap, write_full
 from kdsim.dump.triage import DumpedDriver, write_small
@@ -57,7 +59,7 @@ class DumpWritten:
         Option("/ka", "the pages in use, of the kernel and of processes"),
         Option("/m", "registers, stack and what they point to, a few hundred KB; the default"),
         Option("/o", "overwrite an existing file"),
-        Option("/u", "add date, time and processor count to the name"),
+        Option("/u", "add date and time to the name"),
         Option("/c", "keep a comment in the file", "<text>"),
     ),
     needs=Caps.READ | Caps.REGISTERS,
@@ -71,8 +73,8 @@ def dump(session: Session, args: Arguments, name: str) -> DumpWritten:
         raise args.error()
     kind = _kind(given)
     if "u" in given:
-        stamp = f"{session.clock():.0f}"
-        path = path.with_name(f"{path.stem}_{stamp}{path.suffix}")
+        now = datetime.datetime.fromtimestamp(session.clock(), datetime.UTC)
+        path = path.with_name(f"{path.stem}_{now:%Y-%m-%d_%H-%M-%S}{path.suffix}")
     nt = Nt(session.symbols, session.memory)
     runs = () if kind == "m" else dumping.memory_runs(nt)
     header = _header(session, nt, runs, given.get("c", ""))
@@ -116,9 +118,9 @@ def _write(session: Session, nt: Nt, header: DumpHeader, stream: BinaryIO, kind:
 
 def _small(session: Session, nt: Nt, header: DumpHeader) -> Triage:
     drivers = [
-        DumpedDriver(module.image_name, module.base, module.size, module.timestamp, module.checksum)
-        for module in session.modules.space.modules
-        if module.base > USER_END and not module.unloaded
+        DumpedDriver(m.image_path or m.image_name, m.base, m.size, m.timestamp, m.checksum)
+        for m in session.modules.space.modules
+        if m.base > USER_END and not m.unloaded
     ]
     matters = (header.exception.address, *header.exception.parameters, *header.bugcheck[1:])
     context = session.live_registers.context
@@ -131,7 +133,7 @@ def _header(session: Session, nt: Nt, runs: tuple[Run, ...], comment: str) -> Du
     exception = DumpException()
     if isinstance(event, StopEvent):
         exception = DumpException(event.code, event.flags, event.address, event.parameters)
-    crash = analysis.bugcheck_data(nt)
+    crash = bugcheck_data(session)
     registers = session.live_registers
     shared = nt.view("_KUSER_SHARED_DATA", kernel.SHARED_USER_DATA)
     return DumpHeader(
@@ -146,7 +148,7 @@ def _header(session: Session, nt: Nt, runs: tuple[Run, ...], comment: str) -> Du
         runs=runs,
         context=registers.context.raw,
         exception=exception,
-        bugcheck=(crash.code & 0xFFFF_FFFF, *crash.parameters) if crash else NO_BUGCHECK,
+        bugcheck=(crash[0] & 0xFFFF_FFFF, *crash[1]) if crash else NO_BUGCHECK,
         system_time=kernel.system_time(shared.SystemTime),
         uptime=kernel.system_time(shared.InterruptTime),
         product=shared.NtProductType,

@@ -38,7 +38,7 @@ class BugCheckData:
     """nt!KiBugCheckData: the code and its four parameters."""
 
     code: int
-    parameters: tuple[int, int, int, int]
+    parameters: tuple[int, ...]
 
     @property
     def meaning(self) -> BugCheck:
@@ -77,16 +77,6 @@ class Analysis:
     driver_name: str
     culprit: Culprit | None
     faulting_ip: int
-
-
-def bugcheck_data(nt: Nt) -> BugCheckData | None:
-    """None while no bug check has happened."""
-    base = nt.address("KiBugCheckData")
-    code, *parameters = (nt.read_integer(base + 8 * index, 8) for index in range(5))
-    if not code:
-        return None
-    first, second, third, fourth = parameters
-    return BugCheckData(code, (first, second, third, fourth))
 
 
 def bugcheck_driver(nt: Nt) -> str:

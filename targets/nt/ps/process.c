@@ -109,7 +109,7 @@ NTSTATUS PspCreateProcess(PCSTR ImageName, PEPROCESS Parent, ULONG64 DirectoryTa
     KeQuerySystemTimePrecise(&Process->CreateTime);
     InsertTailList(&PsActiveProcessHead, &Process->ActiveProcessLinks);
     *ProcessOut = Process;
-    return STATUS_SUCCESS;
+    return ObInsertObject(Process, NULL, 0, 0, NULL, NULL);
 }
 
 VOID PspChargeQuota(PEPROCESS Process, POOL_TYPE Pool, SIZE_T Amount)
@@ -172,6 +172,7 @@ PETHREAD PspCreateIdleThread(ULONG Number)
     Thread->ThreadInserted = 1;
     InsertTailList(&PsIdleProcess->ThreadListHead, &Thread->ThreadListEntry);
     PsIdleProcess->ActiveThreadsHighWatermark = ++PsIdleProcess->ActiveThreads;
+    ObInsertObject(Thread, NULL, 0, 0, NULL, NULL);
     return Thread;
 }
 

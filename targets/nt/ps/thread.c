@@ -46,7 +46,7 @@ NTSTATUS PspAllocateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
     KeQuerySystemTimePrecise(&Thread->CreateTime);
     SeAssignSecurity(Thread, PspTokenOf(Process));
     *ThreadOut = Thread;
-    return STATUS_SUCCESS;
+    return ObInsertObject(Thread, NULL, 0, 0, NULL, NULL);
 }
 
 VOID PspInsertThread(PETHREAD Thread)
@@ -72,20 +72,29 @@ NTSTATUS PspCreateThread(PEPROCESS Process, PSP_SYSTEM_ROUTINE *SystemRoutine,
     return Status;
 }
 
+// The handle comes first: once it runs, the thread may end and be gone.
+static NTSTATUS PspOpenAndInsertThread(PETHREAD Thread, ACCESS_MASK Access, PHANDLE Handle)
+{
+    NTSTATUS Status = ObOpenObjectByPointer(Thread, 0, NULL, Access, PsThreadType, KernelMode,
+                                            Handle);
+
+    PspInsertThread(Thread);
+    return Status;
+}
+
 NTSTATUS PsCreateSystemThread(PHANDLE Handle, ULONG Access, POBJECT_ATTRIBUTES Attributes,
                               HANDLE Process, PCLIENT_ID ClientId, PKSTART_ROUTINE Start,
                               PVOID Context)
 {
     PETHREAD Thread;
-    NTSTATUS Status = PspCreateThread(PsInitialSystemProcess, PspSystemThreadStartup, Start,
-                                      Context, &Thread);
+    NTSTATUS Status = PspAllocateThread(PsInitialSystemProcess, PspSystemThreadStartup, Start,
+                                        Context, &Thread);
 
     if (!NT_SUCCESS(Status))
         return Status;
     if (ClientId)
         *ClientId = Thread->Cid;
-    ObfReferenceObject(Thread);             // the handle's; the first one is the running thread's
-    return ObInsertObject(Thread, NULL, Access, 0, NULL, Handle);
+    return PspOpenAndInsertThread(Thread, Access, Handle);
 }
 
 // The same for a thread that never leaves a processor.
@@ -99,9 +108,7 @@ NTSTATUS PspCreateBoundSystemThread(PHANDLE Handle, ULONG Processor, PKSTART_ROU
     if (!NT_SUCCESS(Status))
         return Status;
     Thread->Tcb.Affinity.Mask = 1ULL << Processor;
-    ObfReferenceObject(Thread);             // the handle's; the first one is the running thread's
-    PspInsertThread(Thread);
-    return ObInsertObject(Thread, NULL, THREAD_ALL_ACCESS, 0, NULL, Handle);
+    return PspOpenAndInsertThread(Thread, THREAD_ALL_ACCESS, Handle);
 }
 
 VOID PspSystemThreadStartup(PKSTART_ROUTINE Start, PVOID Context)
