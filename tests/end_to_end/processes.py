@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 KEY = "1.2.3.4"
-PATIENCE = 60.0
+PATIENCE = 200.0
 """Seconds after which a process that says nothing has failed; nothing waits that long."""
 
 
