@@ -57,7 +57,7 @@ class DumpWritten:
         Option("/f", "all physical memory"),
         Option("/k", "the pages in use of the kernel"),
         Option("/ka", "the pages in use, of the kernel and of processes"),
-        Option("/m", "registers, stack and what they point to, a few hundred KB; the default"),
+        Option("/m", "registers, the stack and what they point to; the default"),
         Option("/o", "overwrite an existing file"),
         Option("/u", "add date and time to the name"),
         Option("/c", "keep a comment in the file", "<text>"),
