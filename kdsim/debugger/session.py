@@ -181,6 +181,11 @@ class Session:
         """The target is a file."""
         return Caps.RUN not in self.backend.caps and Caps.REGISTERS in self.backend.caps
 
+    def prepare(self) -> None:
+        """Import what the first stop needs, while a target that was just started boots."""
+        self.modules.prepare()
+        self.disassembler.prepare()
+
     def attach(self, *, break_in: bool = False, timeout: float | None = None) -> None:
         """Reach the target, and wait for its first stop where it is one that stops."""
         if not self.settings.json:
@@ -191,9 +196,7 @@ class Session:
         self.out.line(json.dumps({"command": "", "output": "".join(pieces)}))
 
     def _attach(self, break_in: bool, timeout: float | None) -> None:
-        # What the first stop needs is imported while a target that was just started boots.
-        self.modules.prepare()
-        self.disassembler.prepare()
+        self.prepare()
         self.backend.connect(timeout)
         if self.local:
             self.connected()

@@ -177,6 +177,9 @@ def _attach(session: Session, options: KdOptions) -> None:
     if options.transport and not options.json:
         session.on_reached = partial(_tell_reached, session)
     try:
+        # Before anybody is told to wait: a Ctrl+C that meets an import is handled as any other, but
+        # CPython ends the process with SIGINT for it, whatever the status is.
+        session.prepare()
         if session.on_reached is not None:
             session.out.line(f"Waiting to reconnect... ({session.backend.description})")
         session.attach(break_in=options.break_in or options.private, timeout=timeout)
