@@ -196,7 +196,6 @@ class Session:
         self.out.line(json.dumps({"command": "", "output": "".join(pieces)}))
 
     def _attach(self, break_in: bool, timeout: float | None) -> None:
-        self.prepare()
         self.backend.connect(timeout)
         if self.local:
             self.connected()

@@ -243,12 +243,11 @@ def _one(session: Session, args: Arguments) -> RegisterValue | None:
 
     The manual permits no `@` in front of it, but kd lets it pass and many a script has it.
     """
-    args.peek()
-    found = _NAME.match(args.text, args.position)
+    found = _NAME.match(args.peek())
     if found is None:
         raise args.error()
     column, name = args.position, found[1].lower()
-    args.position = found.end()
+    args.position += found.end()
     kind = _TYPE.match(args.text, args.position)
     if kind:
         args.position = kind.end()

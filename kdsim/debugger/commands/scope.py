@@ -156,9 +156,9 @@ class _Decoding:
         session.memory.select_process(base, decode_all=self.everything)
         what = "ptes" if self.everything else "user"
         notes = (f".cache forcedecode{what} done",) if self.wanted else ()
-        return (*notes, *self.symbols(session))
+        return (*notes, *self._symbols(session))
 
-    def symbols(self, session: Session) -> Iterable[str]:
+    def _symbols(self, session: Session) -> Iterable[str]:
         """What loading the user symbols has to say, if it is asked for."""
         if not self.reload:
             return ()
